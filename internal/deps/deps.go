@@ -1,0 +1,32 @@
+// Package deps pins modules while rooms are being built.
+package deps
+
+import (
+	_ "github.com/alecthomas/kong"
+	_ "github.com/corona10/goimagehash"
+	_ "github.com/elastic/go-seccomp-bpf"
+	_ "github.com/getkin/kin-openapi/openapi3filter"
+	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/jotaen/kong-completion"
+	_ "github.com/labstack/echo/v4"
+	_ "github.com/labstack/echo/v4/middleware"
+	_ "github.com/landlock-lsm/go-landlock/landlock"
+	_ "github.com/oapi-codegen/runtime"
+	_ "github.com/oapi-codegen/runtime/strictmiddleware/echo"
+	_ "github.com/pressly/goose/v3"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/rogpeppe/go-internal/testscript"
+	_ "github.com/vbauerster/mpb/v8"
+	_ "golang.org/x/image/bmp"
+	_ "golang.org/x/image/tiff"
+	_ "golang.org/x/image/webp"
+	_ "golang.org/x/image/draw"
+	_ "golang.org/x/mod/sumdb/tlog"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/sync/semaphore"
+	_ "golang.org/x/sys/unix"
+	_ "golang.org/x/term"
+	_ "golang.org/x/time/rate"
+	_ "modernc.org/sqlite"
+	_ "pgregory.net/rapid"
+)

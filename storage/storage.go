@@ -1,0 +1,298 @@
+package storage
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"time"
+
+	"vigie/hashing"
+)
+
+// Sentinels that callers test with errors.Is.
+var (
+	// ErrNotFound: no such bank, entry, key or blob.
+	ErrNotFound = errors.New("not found")
+	// ErrExists: a live bank of that name exists already.
+	ErrExists = errors.New("exists already")
+	// ErrConflict: the row is in a state that does not allow the step; try the whole step again.
+	ErrConflict = errors.New("conflict")
+	// ErrCorrupt: what is stored contradicts itself: a gap in the log, a root that does not verify.
+	ErrCorrupt = errors.New("corrupt")
+	// ErrLocked: another process owns the data folder.
+	ErrLocked = errors.New("data folder is in use by another process")
+)
+
+type (
+	// BankID numbers banks from 1.
+	BankID uint32
+	// EntryID numbers entries from 1, in the order of creation; gaps are possible.
+	EntryID uint64
+)
+
+// Policy is a bank's say about its matches. The matcher gives it meaning and validates it.
+type Policy struct {
+	// Action is recommended for a full match: block, hold, review, redirect, label or log.
+	Action string `json:"action"`
+	// Radius is the largest distance that counts, by perceptual algorithm; an absent one is not matched.
+	Radius map[hashing.Algorithm]int `json:"radius"`
+	// KeepMedia stores the flagged bytes themselves, not only their signals.
+	KeepMedia bool `json:"keep_media"`
+}
+
+// Bank is a named collection of entries. Names of banks that are not deleted are unique.
+type Bank struct {
+	ID          BankID
+	Name        string
+	Description string
+	Policy      Policy
+	Deleted     bool
+	CreatedAt   time.Time
+	Seq         uint64 // of its last change
+}
+
+// Status is where an entry stands.
+type Status string
+
+// The states of an entry. Later ones (proposed, quarantined, expired) extend the list.
+const (
+	Active    Status = "active"
+	Retracted Status = "retracted"
+)
+
+// Entry is one piece of flagged media.
+type Entry struct {
+	ID        EntryID
+	Bank      BankID
+	Status    Status
+	ExactOnly bool             // matched by digests alone, because the media cannot be hashed perceptually
+	Signals   []hashing.Signal // fixed at creation, in order
+	Labels    []string         // in order, without duplicates
+	Note      string           // free text; may hold personal data
+	Reason    string           // of the last retraction or restoration
+	Media     MediaInfo        // what is known of the bytes; zero if flagged by signals alone
+	Sources   []Source         // who flagged it, oldest first; at least one
+	CreatedAt time.Time
+	Seq       uint64 // of its last change
+}
+
+// MediaInfo describes the bytes behind an entry.
+type MediaInfo struct {
+	SHA256        hashing.Value
+	Bytes         int64
+	Format        string // "" if it is not a known picture format
+	Width, Height int
+	Kept          bool // the bytes are in the media store
+}
+
+// Source is one flagging of an entry.
+type Source struct {
+	At     time.Time
+	Actor  string // id of the key, or "local"
+	Origin string // the caller's reference: a URL, a case number; may hold personal data
+}
+
+// Role is what a key may do. The matrix is in api.
+type Role string
+
+// The roles.
+const (
+	Platform Role = "platform" // checks
+	Analyst  Role = "analyst"  // flags and retracts, checks
+	Admin    Role = "admin"    // everything
+	Auditor  Role = "auditor"  // reads everything, changes nothing
+)
+
+// Roles lists the roles.
+func Roles() []Role { return []Role{Platform, Analyst, Admin, Auditor} }
+
+// Key is an API key. Its secret is never stored.
+type Key struct {
+	ID        string // public part, 12 characters
+	Name      string // for people; may hold personal data
+	Role      Role
+	Hash      [32]byte // SHA-256 of the secret
+	CreatedAt time.Time
+	ExpiresAt time.Time // zero: never
+	RevokedAt time.Time // zero: not revoked
+	Seq       uint64
+}
+
+// MediaState is the state of a blob's row.
+type MediaState string
+
+// A media row is pending before its file is written, live from the transaction of the first entry
+// that refers to it, deleting while the sweeper removes an orphan.
+const (
+	MediaPending  MediaState = "pending"
+	MediaLive     MediaState = "live"
+	MediaDeleting MediaState = "deleting"
+)
+
+// Kind says what a change did.
+type Kind string
+
+// The kinds of changes.
+const (
+	BankCreated    Kind = "bank.created"
+	BankChanged    Kind = "bank.changed"
+	BankDeleted    Kind = "bank.deleted"
+	BankRestored   Kind = "bank.restored"
+	EntryAdded     Kind = "entry.added"
+	EntrySourced   Kind = "entry.sourced" // flagged again: one more source
+	EntryChanged   Kind = "entry.changed" // labels or note
+	EntryRetracted Kind = "entry.retracted"
+	EntryRestored  Kind = "entry.restored"
+	KeyCreated     Kind = "key.created"
+	KeyRevoked     Kind = "key.revoked"
+)
+
+// Hash is a node of the log's Merkle tree (golang.org/x/mod/sumdb/tlog: RFC 6962 with SHA-256).
+type Hash [32]byte
+
+// Change is one record of the log. Before it is appended, the writer sets Kind, Actor, the subject
+// (Bank, Entry, Key as fits), Body and Private; the store sets the rest.
+type Change struct {
+	Seq   uint64 // dense from 1, in commit order
+	At    time.Time
+	Kind  Kind
+	Actor string // id of the key, "local" (the operator on the machine) or "system"
+	Bank  BankID
+	Entry EntryID
+	Key   string
+	// Body is the public part as JSON: an EntryBody, BankBody or KeyBody by Kind.
+	Body json.RawMessage
+	// Private is personal data as JSON, or nil. The log commits to it by SHA-256(salt || private), so
+	// that it can be erased without breaking the tree.
+	Private json.RawMessage
+	// Record is the canonical text whose hash is the leaf; see docs/format/log.md.
+	Record []byte
+	Root   Hash // of the tree of all changes up to and including this one
+}
+
+// EntryBody is the Body of entry changes: all that an index needs to follow.
+type EntryBody struct {
+	Status    Status       `json:"status"`
+	ExactOnly bool         `json:"exact_only,omitempty"`
+	Labels    []string     `json:"labels,omitempty"`
+	Signals   []SignalBody `json:"signals"` // of the entry, whatever its status
+}
+
+// SignalBody is a signal in a change.
+type SignalBody struct {
+	Signal  hashing.Signal  `json:"signal"` // "pdq/cli:<hex>"
+	Quality hashing.Quality `json:"quality"`
+	Version uint8           `json:"version"`
+}
+
+// BankBody is the Body of bank changes.
+type BankBody struct {
+	Name    string `json:"name"`
+	Policy  Policy `json:"policy"`
+	Deleted bool   `json:"deleted,omitempty"`
+}
+
+// KeyBody is the Body of key changes.
+type KeyBody struct {
+	Role      Role       `json:"role"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	RevokedAt *time.Time `json:"revoked_at,omitempty"`
+}
+
+// Head is the end of the log.
+type Head struct {
+	LogID string // 32 hexadecimal digits, drawn when the catalogue was made
+	Seq   uint64 // 0: empty
+	Root  Hash
+}
+
+// Log is the change log, read.
+type Log interface {
+	// Head is the last committed change.
+	Head(ctx context.Context) (Head, error)
+	// Changes returns at most limit changes with Seq > after, in order, without a gap.
+	Changes(ctx context.Context, after uint64, limit int) ([]Change, error)
+	// Wait returns nil when the head is beyond after, or ctx's error. It may return nil early.
+	Wait(ctx context.Context, after uint64) error
+}
+
+// Catalogue is the truth: banks, entries, keys, and the log that every change of them goes through.
+// Methods are safe for concurrent use.
+type Catalogue interface {
+	Log
+	// View runs fn on one consistent state. The Reader must not be kept.
+	View(ctx context.Context, fn func(Reader) error) error
+	// Update runs fn in one transaction, all or nothing: if it returns nil, everything that fn did is
+	// durable (power loss included) and visible. What fn appended gets its Seq in commit order; the
+	// *Change that fn handed over is filled in. If fn fails, its error is returned unwrapped and
+	// nothing has happened. fn may be run again if the database asks for it, so it must not have
+	// effects of its own. The Writer must not be kept.
+	Update(ctx context.Context, fn func(Writer) error) error
+	// Close waits for running transactions and releases the data.
+	Close() error
+}
+
+// Reader reads one consistent state. A missing thing is ErrNotFound.
+type Reader interface {
+	Head() (Head, error)
+	Bank(BankID) (Bank, error)
+	BankNamed(name string) (Bank, error) // that is not deleted; else the one of that name deleted last
+	Banks() ([]Bank, error)              // by id, deleted ones included
+	Entry(EntryID) (Entry, error)
+	// Entries lists by id, ascending, at most q.Limit with id > q.After, with all their parts.
+	Entries(q EntryQuery) ([]Entry, error)
+	// EntriesWith returns the ids of entries of the bank, in any status, one of whose signals has
+	// this algorithm, variant and value; ascending.
+	EntriesWith(bank BankID, s hashing.Signal) ([]EntryID, error)
+	Key(id string) (Key, error)
+	Keys() ([]Key, error) // by creation
+}
+
+// EntryQuery filters a listing. Zero fields do not filter.
+type EntryQuery struct {
+	After  EntryID
+	Limit  int // 1..10000
+	Bank   BankID
+	Status Status
+	Label  string
+}
+
+// Writer changes the state inside a transaction, and reads it as changed.
+type Writer interface {
+	Reader
+	// CreateBank sets b.ID, b.CreatedAt; ErrExists if a bank of that name is not deleted.
+	CreateBank(b *Bank) error
+	// UpdateBank stores name, description, policy and Deleted; ErrExists as above.
+	UpdateBank(b Bank) error
+	// CreateEntry sets e.ID, e.CreatedAt, and At of its sources.
+	CreateEntry(e *Entry) error
+	// UpdateEntry stores status, labels, note and reason. Signals, media and sources stay.
+	UpdateEntry(e Entry) error
+	AddSource(EntryID, Source) error
+	CreateKey(k *Key) error
+	UpdateKey(k Key) error // name, expiry, revocation
+	// Append adds a change to the log as part of this transaction. After the commit, c is filled in
+	// and Seq of the bank, entry or key that it names is c.Seq.
+	Append(c *Change) error
+
+	// MediaPend notes that the bytes are about to be written: a new row is pending, a pending one is
+	// touched, a live one stays live (live is reported). ErrConflict if it is being deleted.
+	MediaPend(sha hashing.Value, size int64) (live bool, err error)
+	// MediaLive makes a pending (or live) row live; ErrConflict if it is neither.
+	MediaLive(sha hashing.Value) error
+	// MediaSweep marks rows pending since before the time as deleting, and returns all deleting ones.
+	MediaSweep(before time.Time) ([]hashing.Value, error)
+	// MediaGone removes a deleting row.
+	MediaGone(sha hashing.Value) error
+}
+
+// Blobs keeps media, addressed by the SHA-256 of their bytes. Methods are safe for concurrent use.
+type Blobs interface {
+	// Put stores data durably before it returns. Storing what is there already is no error.
+	Put(ctx context.Context, sha hashing.Value, data []byte) error
+	// Open reads a blob; ErrNotFound.
+	Open(ctx context.Context, sha hashing.Value) (io.ReadCloser, error)
+	// Delete removes a blob; a missing one is no error.
+	Delete(ctx context.Context, sha hashing.Value) error
+}
