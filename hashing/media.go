@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // Media is a picture or a video as bytes, with the digests of these bytes.
@@ -47,12 +48,30 @@ type Picture struct {
 	Format        string // "jpeg", "png", "gif", "webp", "bmp", "tiff"
 	Width, Height int    // as coded, before orientation
 	Unhashable    Reason // why there are no perceptual signals; "" when there are
-	// Signals are what an entry stores: plain PDQ first, then its variants that differ by more than
-	// 4 bits, then the 64-bit hashes. Empty when Unhashable.
+	// Signals are all that were computed and are usable: plain PDQ first, then its variants, then the
+	// 64-bit hashes. Where only the variants are usable (a logo whose shape is in its alpha), they
+	// stand alone. An entry stores fewer: see [Picture.Stored]. Empty when Unhashable.
 	Signals []Signal
 	// Queries are what a check searches: each usable PDQ variant under each transform, then the
-	// plain 64-bit hashes. Empty when Unhashable.
+	// plain 64-bit hashes. No value stands twice under one transform. Empty when Unhashable.
 	Queries []Query
+}
+
+// Stored returns the signals that an entry stores: those of Signals without the PDQ variants that
+// are within 4 bits of a PDQ signal before them. Such a variant finds nothing that the other would
+// miss, but for 4 bits at the rim of the radius, and would cost a row of the index.
+func (p Picture) Stored() []Signal {
+	const near = 4
+	var stored []Signal
+	for _, s := range p.Signals {
+		redundant := slices.ContainsFunc(stored, func(kept Signal) bool {
+			return s.Algorithm == PDQ && kept.Algorithm == PDQ && s.Value.Distance(kept.Value) <= near
+		})
+		if !redundant {
+			stored = append(stored, s)
+		}
+	}
+	return stored
 }
 
 // Query is a signal as a check searches it, and the transform under which it was computed.
@@ -86,7 +105,7 @@ type MediaErrorKind string
 // The kinds of media errors.
 const (
 	Empty       MediaErrorKind = "empty"              // no bytes
-	Unsupported MediaErrorKind = "unsupported-format" // not one of the formats, by its first bytes
+	Unsupported MediaErrorKind = "unsupported-format" // not one of the formats, by its first bytes, or a form of one that the decoder lacks
 	TooLarge    MediaErrorKind = "too-large"          // bytes, sides or pixels over the limits, by the header
 	Corrupt     MediaErrorKind = "corrupt"            // the decoder gave up
 	TimedOut    MediaErrorKind = "decoder-timeout"    // killed at its deadline

@@ -1,0 +1,27 @@
+// Package pdq computes PDQ, the 256-bit perceptual hash of a picture that ThreatExchange publishes
+// (github.com/facebook/ThreatExchange, folder pdq; hashing.pdf there explains it). Copies of a picture
+// that were recompressed, resized or recoloured differ in few of the bits; unrelated pictures differ
+// in about 128. The recommended radius is 31 bits, at a quality of 50 or more.
+//
+//	var h pdq.Hasher
+//	hash, quality := h.Hash(luma, width, height) // luma: float32, 0..255, row after row
+//	if quality >= 50 && hash.Distance(known) <= 31 { ... }
+//
+// # What is computed
+//
+//  1. The luma is blurred by two rounds of a box filter and sampled at 64 x 64 points, whatever its
+//     size and shape.
+//  2. The sum of the steps between neighbours in these 64 x 64 samples is the quality.
+//  3. A two-dimensional cosine transform keeps the 16 x 16 lowest frequencies without the constant.
+//  4. A bit is one where its coefficient is greater than the median of the 256.
+//
+// # Exactness
+//
+// From the same luma buffer, hash and quality equal those of the C++ reference
+// (pdq/cpp/hashing/pdqhashing.cpp, pdqHash256FromFloatLuma) bit for bit, on every processor: sums run
+// in the reference's order in float32, and every product is converted explicitly, which by the Go
+// specification forbids fusing it with an addition. What decoding and resizing do before that is the
+// caller's choice, and where implementations differ.
+//
+// The package is pure: it decodes nothing, reads nothing, and needs only the standard library.
+package pdq

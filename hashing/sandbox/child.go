@@ -1,0 +1,128 @@
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"runtime/metrics"
+	"strings"
+
+	"vigie/hashing"
+)
+
+// HashFunc decodes and hashes one picture; it is what a child runs. It must not keep data.
+// Errors other than [*hashing.MediaError] reach the caller of [Pool.Picture] as
+// [hashing.Crashed], without their text.
+type HashFunc func(ctx context.Context, data []byte) (hashing.Picture, error)
+
+// ChildOptions is what the parent tells a child.
+type ChildOptions struct {
+	Limits hashing.Limits `json:"limits"`
+	Memory int64          `json:"memory"` // bytes; see [Options.Memory]
+
+	testHooks bool   // obey the marked inputs of hooks.go
+	without   string // with testHooks: leave out these protections, to test the others alone
+}
+
+// The environment of a child. The options are JSON; the other two are for the tests of this package.
+const (
+	envOptions = "VIGIE_DECODE_CHILD"
+	envHooks   = "VIGIE_DECODE_TEST_HOOKS"
+	envWithout = "VIGIE_DECODE_TEST_WITHOUT"
+)
+
+// ChildOptionsFrom reads what the parent told this process in its environment. It fails in a process
+// that no [Pool] started.
+func ChildOptionsFrom(getenv func(string) string) (ChildOptions, error) {
+	var o ChildOptions
+	text := getenv(envOptions)
+	if text == "" {
+		return o, errors.New("a decode child is started by vigie itself, not by hand")
+	}
+	if err := strictJSON([]byte(text), &o); err != nil {
+		return o, fmt.Errorf("options of the decode child: %w", err)
+	}
+	if o.Limits.Bytes <= 0 || o.Memory < MinMemory {
+		return o, errors.New("options of the decode child: limits or memory are missing")
+	}
+	if o.testHooks = getenv(envHooks) == "1"; o.testHooks {
+		o.without = getenv(envWithout)
+	}
+	return o, nil
+}
+
+func (o ChildOptions) lacks(protection string) bool { return strings.Contains(o.without, protection) }
+
+// Child is the life of a child: it gives up the rights of this whole process, for good, says hello,
+// and answers one picture after the other until in ends, which is no error. It does not recover
+// panics: a decoder that panicked is not asked again, and the parent starts another child.
+func Child(in io.Reader, out io.Writer, hash HashFunc, o ChildOptions) error {
+	// Go's collector works harder before the hard limit ends the process. A quarter is kept for
+	// what is mapped but not in use.
+	debug.SetMemoryLimit(o.Memory / 4 * 3)
+	if o.testHooks {
+		hash = withHooks(hash, out)
+	}
+	held, err := giveUpRights(o)
+	if err != nil {
+		err = fmt.Errorf("give up rights: %w", err)
+		return errors.Join(err, say(out, hello{Error: err.Error()}))
+	}
+	if err := say(out, hello{Protections: held}); err != nil {
+		return err
+	}
+	const keep = 4 << 20 // bytes; the buffer of a larger file goes with it
+	var buf []byte
+	for {
+		data, err := readFrame(in, o.Limits.Bytes, buf)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read a picture: %w", err)
+		}
+		b, err := encodeAnswer(hash(context.Background(), data))
+		if err != nil {
+			return fmt.Errorf("encode an answer: %w", err)
+		}
+		if err := writeFrame(out, b); err != nil {
+			return fmt.Errorf("write an answer: %w", err)
+		}
+		if buf = data[:0]; cap(buf) > keep {
+			buf = nil
+		}
+		returnMemory()
+	}
+}
+
+func say(out io.Writer, h hello) error {
+	b, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	return writeFrame(out, b)
+}
+
+// returnMemory gives the heap back to the system after a large picture, so that idle children are
+// small. Usual photographs do not reach the threshold: for them it would only cost time.
+func returnMemory() {
+	const large = 128 << 20
+	held := []metrics.Sample{
+		{Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/heap/unused:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"},
+	}
+	metrics.Read(held)
+	var sum uint64
+	for _, s := range held {
+		if s.Value.Kind() == metrics.KindUint64 {
+			sum += s.Value.Uint64()
+		}
+	}
+	if sum > large {
+		debug.FreeOSMemory()
+	}
+}

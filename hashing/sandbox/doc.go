@@ -1,0 +1,59 @@
+// Package sandbox hashes pictures in child processes without rights, because hostile media is the
+// normal case: a crafted file may hang a decoder, crash it, or make it ask for all memory, and a Go
+// program cannot recover from running out of memory. Here such a file costs one request.
+//
+//	pool, err := sandbox.New(sandbox.Options{})
+//	defer pool.Close()
+//	picture, err := pool.Picture(ctx, data) // err may be a *hashing.MediaError
+//
+// The children are processes of the same binary. Its hidden command "decode-child" is
+//
+//	o, err := sandbox.ChildOptionsFrom(os.Getenv)
+//	return sandbox.Child(os.Stdin, os.Stdout, fingerprint.New(o.Limits).Picture, o)
+//
+// # A request
+//
+// A [Pool] has a fixed number of slots; a request waits for one, starts a child if the slot has
+// none, and hands over the bytes. Parent and child speak frames over the child's standard input and
+// output: four bytes of length, big-endian, then the content. The child begins with a hello (JSON),
+// then answers each picture (raw bytes) with a small JSON document. A child lives for many pictures
+// and is then recycled. At the deadline, or when the request is cancelled, the parent kills it.
+//
+// The parent does not trust the answer: its size is bounded, it is decoded strictly, and every
+// value is checked. A child whose answer does not hold is killed. What a child writes to standard
+// error is searched for Go's "out of memory" on its way through, and never kept or logged.
+//
+// # What a child may do
+//
+// Before it reads the first byte of input it gives up its rights for good:
+//
+//   - rlimits: RLIMIT_DATA is the memory limit (Go's heap counts as data; RLIMIT_AS does not fit,
+//     since the runtime reserves address space that it never uses); no new descriptor, so no file
+//     and no socket; no byte written to a file; no core dump;
+//   - no_new_privs, and not dumpable, so that another process of the same user cannot trace it;
+//   - Landlock, as much as the kernel has: no path, no TCP, no abstract socket, no signal outwards;
+//   - a seccomp filter that lists what the Go runtime needs to compute, to talk over open pipes and
+//     to end; everything else, exec, open, socket, ptrace and kill among it, fails with EPERM, and so
+//     do new processes and new executable memory.
+//
+// Its environment holds its options and nothing else. The rlimits must hold, or the child refuses
+// to work; Landlock and seccomp depend on the kernel. The hello says which of them hold; see
+// [Protections]. On other systems than Linux only the separation of processes, the deadline and a
+// soft memory limit remain.
+//
+// The memory limit is enforced from outside as well: the parent sets it on the child with prlimit(2)
+// before it sends anything, so that a mistake in the child's own start-up cannot lift it.
+//
+// # What it does not do
+//
+// A child that a picture takes over entirely can compute, and can lie about the pictures it is given
+// until it is recycled; it cannot reach anything else. Recycle: 1 gives every picture a fresh
+// process, at the cost of a process start.
+//
+// # When the parent dies
+//
+// An idle child sees the end of its input and ends. A busy one is killed by the kernel (Linux:
+// PR_SET_PDEATHSIG). That signal is tied to the thread that started the child, and Go ends threads
+// as it likes; therefore one goroutine, locked to its thread for the life of the pool, starts all
+// children.
+package sandbox

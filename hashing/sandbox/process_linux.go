@@ -1,0 +1,33 @@
+package sandbox
+
+import (
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// sysProcAttr lets the kernel kill a child whose parent died, and keeps the terminal's Ctrl-C, which
+// goes to a whole process group, from children that still work for a parent that shuts down.
+func sysProcAttr() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+}
+
+// limitMemory is the memory limit from outside. The process must be one that nobody has reaped.
+func limitMemory(pid int, n int64) error {
+	_, err := lowerLimit(pid, unix.RLIMIT_DATA, n)
+	return err
+}
+
+// programPath is where to start the program at path from. For this very program it is the file that
+// runs, even if an upgrade has replaced the one at path: parent and children are of one version.
+func programPath(path string) string {
+	const self = "/proc/self/exe"
+	if exe, err := os.Executable(); err != nil || exe != path {
+		return path
+	}
+	if _, err := os.Stat(self); err != nil {
+		return path
+	}
+	return self
+}
