@@ -5,6 +5,7 @@
 //   - vigie/storage/sqlstore: the catalogue on SQL (SQLite; PostgreSQL will share its text);
 //   - vigie/storage/memory: the reference implementation, for tests;
 //   - vigie/storage/media: blobs in a folder;
+//   - vigie/storage/datadir: the lock that gives a data folder to one process;
 //   - vigie/storage/storagetest: one conformance suite that every implementation passes.
 //
 // # The change log
@@ -13,6 +14,7 @@
 // makes it. Sequence numbers are dense and in commit order, so that a reader who has seen n proves
 // with n+1 that it missed nothing. Each change carries the root of the Merkle tree over all changes
 // up to it, and the log has an identity, so that a catalogue restored from an older copy is noticed.
-// Everything else that Vigie knows (the indexes, the keys and policies in memory) is a projection of
-// the log and can be thrown away and rebuilt.
+// docs/format/log.md describes the records; [Sealer] writes them for every catalogue, and [VerifyLog]
+// reads them all back. Everything else that Vigie knows (the indexes, the keys and policies in memory)
+// is a projection of the log and can be thrown away and rebuilt.
 package storage

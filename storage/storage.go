@@ -14,7 +14,7 @@ import (
 var (
 	// ErrNotFound: no such bank, entry, key or blob.
 	ErrNotFound = errors.New("not found")
-	// ErrExists: a live bank of that name exists already.
+	// ErrExists: a live bank of that name, or a key of that id, exists already.
 	ErrExists = errors.New("exists already")
 	// ErrConflict: the row is in a state that does not allow the step; try the whole step again.
 	ErrConflict = errors.New("conflict")
@@ -166,6 +166,9 @@ type Change struct {
 	// Private is personal data as JSON, or nil. The log commits to it by SHA-256(salt || private), so
 	// that it can be erased without breaking the tree.
 	Private json.RawMessage
+	// Salt is the 32 random bytes of that commitment; nil without Private, and erased with it. It is
+	// as private as Private: whoever has it can test guesses against the commitment.
+	Salt []byte
 	// Record is the canonical text whose hash is the leaf; see docs/format/log.md.
 	Record []byte
 	Root   Hash // of the tree of all changes up to and including this one
@@ -204,7 +207,7 @@ type KeyBody struct {
 type Head struct {
 	LogID string // 32 hexadecimal digits, drawn when the catalogue was made
 	Seq   uint64 // 0: empty
-	Root  Hash
+	Root  Hash   // of the empty log: SHA-256 of nothing, as in RFC 6962
 }
 
 // Log is the change log, read.
@@ -213,12 +216,14 @@ type Log interface {
 	Head(ctx context.Context) (Head, error)
 	// Changes returns at most limit changes with Seq > after, in order, without a gap.
 	Changes(ctx context.Context, after uint64, limit int) ([]Change, error)
-	// Wait returns nil when the head is beyond after, or ctx's error. It may return nil early.
+	// Wait returns nil when the head is beyond after, or ctx's error. It may return nil early. Closing
+	// the catalogue ends it with an error.
 	Wait(ctx context.Context, after uint64) error
 }
 
 // Catalogue is the truth: banks, entries, keys, and the log that every change of them goes through.
-// Methods are safe for concurrent use.
+// Methods are safe for concurrent use; after Close they return os.ErrClosed. Times are kept in UTC to
+// the millisecond. What is handed in and handed out is never shared with the catalogue.
 type Catalogue interface {
 	Log
 	// View runs fn on one consistent state. The Reader must not be kept.
@@ -227,7 +232,8 @@ type Catalogue interface {
 	// durable (power loss included) and visible. What fn appended gets its Seq in commit order; the
 	// *Change that fn handed over is filled in. If fn fails, its error is returned unwrapped and
 	// nothing has happened. fn may be run again if the database asks for it, so it must not have
-	// effects of its own. The Writer must not be kept.
+	// effects of its own, and it must not call Update. If ctx ends before fn has started, its error is
+	// returned and fn is not run; a fn that has started runs to the end. The Writer must not be kept.
 	Update(ctx context.Context, fn func(Writer) error) error
 	// Close waits for running transactions and releases the data.
 	Close() error
@@ -235,9 +241,10 @@ type Catalogue interface {
 
 // Reader reads one consistent state. A missing thing is ErrNotFound.
 type Reader interface {
+	// Head is the last committed change; what this transaction has appended is not counted yet.
 	Head() (Head, error)
 	Bank(BankID) (Bank, error)
-	BankNamed(name string) (Bank, error) // that is not deleted; else the one of that name deleted last
+	BankNamed(name string) (Bank, error) // that is not deleted; else the one of that name with the highest Seq
 	Banks() ([]Bank, error)              // by id, deleted ones included
 	Entry(EntryID) (Entry, error)
 	// Entries lists by id, ascending, at most q.Limit with id > q.After, with all their parts.
@@ -265,15 +272,18 @@ type Writer interface {
 	CreateBank(b *Bank) error
 	// UpdateBank stores name, description, policy and Deleted; ErrExists as above.
 	UpdateBank(b Bank) error
-	// CreateEntry sets e.ID, e.CreatedAt, and At of its sources.
+	// CreateEntry sets e.ID, e.CreatedAt, and At of its sources; ErrNotFound if there is no such bank.
 	CreateEntry(e *Entry) error
 	// UpdateEntry stores status, labels, note and reason. Signals, media and sources stay.
 	UpdateEntry(e Entry) error
+	// AddSource adds a source with the present time.
 	AddSource(EntryID, Source) error
+	// CreateKey sets k.CreatedAt; ErrExists if a key has that id.
 	CreateKey(k *Key) error
 	UpdateKey(k Key) error // name, expiry, revocation
-	// Append adds a change to the log as part of this transaction. After the commit, c is filled in
-	// and Seq of the bank, entry or key that it names is c.Seq.
+	// Append adds a change to the log as part of this transaction. After the commit, c is filled in,
+	// and Seq of its subject is c.Seq: of the entry if c names one, else of the key, else of the bank.
+	// c must stay as it is until then. Update fails with ErrNotFound if there is no such subject.
 	Append(c *Change) error
 
 	// MediaPend notes that the bytes are about to be written: a new row is pending, a pending one is
@@ -283,13 +293,14 @@ type Writer interface {
 	MediaLive(sha hashing.Value) error
 	// MediaSweep marks rows pending since before the time as deleting, and returns all deleting ones.
 	MediaSweep(before time.Time) ([]hashing.Value, error)
-	// MediaGone removes a deleting row.
+	// MediaGone removes a deleting row; a missing one is no error, one in another state ErrConflict.
 	MediaGone(sha hashing.Value) error
 }
 
 // Blobs keeps media, addressed by the SHA-256 of their bytes. Methods are safe for concurrent use.
 type Blobs interface {
-	// Put stores data durably before it returns. Storing what is there already is no error.
+	// Put stores data durably before it returns. Storing what is there already is no error. Data of
+	// another SHA-256 is refused with ErrCorrupt.
 	Put(ctx context.Context, sha hashing.Value, data []byte) error
 	// Open reads a blob; ErrNotFound.
 	Open(ctx context.Context, sha hashing.Value) (io.ReadCloser, error)

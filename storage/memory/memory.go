@@ -1,0 +1,224 @@
+// Package memory is the reference implementation of the storage: a catalogue and blobs that live in
+// memory and are gone with the process. It is made to be obviously right, not fast: every update
+// works on a copy of the whole state, which replaces the state if the update succeeds. The
+// conformance suite compares the other implementations with it; tests of other rooms use it too.
+package memory
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"vigie/hashing"
+	"vigie/storage"
+)
+
+// Catalogue implements [storage.Catalogue].
+type Catalogue struct {
+	options storage.Options
+	update  sync.Mutex // one update at a time
+
+	mu        sync.Mutex // guards what follows
+	state     state
+	committed chan struct{} // closed by the next commit
+	closed    chan struct{} // closed by Close
+}
+
+// state is never changed once it is the catalogue's: updates change a copy. Values within its slices
+// may share memory with earlier states; they are replaced, never written into.
+type state struct {
+	seal    storage.Sealer
+	banks   []storage.Bank  // BankID 1 is banks[0]
+	entries []storage.Entry // EntryID 1 is entries[0]
+	keys    []storage.Key   // by creation
+	changes []storage.Change
+	media   map[hashing.Value]mediaRow
+}
+
+type mediaRow struct {
+	size  int64
+	state storage.MediaState
+	at    time.Time
+}
+
+func (s state) clone() state {
+	s.banks = slices.Clone(s.banks)
+	s.entries = slices.Clone(s.entries)
+	s.keys = slices.Clone(s.keys)
+	s.changes = slices.Clip(s.changes)
+	s.media = maps.Clone(s.media)
+	return s
+}
+
+// New makes an empty catalogue with a log of its own.
+func New(o storage.Options) (*Catalogue, error) {
+	id, err := o.NewLogID()
+	if err != nil {
+		return nil, err
+	}
+	return &Catalogue{
+		options:   o,
+		state:     state{seal: storage.Sealer{LogID: id, Options: o}, media: map[hashing.Value]mediaRow{}},
+		committed: make(chan struct{}),
+		closed:    make(chan struct{}),
+	}, nil
+}
+
+// now returns the present state, and the channel that its successor closes.
+func (c *Catalogue) now() (state, <-chan struct{}, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case <-c.closed:
+		return state{}, nil, os.ErrClosed
+	default:
+		return c.state, c.committed, nil
+	}
+}
+
+// Close implements [storage.Catalogue]. A second Close does nothing.
+func (c *Catalogue) Close() error {
+	c.update.Lock()
+	defer c.update.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case <-c.closed:
+	default:
+		close(c.closed)
+	}
+	return nil
+}
+
+// View implements [storage.Catalogue]. It never waits.
+func (c *Catalogue) View(ctx context.Context, fn func(storage.Reader) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s, _, err := c.now()
+	if err != nil {
+		return err
+	}
+	return fn(&reader{s})
+}
+
+// Update implements [storage.Catalogue].
+func (c *Catalogue) Update(ctx context.Context, fn func(storage.Writer) error) error {
+	c.update.Lock()
+	defer c.update.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s, _, err := c.now()
+	if err != nil {
+		return err
+	}
+	w := &writer{reader: reader{s.clone()}, options: c.options}
+	if err := fn(w); err != nil {
+		return err
+	}
+	sealed := make([]storage.Change, len(w.appended))
+	for i, change := range w.appended {
+		sealed[i] = cloneChange(*change)
+		if err := w.seal(&sealed[i]); err != nil {
+			return err
+		}
+	}
+	for i, change := range w.appended {
+		*change = cloneChange(sealed[i])
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state = w.state
+	close(c.committed)
+	c.committed = make(chan struct{})
+	return nil
+}
+
+// seal puts a change into the log and marks its subject.
+func (w *writer) seal(c *storage.Change) error {
+	if _, err := w.state.seal.Seal(c); err != nil {
+		return err
+	}
+	w.changes = append(w.changes, *c)
+	switch {
+	case c.Entry != 0:
+		e, err := w.entry(c.Entry)
+		if err != nil {
+			return err
+		}
+		e.Seq = c.Seq
+	case c.Key != "":
+		k, err := w.key(c.Key)
+		if err != nil {
+			return err
+		}
+		k.Seq = c.Seq
+	case c.Bank != 0:
+		b, err := w.bank(c.Bank)
+		if err != nil {
+			return err
+		}
+		b.Seq = c.Seq
+	}
+	return nil
+}
+
+// Head implements [storage.Log].
+func (c *Catalogue) Head(ctx context.Context) (h storage.Head, err error) {
+	err = c.View(ctx, func(r storage.Reader) error {
+		h, err = r.Head()
+		return err
+	})
+	return h, err
+}
+
+// Changes implements [storage.Log].
+func (c *Catalogue) Changes(ctx context.Context, after uint64, limit int) ([]storage.Change, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s, _, err := c.now()
+	if err != nil {
+		return nil, err
+	}
+	var page []storage.Change
+	for i := after; i < uint64(len(s.changes)) && len(page) < limit; i++ {
+		page = append(page, cloneChange(s.changes[i]))
+	}
+	return page, nil
+}
+
+// Wait implements [storage.Log].
+func (c *Catalogue) Wait(ctx context.Context, after uint64) error {
+	for {
+		s, committed, err := c.now()
+		if err != nil {
+			return err
+		}
+		if uint64(len(s.changes)) > after {
+			return nil
+		}
+		select {
+		case <-committed:
+		case <-c.closed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func cloneChange(c storage.Change) storage.Change {
+	c.Body, c.Private = slices.Clone(c.Body), slices.Clone(c.Private)
+	c.Salt, c.Record = slices.Clone(c.Salt), slices.Clone(c.Record)
+	return c
+}
+
+// missing is the error for a thing that is not there.
+func missing(what string, id any) error {
+	return fmt.Errorf("%s %v: %w", what, id, storage.ErrNotFound)
+}

@@ -1,0 +1,172 @@
+package memory
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"vigie/hashing"
+	"vigie/storage"
+)
+
+// writer changes a copy of the state, which nobody else sees.
+type writer struct {
+	reader
+	options  storage.Options
+	appended []*storage.Change
+}
+
+func (w *writer) Append(c *storage.Change) error {
+	w.appended = append(w.appended, c)
+	return nil
+}
+
+func (w *writer) CreateBank(b *storage.Bank) error {
+	if err := w.nameIsFree(b.Name, 0); err != nil {
+		return err
+	}
+	b.ID, b.CreatedAt, b.Seq = storage.BankID(len(w.banks)+1), w.options.Time(), 0
+	w.banks = append(w.banks, cloneBank(*b))
+	return nil
+}
+
+func (w *writer) UpdateBank(b storage.Bank) error {
+	stored, err := w.bank(b.ID)
+	if err != nil {
+		return err
+	}
+	if !b.Deleted {
+		if err := w.nameIsFree(b.Name, b.ID); err != nil {
+			return err
+		}
+	}
+	b.CreatedAt, b.Seq = stored.CreatedAt, stored.Seq
+	*stored = cloneBank(b)
+	return nil
+}
+
+// nameIsFree looks for another bank of that name that is not deleted.
+func (w *writer) nameIsFree(name string, except storage.BankID) error {
+	for _, b := range w.banks {
+		if b.Name == name && !b.Deleted && b.ID != except {
+			return fmt.Errorf("bank %q: %w", name, storage.ErrExists)
+		}
+	}
+	return nil
+}
+
+func (w *writer) CreateEntry(e *storage.Entry) error {
+	if err := e.Check(); err != nil {
+		return err
+	}
+	if _, err := w.bank(e.Bank); err != nil {
+		return err
+	}
+	e.ID, e.CreatedAt, e.Seq = storage.EntryID(len(w.entries)+1), w.options.Time(), 0
+	for i := range e.Sources {
+		e.Sources[i].At = e.CreatedAt
+	}
+	stored := cloneEntry(*e)
+	stored.Labels = distinct(e.Labels)
+	w.entries = append(w.entries, stored)
+	return nil
+}
+
+func (w *writer) UpdateEntry(e storage.Entry) error {
+	stored, err := w.entry(e.ID)
+	if err != nil {
+		return err
+	}
+	stored.Status, stored.Labels, stored.Note, stored.Reason = e.Status, distinct(e.Labels), e.Note, e.Reason
+	return nil
+}
+
+func (w *writer) AddSource(id storage.EntryID, s storage.Source) error {
+	stored, err := w.entry(id)
+	if err != nil {
+		return err
+	}
+	s.At = w.options.Time()
+	stored.Sources = append(slices.Clip(stored.Sources), s)
+	return nil
+}
+
+// distinct keeps the first of equal labels.
+func distinct(labels []string) (kept []string) {
+	for _, l := range labels {
+		if !slices.Contains(kept, l) {
+			kept = append(kept, l)
+		}
+	}
+	return kept
+}
+
+func (w *writer) CreateKey(k *storage.Key) error {
+	if _, err := w.key(k.ID); err == nil {
+		return fmt.Errorf("key %s: %w", k.ID, storage.ErrExists)
+	}
+	k.CreatedAt, k.Seq = w.options.Time(), 0
+	w.keys = append(w.keys, *k)
+	return w.UpdateKey(*k)
+}
+
+func (w *writer) UpdateKey(k storage.Key) error {
+	stored, err := w.key(k.ID)
+	if err != nil {
+		return err
+	}
+	stored.Name, stored.ExpiresAt, stored.RevokedAt = k.Name, kept(k.ExpiresAt), kept(k.RevokedAt)
+	return nil
+}
+
+// kept is what the catalogue keeps of a time.
+func kept(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
+
+func (w *writer) MediaPend(sha hashing.Value, size int64) (live bool, err error) {
+	row, there := w.media[sha]
+	switch {
+	case !there:
+		row = mediaRow{size: size, state: storage.MediaPending}
+	case row.state == storage.MediaDeleting:
+		return false, conflict(sha, row.state)
+	}
+	row.at = w.options.Time()
+	w.media[sha] = row
+	return row.state == storage.MediaLive, nil
+}
+
+func (w *writer) MediaLive(sha hashing.Value) error {
+	row := w.media[sha]
+	if row.state != storage.MediaPending && row.state != storage.MediaLive {
+		return conflict(sha, row.state)
+	}
+	row.state = storage.MediaLive
+	w.media[sha] = row
+	return nil
+}
+
+func (w *writer) MediaSweep(before time.Time) (deleting []hashing.Value, err error) {
+	for sha, row := range w.media {
+		if row.state == storage.MediaPending && row.at.Before(kept(before)) {
+			row.state = storage.MediaDeleting
+			w.media[sha] = row
+		}
+		if row.state == storage.MediaDeleting {
+			deleting = append(deleting, sha)
+		}
+	}
+	slices.SortFunc(deleting, func(a, b hashing.Value) int { return slices.Compare(a[:], b[:]) })
+	return deleting, nil
+}
+
+func (w *writer) MediaGone(sha hashing.Value) error {
+	if row, there := w.media[sha]; there && row.state != storage.MediaDeleting {
+		return conflict(sha, row.state)
+	}
+	delete(w.media, sha)
+	return nil
+}
+
+func conflict(sha hashing.Value, state storage.MediaState) error {
+	return fmt.Errorf("media %x is %q: %w", sha.Bytes(32), state, storage.ErrConflict)
+}

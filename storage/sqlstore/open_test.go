@@ -1,0 +1,162 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"vigie/storage"
+)
+
+// TestPragmas asks the live connections.
+func TestPragmas(t *testing.T) {
+	t.Parallel()
+	s := open(t, filepath.Join(t.TempDir(), "c.db"), storage.Options{})
+	ctx := context.Background()
+	ask := func(db interface {
+		QueryRowContext(context.Context, string, ...any) *sql.Row
+	}, want map[string]string) {
+		t.Helper()
+		for pragma, value := range want {
+			var got string
+			if err := db.QueryRowContext(ctx, "PRAGMA "+pragma).Scan(&got); err != nil {
+				t.Errorf("%s: %v", pragma, err)
+			} else if got != value {
+				t.Errorf("%s is %s, want %s", pragma, got, value)
+			}
+		}
+	}
+	ask(s.conn, map[string]string{
+		"busy_timeout": "10000", "journal_mode": "wal", "synchronous": "2", "foreign_keys": "1",
+		"query_only": "0", "application_id": "1447642953", "user_version": "1",
+	})
+	if n := s.writer.Stats().MaxOpenConnections; n != 1 {
+		t.Errorf("%d writing connections", n)
+	}
+	for range 5 { // five at a time, so that they are different connections
+		conn, err := s.reader.Conn(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		ask(conn, map[string]string{"busy_timeout": "10000", "journal_mode": "wal", "foreign_keys": "1", "query_only": "1"})
+		if _, err := conn.ExecContext(ctx, "UPDATE log_head SET seq = 9"); err == nil {
+			t.Error("a reader can write")
+		}
+	}
+	tx, err := s.conn.BeginTx(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	other, err := connectSQLite(s.path, url.Values{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if _, err := other.ExecContext(ctx, "PRAGMA busy_timeout = 0; UPDATE log_head SET seq = 9"); err == nil {
+		t.Error("a writing transaction does not lock the database at its beginning")
+	}
+}
+
+func TestFilesArePrivate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	open(t, filepath.Join(dir, "c.db"), storage.Options{})
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) != 3 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	for _, f := range files {
+		info, err := f.Info()
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %o, %v", f.Name(), info.Mode().Perm(), err)
+		}
+	}
+}
+
+// TestRefused: files that are not ours, or too new, give a clear error and stay as they are.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	alter := func(statements string) func(t *testing.T, path string) {
+		return func(t *testing.T, path string) {
+			db, err := connectSQLite(path, url.Values{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = db.Exec(statements)
+			if err := errors.Join(err, db.Close()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, test := range map[string]struct {
+		make func(t *testing.T, path string)
+		want error
+	}{
+		"text":             {func(t *testing.T, path string) { os.WriteFile(path, []byte(strings.Repeat("text ", 100)), 0o600) }, ErrForeign},
+		"short":            {func(t *testing.T, path string) { os.WriteFile(path, []byte("x"), 0o600) }, ErrForeign},
+		"somebody else's":  {alter("CREATE TABLE banks (id INTEGER)"), ErrForeign},
+		"another WAL file": {alter("PRAGMA journal_mode = wal; CREATE TABLE t (id INTEGER)"), ErrForeign},
+		"newer": {func(t *testing.T, path string) {
+			s, err := OpenSQLite(ctx, path, storage.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Close()
+			alter("PRAGMA user_version = 99")(t, path)
+		}, ErrNewer},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "c.db")
+			test.make(t, path)
+			before, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := OpenSQLite(ctx, path, storage.Options{}); !errors.Is(err, test.want) {
+				t.Errorf("got %v, want %v", err, test.want)
+			}
+			after, err := os.ReadFile(path)
+			if err != nil || string(after) != string(before) {
+				t.Errorf("the file was changed; %v", err)
+			}
+		})
+	}
+	if _, err := OpenSQLite(ctx, filepath.Join(t.TempDir(), "none", "c.db"), storage.Options{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no folder: got %v", err)
+	}
+}
+
+// TestStampedOnly: a process that died between the stamp and the first migration leaves a file that
+// opens.
+func TestStampedOnly(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "c.db")
+	if err := claimSQLite(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	open(t, path, storage.Options{})
+}
+
+// TestMigrationsSetVersion: the header's number is what tells an older binary to keep off.
+func TestMigrationsSetVersion(t *testing.T) {
+	t.Parallel()
+	s := open(t, filepath.Join(t.TempDir(), "c.db"), storage.Options{})
+	newest, err := newestMigration(sqliteDialect)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var version int64
+	if err := s.conn.QueryRowContext(t.Context(), "PRAGMA user_version").Scan(&version); err != nil || version != newest {
+		t.Errorf("user_version is %d, the last migration %d; %v", version, newest, err)
+	}
+}

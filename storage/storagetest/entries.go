@@ -1,0 +1,176 @@
+package storagetest
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"vigie/hashing"
+	"vigie/storage"
+)
+
+func testEntries(t *testing.T, open Open) {
+	group(t, open, map[string]func(*fixture){
+		"round trip": func(f *fixture) {
+			bank := f.bank("a")
+			var signals []hashing.Signal
+			for i, a := range hashing.Algorithms() {
+				s := Signal(a, 1)
+				s.Quality, s.Version = hashing.Quality(i*20), uint8(i)
+				signals = append(signals, s)
+			}
+			for _, v := range []hashing.Variant{hashing.Black, hashing.CLI, hashing.White} {
+				s := Signal(hashing.PDQ, 2)
+				s.Variant, s.Quality = v, hashing.QualityUnknown
+				signals = append(signals, s)
+			}
+			signals = append(signals, hashing.Signal{Algorithm: hashing.PDQ}) // all bits zero
+			want := storage.Entry{
+				Bank: bank.ID, Status: storage.Retracted, ExactOnly: true, Signals: signals,
+				Labels: []string{"z", "ä", "a"}, Note: "note <b> \x01", Reason: "why",
+				Media:   storage.MediaInfo{SHA256: Signal(hashing.SHA256, 1).Value, Bytes: 1 << 40, Format: "png", Width: 3, Height: 4, Kept: true},
+				Sources: []storage.Source{{Actor: "local", Origin: "https://x/?a=b&c"}, {Actor: "k"}},
+			}
+			f.update(func(w storage.Writer) error { return w.CreateEntry(&want) })
+			now := storage.Options{Now: f.clock.Now}.Time()
+			if want.ID != 1 || !want.CreatedAt.Equal(now) || !want.Sources[1].At.Equal(now) {
+				f.Errorf("new entry: %+v", want)
+			}
+			f.sameEntry(want)
+
+			changed := want
+			changed.Status, changed.Labels, changed.Note, changed.Reason = storage.Active, []string{"b", "a"}, "", "because"
+			ignored := changed
+			ignored.Signals, ignored.Sources, ignored.Media, ignored.Bank = nil, nil, storage.MediaInfo{}, 9
+			f.update(func(w storage.Writer) error { return w.UpdateEntry(ignored) })
+			f.sameEntry(changed)
+
+			f.clock.Advance(time.Hour)
+			f.update(func(w storage.Writer) error {
+				return w.AddSource(want.ID, storage.Source{Actor: "later", Origin: "o"})
+			})
+			changed.Sources = append(slices.Clone(changed.Sources), storage.Source{At: now.Add(time.Hour), Actor: "later", Origin: "o"})
+			f.sameEntry(changed)
+		},
+		"bare": func(f *fixture) {
+			want := storage.Entry{Bank: f.bank("a").ID, Status: storage.Active}
+			f.update(func(w storage.Writer) error { return w.CreateEntry(&want) })
+			f.sameEntry(want)
+		},
+		"repeated labels count once": func(f *fixture) {
+			e := f.entry(storage.Entry{Bank: f.bank("a").ID, Labels: []string{"x", "y", "x"}})
+			f.same([]string{"x", "y"}, e.Labels)
+		},
+		"refused": func(f *fixture) {
+			bank := f.bank("a")
+			f.update(func(w storage.Writer) error {
+				long := Signal(hashing.PHash, 1)
+				long.Value[3] = 1
+				for name, s := range map[string]hashing.Signal{
+					"zero": {}, "algorithm": {Algorithm: 99}, "variant": {Algorithm: hashing.PDQ, Variant: 99}, "long": long,
+				} {
+					if w.CreateEntry(&storage.Entry{Bank: bank.ID, Status: storage.Active, Signals: []hashing.Signal{s}}) == nil {
+						f.Errorf("signal %s is stored", name)
+					}
+				}
+				f.want(w.CreateEntry(&storage.Entry{Bank: 9, Status: storage.Active}), storage.ErrNotFound)
+				f.want(w.UpdateEntry(storage.Entry{ID: 9}), storage.ErrNotFound)
+				f.want(w.AddSource(9, storage.Source{}), storage.ErrNotFound)
+				_, err := w.Entry(9)
+				f.want(err, storage.ErrNotFound)
+				for _, limit := range []int{-1, 0, storage.MaxEntries + 1} {
+					if _, err := w.Entries(storage.EntryQuery{Limit: limit}); err == nil {
+						f.Errorf("limit %d is accepted", limit)
+					}
+				}
+				return nil
+			})
+		},
+		"listing": func(f *fixture) {
+			a, b := f.bank("a").ID, f.bank("b").ID
+			f.update(func(w storage.Writer) error {
+				for i := range 60 {
+					e := storage.Entry{Bank: a, Status: storage.Active, Signals: []hashing.Signal{Signal(hashing.PDQ, uint64(i)), Signal(hashing.MD5, uint64(i))}}
+					if i%3 == 0 {
+						e.Bank = b
+					}
+					if i%4 == 0 {
+						e.Status = storage.Retracted
+					}
+					if i%5 == 0 {
+						e.Labels = []string{"five", "x"}
+					}
+					if err := AddEntry(w, &e); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			f.view(func(r storage.Reader) error {
+				all, err := AllEntries(r, 10000)
+				if err != nil || len(all) != 60 {
+					f.Fatalf("%d entries, %v", len(all), err)
+				}
+				for _, bank := range []storage.BankID{0, a, b, 9} {
+					for _, status := range []storage.Status{"", storage.Active, storage.Retracted, "other"} {
+						for _, label := range []string{"", "five", "x", "none"} {
+							for _, page := range []int{1, 7, 100} {
+								q := storage.EntryQuery{Bank: bank, Status: status, Label: label, Limit: page}
+								var want, got []storage.Entry
+								for _, e := range all {
+									if (bank == 0 || e.Bank == bank) && (status == "" || e.Status == status) && (label == "" || slices.Contains(e.Labels, label)) {
+										want = append(want, e)
+									}
+								}
+								for {
+									es, err := r.Entries(q)
+									if err != nil {
+										return err
+									}
+									if len(es) == 0 {
+										break
+									}
+									got = append(got, es...)
+									q.After = es[len(es)-1].ID
+								}
+								f.same(want, got)
+							}
+						}
+					}
+				}
+				return nil
+			})
+		},
+		"with a signal": func(f *fixture) {
+			a, b := f.bank("a").ID, f.bank("b").ID
+			s := Signal(hashing.PDQ, 1)
+			cli := s
+			cli.Variant = hashing.CLI
+			cli.Quality = 3
+			first := f.entry(storage.Entry{Bank: a, Signals: []hashing.Signal{s, s, cli}})
+			f.entry(storage.Entry{Bank: b, Signals: []hashing.Signal{s}})
+			f.entry(storage.Entry{Bank: a, Signals: []hashing.Signal{cli, Signal(hashing.PDQ, 2)}})
+			retracted := f.entry(storage.Entry{Bank: a, Status: storage.Retracted, Signals: []hashing.Signal{s}})
+			worse := s
+			worse.Quality, worse.Version = 1, 9 // not part of the question
+			f.view(func(r storage.Reader) error {
+				got, err := r.EntriesWith(a, worse)
+				f.same([]storage.EntryID{first.ID, retracted.ID}, got)
+				none, err2 := r.EntriesWith(a, Signal(hashing.SHA256, 1))
+				if err2 != nil || len(none) != 0 {
+					f.Errorf("unknown signal: %v, %v", none, err2)
+				}
+				return err
+			})
+		},
+	})
+}
+
+func (f *fixture) sameEntry(want storage.Entry) {
+	f.Helper()
+	f.view(func(r storage.Reader) error {
+		got, err := r.Entry(want.ID)
+		f.same(want, got)
+		return err
+	})
+}
