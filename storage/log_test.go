@@ -94,12 +94,18 @@ func example(t *testing.T) *memory.Catalogue {
 		entry := storage.Entry{Bank: 1, Status: storage.Active}
 		return errors.Join(
 			w.CreateBank(&bank), w.CreateEntry(&entry), w.CreateKey(&storage.Key{ID: "k7c2m4x9q1zt"}),
-			w.Append(&storage.Change{Kind: storage.BankCreated, Actor: "local", Bank: 1,
-				Body: json.RawMessage(`{"name":"gifct","policy":{"action":"review","radius":{"pdq":31},"keep_media":false}}`)}),
-			w.Append(&storage.Change{Kind: storage.KeyCreated, Actor: "local", Key: "k7c2m4x9q1zt",
-				Body: json.RawMessage(`{"role":"analyst"}`), Private: json.RawMessage(`{"name":"Zoë"}`)}),
-			w.Append(&storage.Change{Kind: storage.EntryAdded, Actor: "k7c2m4x9q1zt", Bank: 1, Entry: 1,
-				Body: json.RawMessage(`{"status":"active","labels":["flag & banner"],"signals":[{"signal":"phash:8a3b726e0b32576a","quality":100,"version":1}]}`)}),
+			w.Append(&storage.Change{
+				Kind: storage.BankCreated, Actor: "local", Bank: 1,
+				Body: json.RawMessage(`{"name":"gifct","policy":{"action":"review","radius":{"pdq":31},"keep_media":false}}`),
+			}),
+			w.Append(&storage.Change{
+				Kind: storage.KeyCreated, Actor: "local", Key: "k7c2m4x9q1zt",
+				Body: json.RawMessage(`{"role":"analyst"}`), Private: json.RawMessage(`{"name":"Zoë"}`),
+			}),
+			w.Append(&storage.Change{
+				Kind: storage.EntryAdded, Actor: "k7c2m4x9q1zt", Bank: 1, Entry: 1,
+				Body: json.RawMessage(`{"status":"active","labels":["flag & banner"],"signals":[{"signal":"phash:8a3b726e0b32576a","quality":100,"version":1}]}`),
+			}),
 		)
 	})
 	if err != nil {

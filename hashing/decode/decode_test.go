@@ -172,8 +172,10 @@ func TestKindsWithoutEncoder(t *testing.T) {
 		{"cmyk cyan", &image.CMYK{Pix: []byte{0, 0, 0, 0, 255, 0, 0, 0}, Stride: 8, Rect: r}, false, lumaOf(0, 255, 255), 255},
 		{"jpeg range", &image.YCbCr{Y: []byte{0, 77}, Cb: []byte{9, 9}, Cr: []byte{9, 9}, YStride: 2, CStride: 2, Rect: r}, false, 77, 255},
 		{"studio white", &image.YCbCr{Y: []byte{0, 235}, Cb: []byte{9, 9}, Cr: []byte{9, 9}, YStride: 2, CStride: 2, Rect: r}, true, 255, 255},
-		{"studio black, transparent", &image.NYCbCrA{YCbCr: image.YCbCr{Y: []byte{0, 16}, Cb: []byte{9, 9}, Cr: []byte{9, 9},
-			YStride: 2, CStride: 2, Rect: r}, A: []byte{255, 3}, AStride: 2}, true, 0, 3},
+		{"studio black, transparent", &image.NYCbCrA{YCbCr: image.YCbCr{
+			Y: []byte{0, 16}, Cb: []byte{9, 9}, Cr: []byte{9, 9},
+			YStride: 2, CStride: 2, Rect: r,
+		}, A: []byte{255, 3}, AStride: 2}, true, 0, 3},
 		{"unknown type", image.NewUniform(color.NRGBA{255, 255, 255, 51}), false, 255, 51},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -227,6 +229,25 @@ func TestJPEGAndWebP(t *testing.T) {
 	}
 }
 
+// A GIF may have no global colour table: its frame brings its own. A table that was mistaken for the
+// absent global one would decode to black.
+func TestGIFLocalTable(t *testing.T) {
+	pal := color.Palette{color.RGBA{200, 200, 200, 255}, color.RGBA{40, 40, 40, 255}}
+	frame := image.NewPaletted(image.Rect(0, 0, 8, 8), pal)
+	frame.SetColorIndex(5, 6, 1)
+	data := encoded(t, frame, func(w io.Writer, _ image.Image) error {
+		return gif.EncodeAll(w, &gif.GIF{Image: []*image.Paletted{frame}, Delay: []int{0}})
+	})
+	m, err := Decode(data, hashing.DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	luma, width, _ := m.Reduced(nil, Bare)
+	if got, want := [2]float32{luma[0], luma[6*width+5]}, [2]float32{200, 40}; math.Abs(float64(got[0]-want[0])) > 0.01 || math.Abs(float64(got[1]-want[1])) > 0.01 {
+		t.Errorf("luma %v, want %v", got, want)
+	}
+}
+
 // A GIF's first frame may be smaller than its canvas, and may use a colour of the palette for
 // transparency. What lies outside is transparent black; what is transparent keeps its colour.
 func TestGIFFrame(t *testing.T) {
@@ -255,11 +276,19 @@ func TestGIFFrame(t *testing.T) {
 		x, y    int
 		isAbout float32
 	}{
-		{"inside", Bare, 3, 2, 250}, {"inside, far corner", Bare, 7, 5, 250},
-		{"transparent keeps its colour", Bare, 4, 3, 90}, {"transparent over white", OverWhite, 4, 3, 255},
-		{"transparent over black", OverBlack, 4, 3, 0}, {"inside over white", OverWhite, 3, 2, 250},
-		{"left of it", Bare, 2, 2, 0}, {"right of it", Bare, 8, 5, 0}, {"below", Bare, 7, 6, 0}, {"above", Bare, 3, 1, 0},
-		{"outside over white", OverWhite, 2, 2, 255}, {"corner over white", OverWhite, 9, 8, 255}, {"outside over black", OverBlack, 9, 8, 0},
+		{"inside", Bare, 3, 2, 250},
+		{"inside, far corner", Bare, 7, 5, 250},
+		{"transparent keeps its colour", Bare, 4, 3, 90},
+		{"transparent over white", OverWhite, 4, 3, 255},
+		{"transparent over black", OverBlack, 4, 3, 0},
+		{"inside over white", OverWhite, 3, 2, 250},
+		{"left of it", Bare, 2, 2, 0},
+		{"right of it", Bare, 8, 5, 0},
+		{"below", Bare, 7, 6, 0},
+		{"above", Bare, 3, 1, 0},
+		{"outside over white", OverWhite, 2, 2, 255},
+		{"corner over white", OverWhite, 9, 8, 255},
+		{"outside over black", OverBlack, 9, 8, 0},
 	} {
 		luma, w, _ := m.Reduced(nil, c.over)
 		if got := luma[c.y*w+c.x]; math.Abs(float64(got-c.isAbout)) > 1e-3 {
@@ -270,8 +299,16 @@ func TestGIFFrame(t *testing.T) {
 
 func TestReducedAndSampled(t *testing.T) {
 	for _, c := range []struct{ w, h, factor, sampledW, sampledH int }{
-		{5, 7, 1, 5, 7}, {512, 512, 1, 512, 512}, {513, 100, 1, 512, 512}, {1023, 2000, 1, 512, 512}, {1024, 1024, 2, 512, 512},
-		{1025, 1027, 2, 512, 512}, {2048, 2049, 4, 512, 512}, {2051, 2070, 4, 512, 512}, {3001, 600, 1, 512, 512}, {2047, 5000, 2, 512, 512},
+		{5, 7, 1, 5, 7},
+		{512, 512, 1, 512, 512},
+		{513, 100, 1, 512, 512},
+		{1023, 2000, 1, 512, 512},
+		{1024, 1024, 2, 512, 512},
+		{1025, 1027, 2, 512, 512},
+		{2048, 2049, 4, 512, 512},
+		{2051, 2070, 4, 512, 512},
+		{3001, 600, 1, 512, 512},
+		{2047, 5000, 2, 512, 512},
 	} {
 		t.Run(fmt.Sprintf("%dx%d", c.w, c.h), func(t *testing.T) {
 			g := image.NewGray(image.Rect(0, 0, c.w, c.h))
@@ -356,13 +393,22 @@ func TestTruncatedAndTrailing(t *testing.T) {
 
 func TestUnsupported(t *testing.T) {
 	for _, c := range []struct{ name, data, says string }{
-		{"mp4", "\x00\x00\x00\x20ftypisom\x00\x00", "MP4 video"}, {"mov", "\x00\x00\x00\x14ftypqt  ", "QuickTime video"},
-		{"old mov", "\x00\x00\x00\x08wide\x00\x00", "QuickTime video"}, {"webm", "\x1a\x45\xdf\xa3\x01\x00", "WebM"},
-		{"heic", "\x00\x00\x00\x18ftypheic\x00\x00", "HEIC"}, {"heif", "\x00\x00\x00\x18ftypmif1\x00\x00", "HEIC"},
-		{"avif", "\x00\x00\x00\x18ftypavif\x00\x00", "AVIF"}, {"avi", "RIFF\x00\x00\x00\x00AVI LIST", "AVI video"},
-		{"svg", `<svg xmlns="http://www.w3.org/2000/svg"/>`, "SVG"}, {"svg with prologue", "\ufeff <?xml version='1.0'?>\n<!-- x --><svg/>", "SVG"},
-		{"html", "\n<!DOCTYPE html><p>", "HTML"}, {"pdf", "%PDF-1.7\n", "PDF"}, {"text", "BMW is a car. Grüße\n", "plain text"},
-		{"zip", "PK\x03\x04\x14", "ZIP"}, {"noise", "\x80\x81\x82\x83\x84", "an unknown format"}, {"one byte", "\xff", "an unknown format"},
+		{"mp4", "\x00\x00\x00\x20ftypisom\x00\x00", "MP4 video"},
+		{"mov", "\x00\x00\x00\x14ftypqt  ", "QuickTime video"},
+		{"old mov", "\x00\x00\x00\x08wide\x00\x00", "QuickTime video"},
+		{"webm", "\x1a\x45\xdf\xa3\x01\x00", "WebM"},
+		{"heic", "\x00\x00\x00\x18ftypheic\x00\x00", "HEIC"},
+		{"heif", "\x00\x00\x00\x18ftypmif1\x00\x00", "HEIC"},
+		{"avif", "\x00\x00\x00\x18ftypavif\x00\x00", "AVIF"},
+		{"avi", "RIFF\x00\x00\x00\x00AVI LIST", "AVI video"},
+		{"svg", `<svg xmlns="http://www.w3.org/2000/svg"/>`, "SVG"},
+		{"svg with prologue", "\ufeff <?xml version='1.0'?>\n<!-- x --><svg/>", "SVG"},
+		{"html", "\n<!DOCTYPE html><p>", "HTML"},
+		{"pdf", "%PDF-1.7\n", "PDF"},
+		{"text", "BMW is a car. Grüße\n", "plain text"},
+		{"zip", "PK\x03\x04\x14", "ZIP"},
+		{"noise", "\x80\x81\x82\x83\x84", "an unknown format"},
+		{"one byte", "\xff", "an unknown format"},
 		{"long text", strings.Repeat("é", 2000), "plain text"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -457,8 +503,10 @@ func TestLimitsActOnTheHeader(t *testing.T) {
 }
 
 func TestDecoderPanics(t *testing.T) {
-	broken := format{"png", nil, func(io.Reader) (image.Config, error) { return image.Config{Width: 1, Height: 1}, nil },
-		func(io.Reader) (image.Image, error) { panic("index out of range") }}
+	broken := format{
+		"png", nil, func(io.Reader) (image.Config, error) { return image.Config{Width: 1, Height: 1}, nil },
+		func(io.Reader) (image.Image, error) { panic("index out of range") },
+	}
 	if _, err := broken.open(nil, hashing.DefaultLimits()); kindOf(t, err) != hashing.Corrupt {
 		t.Errorf("got %v", err)
 	}

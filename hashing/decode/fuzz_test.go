@@ -32,8 +32,10 @@ func fuzz(f *testing.F, name, magic string) {
 	few := drawn(image.NewPaletted(image.Rect(0, 0, 8, 8), palette.WebSafe), 255)
 	seeds := map[string][][]byte{
 		"jpeg": {encoded(f, gray, encodeJPEG), encoded(f, soft, encodeJPEG)},
-		"png": {encoded(f, gray, png.Encode), encoded(f, soft, png.Encode), encoded(f, few, png.Encode),
-			encoded(f, drawn(image.NewNRGBA64(gray.Rect), 0), png.Encode), encoded(f, drawn(image.NewPaletted(gray.Rect, clear8), 0), png.Encode)},
+		"png": {
+			encoded(f, gray, png.Encode), encoded(f, soft, png.Encode), encoded(f, few, png.Encode),
+			encoded(f, drawn(image.NewNRGBA64(gray.Rect), 0), png.Encode), encoded(f, drawn(image.NewPaletted(gray.Rect, clear8), 0), png.Encode),
+		},
 		"gif":  {encoded(f, gray, encodeGIF), encoded(f, few, encodeGIF)},
 		"webp": {unbase64(f, webpLossy), unbase64(f, webpLossless), unbase64(f, webpAlpha), unbase64(f, webpAnimated)},
 		"bmp":  {encoded(f, gray, bmp.Encode), encoded(f, soft, bmp.Encode), encoded(f, few, bmp.Encode)},

@@ -199,7 +199,7 @@ func palettePixels(m *image.Paletted, colours color.Palette) pixels {
 func gifPixels(m *image.Paletted, canvas image.Rectangle, global color.Model) pixels {
 	colours := m.Palette
 	if g, ok := global.(color.Palette); ok && samePalette(m.Palette, g) {
-		colours = g
+		colours = slices.Concat(g, m.Palette[len(g):]) // std lengthens it for a transparent index beyond its end
 	}
 	frame := palettePixels(m, colours)
 	if m.Rect == canvas {

@@ -152,8 +152,12 @@ func TestSignalsAndQueries(t *testing.T) {
 		queries int
 	}{
 		{"small", scene(300, 200, 2), []string{"pdq/", "pdq/cli", "phash/", "dhash/", "ahash/"}, []string{"pdq/", "phash/", "dhash/", "ahash/"}, 8 + 3},
-		{"transparent", soft, []string{"pdq/", "pdq/cli", "pdq/white", "pdq/black", "phash/", "dhash/", "ahash/"},
-			[]string{"pdq/", "pdq/white", "pdq/black", "phash/", "dhash/", "ahash/"}, 3*8 + 3},
+		{
+			"transparent", soft,
+			[]string{"pdq/", "pdq/cli", "pdq/white", "pdq/black", "phash/", "dhash/", "ahash/"},
+			[]string{"pdq/", "pdq/white", "pdq/black", "phash/", "dhash/", "ahash/"},
+			3*8 + 3,
+		},
 		{"logo in alpha", logo, []string{"pdq/white"}, []string{"pdq/white"}, 8},
 		{"16 bits", opaque, []string{"pdq/", "pdq/cli", "phash/", "dhash/", "ahash/"}, []string{"pdq/", "phash/", "dhash/", "ahash/"}, 8 + 3},
 		{"palette", few, []string{"pdq/", "pdq/cli", "phash/", "dhash/", "ahash/"}, []string{"pdq/", "phash/", "dhash/", "ahash/"}, 8 + 3},

@@ -15,9 +15,32 @@ import (
 // sizes cover the filter's windows of 1, 2, 3 and many, odd and even, the 64 x 64 copy, upsampling,
 // and extreme shapes.
 var sizes = []struct{ w, h int }{
-	{5, 5}, {5, 64}, {64, 5}, {6, 7}, {63, 64}, {64, 63}, {64, 64}, {65, 64}, {64, 65}, {65, 65},
-	{100, 1}, {127, 129}, {128, 128}, {129, 127}, {130, 257}, {200, 300}, {255, 256}, {257, 383}, {384, 385},
-	{512, 512}, {640, 480}, {2000, 5}, {5, 2000}, {3000, 9}, {1023, 511}, {1025, 513},
+	{5, 5},
+	{5, 64},
+	{64, 5},
+	{6, 7},
+	{63, 64},
+	{64, 63},
+	{64, 64},
+	{65, 64},
+	{64, 65},
+	{65, 65},
+	{100, 1},
+	{127, 129},
+	{128, 128},
+	{129, 127},
+	{130, 257},
+	{200, 300},
+	{255, 256},
+	{257, 383},
+	{384, 385},
+	{512, 512},
+	{640, 480},
+	{2000, 5},
+	{5, 2000},
+	{3000, 9},
+	{1023, 511},
+	{1025, 513},
 }
 
 func TestHashEqualsTheTextOfTheReference(t *testing.T) {
@@ -76,8 +99,12 @@ func TestTooSmallOrShort(t *testing.T) {
 		name          string
 		width, height int
 	}{
-		{"narrow", 4, 25}, {"low", 25, 4}, {"empty", 0, 0}, {"negative", -10, -10},
-		{"short buffer", 10, 11}, {"overflowing", math.MaxInt, math.MaxInt},
+		{"narrow", 4, 25},
+		{"low", 25, 4},
+		{"empty", 0, 0},
+		{"negative", -10, -10},
+		{"short buffer", 10, 11},
+		{"overflowing", math.MaxInt, math.MaxInt},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if hash, q := h.Hash(luma, c.width, c.height); hash != (pdq.Hash{}) || q != 0 {

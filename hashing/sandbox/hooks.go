@@ -27,6 +27,7 @@ func withHooks(hash HashFunc, out io.Writer) HashFunc {
 		name, arg, _ := bytes.Cut(marked, []byte(" "))
 		switch string(name) {
 		case "HANG":
+			//lint:ignore SA5002 hanging is its purpose
 			for {
 			}
 		case "MEMORY":
@@ -79,6 +80,7 @@ func eat() {
 		for i := 0; i < len(b); i += 4096 {
 			b[i] = 1
 		}
+		//lint:ignore SA4010 keeping it is its purpose
 		eaten = append(eaten, b)
 	}
 }

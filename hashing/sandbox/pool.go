@@ -76,8 +76,10 @@ func (p *Pool) Picture(ctx context.Context, data []byte) (hashing.Picture, error
 	case len(data) == 0:
 		return hashing.Picture{}, &hashing.MediaError{Kind: hashing.Empty, Detail: "no bytes"}
 	case int64(len(data)) > p.o.Limits.Bytes:
-		return hashing.Picture{}, &hashing.MediaError{Kind: hashing.TooLarge,
-			Detail: fmt.Sprintf("%d bytes; accepted are %d", len(data), p.o.Limits.Bytes)}
+		return hashing.Picture{}, &hashing.MediaError{
+			Kind:   hashing.TooLarge,
+			Detail: fmt.Sprintf("%d bytes; accepted are %d", len(data), p.o.Limits.Bytes),
+		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -152,15 +154,19 @@ func (p *Pool) hash(ctx context.Context, c *process, data []byte) (hashing.Pictu
 	c.end()
 	switch {
 	case killed && deathBy(ctx) == DiedTimeout:
-		return hashing.Picture{}, DiedTimeout, &hashing.MediaError{Kind: hashing.TimedOut,
-			Detail: fmt.Sprintf("not decoded within %v", p.o.Timeout)}
+		return hashing.Picture{}, DiedTimeout, &hashing.MediaError{
+			Kind:   hashing.TimedOut,
+			Detail: fmt.Sprintf("not decoded within %v", p.o.Timeout),
+		}
 	case killed:
 		return hashing.Picture{}, deathBy(ctx), whyEnded(ctx)
 	case errors.Is(err, errFrameTooLong):
 		return hashing.Picture{}, DiedGarbage, crashed("its answer is too long")
 	case c.stderr.found:
-		return hashing.Picture{}, DiedMemory, &hashing.MediaError{Kind: hashing.OutOfMemory,
-			Detail: fmt.Sprintf("more than %d MiB needed", p.o.Memory>>20)}
+		return hashing.Picture{}, DiedMemory, &hashing.MediaError{
+			Kind:   hashing.OutOfMemory,
+			Detail: fmt.Sprintf("more than %d MiB needed", p.o.Memory>>20),
+		}
 	}
 	return hashing.Picture{}, DiedCrash, crashed(c.cmd.ProcessState.String())
 }

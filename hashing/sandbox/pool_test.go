@@ -46,10 +46,14 @@ func testHash(_ context.Context, data []byte) (hashing.Picture, error) {
 	case bytes.HasPrefix(data, []byte("odd")):
 		return hashing.Picture{}, errors.New("holds a secret of the picture")
 	}
-	s := hashing.Signal{Algorithm: hashing.PDQ, Variant: hashing.CLI, Version: hashing.PDQ.Version(), Quality: 97,
-		Value: hashing.Value{uint64(len(data)), uint64(data[0])}}
-	return hashing.Picture{Format: "jpeg", Width: 640, Height: 480, Signals: []hashing.Signal{s},
-		Queries: []hashing.Query{{Signal: s, Transform: hashing.Transverse}}}, nil
+	s := hashing.Signal{
+		Algorithm: hashing.PDQ, Variant: hashing.CLI, Version: hashing.PDQ.Version(), Quality: 97,
+		Value: hashing.Value{uint64(len(data)), uint64(data[0])},
+	}
+	return hashing.Picture{
+		Format: "jpeg", Width: 640, Height: 480, Signals: []hashing.Signal{s},
+		Queries: []hashing.Query{{Signal: s, Transform: hashing.Transverse}},
+	}, nil
 }
 
 func newPool(t testing.TB, o sandbox.Options, env ...string) *sandbox.Pool {
@@ -133,8 +137,10 @@ func frame(s string) string {
 }
 
 func TestOutcomes(t *testing.T) {
-	p := newPool(t, sandbox.Options{Children: 1, Memory: 900 << 20, Timeout: 2 * time.Second,
-		Limits: hashing.Limits{Bytes: 1 << 20, Side: 1000, Pixels: 1e6}})
+	p := newPool(t, sandbox.Options{
+		Children: 1, Memory: 900 << 20, Timeout: 2 * time.Second,
+		Limits: hashing.Limits{Bytes: 1 << 20, Side: 1000, Pixels: 1e6},
+	})
 	sig := `{"signal":"pdq:` + strings.Repeat("0f", 32) + `","quality":90,"version":1}`
 	query := strings.TrimSuffix(sig, "}") + `,"transform":1}`
 	picture := func(format string, width int, signals, queries string) string {

@@ -15,8 +15,10 @@ import (
 func fullPicture() hashing.Picture {
 	p := hashing.Picture{Format: "tiff", Width: 30_000, Height: 2000}
 	for i := range maxSignals {
-		p.Signals = append(p.Signals, hashing.Signal{Algorithm: hashing.PDQ, Variant: hashing.White, Version: 1,
-			Quality: 100, Value: hashing.Value{^uint64(i), 1, 2, 3}})
+		p.Signals = append(p.Signals, hashing.Signal{
+			Algorithm: hashing.PDQ, Variant: hashing.White, Version: 1,
+			Quality: 100, Value: hashing.Value{^uint64(i), 1, 2, 3},
+		})
 	}
 	for i := range maxQueries {
 		p.Queries = append(p.Queries, hashing.Query{Signal: p.Signals[i%maxSignals], Transform: hashing.Transform(i % hashing.Transforms)})

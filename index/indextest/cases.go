@@ -101,21 +101,32 @@ func runCases(t *testing.T, newEngine func(*testing.T) Engine) {
 		{"64 bits, beyond the radius", [][]index.Change{equals(3, signal(hashing.PHash, near(1, 10)))}, ask(hashing.PHash, near(1, 0), 9), complete()},
 		{"another algorithm", [][]index.Change{equals(3, signal(hashing.PHash, zeros))}, ask(hashing.AHash, zeros, 64), complete()},
 
-		{"a SHA-256 among equal PDQ", [][]index.Change{append(equals(8, pdq(zeros)), entry(9, 1, signal(hashing.SHA256, zeros)))},
-			ask(hashing.SHA256, zeros, 31), complete(index.Hit{Entry: 9, Bank: 1})},
-		{"a PDQ among equal SHA-256", [][]index.Change{append(equals(8, signal(hashing.SHA256, zeros)), entry(9, 1, pdq(zeros)))},
-			ask(hashing.PDQ, zeros, 31), complete(index.Hit{Entry: 9, Bank: 1})},
+		{
+			"a SHA-256 among equal PDQ",
+			[][]index.Change{append(equals(8, pdq(zeros)), entry(9, 1, signal(hashing.SHA256, zeros)))},
+			ask(hashing.SHA256, zeros, 31), complete(index.Hit{Entry: 9, Bank: 1}),
+		},
+		{
+			"a PDQ among equal SHA-256",
+			[][]index.Change{append(equals(8, signal(hashing.SHA256, zeros)), entry(9, 1, pdq(zeros)))},
+			ask(hashing.PDQ, zeros, 31), complete(index.Hit{Entry: 9, Bank: 1}),
+		},
 		{"equal digests", [][]index.Change{equals(20, signal(hashing.MD5, near(2, 0)))}, ask(hashing.MD5, near(2, 0), 0), complete(hits(20, 0)...)},
 		{"a digest one bit off", [][]index.Change{equals(20, signal(hashing.SHA256, near(2, 1)))}, ask(hashing.SHA256, near(2, 0), 256), complete()},
 		{"a digest, negative radius", [][]index.Change{equals(1, signal(hashing.SHA256, zeros))}, ask(hashing.SHA256, zeros, -1), complete()},
-		{"a digest, negative radius in its bank", [][]index.Change{equals(1, signal(hashing.SHA256, zeros))},
-			inBanks(ask(hashing.SHA256, zeros, 0), map[index.BankID]int{1: -1, 2: 5}), complete()},
+		{
+			"a digest, negative radius in its bank",
+			[][]index.Change{equals(1, signal(hashing.SHA256, zeros))},
+			inBanks(ask(hashing.SHA256, zeros, 0), map[index.BankID]int{1: -1, 2: 5}), complete(),
+		},
 
-		{"order: distance, entry, variant",
+		{
+			"order: distance, entry, variant",
 			[][]index.Change{{entry(7, 1, cli, pdq(near(0, 3))), entry(3, 2, pdq(near(0, 3))), entry(9, 1, pdq(near(0, 1)))}},
 			ask(hashing.PDQ, near(0, 0), 31),
 			complete(index.Hit{Entry: 9, Bank: 1, Distance: 1}, index.Hit{Entry: 3, Bank: 2, Distance: 3},
-				index.Hit{Entry: 7, Bank: 1, Distance: 3}, index.Hit{Entry: 7, Bank: 1, Distance: 3, Variant: hashing.CLI})},
+				index.Hit{Entry: 7, Bank: 1, Distance: 3}, index.Hit{Entry: 7, Bank: 1, Distance: 3, Variant: hashing.CLI}),
+		},
 		{"limit among equals", [][]index.Change{equals(16, pdq(zeros))}, limited(ask(hashing.PDQ, zeros, 0), 5), index.Result{Hits: hits(5, 0), Total: 16}},
 		{"limit takes the nearest", [][]index.Change{{pair[1]}, {pair[0]}}, limited(ask(hashing.PDQ, near(0, 0), 31), 1), index.Result{Hits: []index.Hit{first}, Total: 2}},
 		{"negative limit", [][]index.Change{equals(16, pdq(zeros))}, limited(ask(hashing.PDQ, zeros, 0), -1), complete(hits(16, 0)...)},
@@ -129,18 +140,28 @@ func runCases(t *testing.T, newEngine func(*testing.T) Engine) {
 		{"retracted", [][]index.Change{pair, {entry(1, 1)}}, ask(hashing.PDQ, near(0, 0), 31), complete(second)},
 		{"retracted and restored", [][]index.Change{pair, {entry(1, 1)}, {pair[0]}}, ask(hashing.PDQ, near(0, 0), 31), complete(first, second)},
 		{"retracted and restored at once", [][]index.Change{pair, {entry(1, 1), pair[0]}}, ask(hashing.PDQ, near(0, 0), 31), complete(first, second)},
-		{"replaced", [][]index.Change{pair, {entry(1, 3, pdq(near(0, 4)))}}, ask(hashing.PDQ, near(0, 0), 31),
-			complete(index.Hit{Entry: 1, Bank: 3, Distance: 4}, second)},
-		{"the last of several states", [][]index.Change{{entry(1, 1, pdq(zeros)), entry(1, 1, pdq(ones)), entry(1, 1, pdq(near(0, 0)))}},
-			ask(hashing.PDQ, zeros, 256), complete(index.Hit{Entry: 1, Bank: 1, Distance: zeros.Distance(near(0, 0))})},
+		{
+			"replaced",
+			[][]index.Change{pair, {entry(1, 3, pdq(near(0, 4)))}},
+			ask(hashing.PDQ, near(0, 0), 31),
+			complete(index.Hit{Entry: 1, Bank: 3, Distance: 4}, second),
+		},
+		{
+			"the last of several states",
+			[][]index.Change{{entry(1, 1, pdq(zeros)), entry(1, 1, pdq(ones)), entry(1, 1, pdq(near(0, 0)))}},
+			ask(hashing.PDQ, zeros, 256), complete(index.Hit{Entry: 1, Bank: 1, Distance: zeros.Distance(near(0, 0))}),
+		},
 
 		{"hidden", [][]index.Change{pair, {hideFirst}}, ask(hashing.PDQ, near(0, 0), 31), complete(second)},
 		{"hidden, asked for", [][]index.Change{pair, {hideFirst}}, inBanks(ask(hashing.PDQ, near(0, 0), 31), map[index.BankID]int{1: 31}), complete()},
 		{"hidden before it had entries", [][]index.Change{{hideFirst}, pair}, ask(hashing.PDQ, near(0, 0), 31), complete(second)},
 		{"hidden, digest", [][]index.Change{equals(2, signal(hashing.MD5, ones)), {hideFirst}}, ask(hashing.MD5, ones, 0), complete()},
 		{"hidden and shown", [][]index.Change{pair, {hideFirst}, {showFirst}}, ask(hashing.PDQ, near(0, 0), 31), complete(first, second)},
-		{"replaced while hidden", [][]index.Change{pair, {hideFirst}, {entry(1, 1, pdq(near(0, 2)))}, {showFirst}},
-			ask(hashing.PDQ, near(0, 0), 5), complete(index.Hit{Entry: 1, Bank: 1, Distance: 2})},
+		{
+			"replaced while hidden",
+			[][]index.Change{pair, {hideFirst}, {entry(1, 1, pdq(near(0, 2)))}, {showFirst}},
+			ask(hashing.PDQ, near(0, 0), 5), complete(index.Hit{Entry: 1, Bank: 1, Distance: 2}),
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e, oracle := newEngine(t), NewOracle()

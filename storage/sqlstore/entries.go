@@ -94,7 +94,8 @@ func (r *reader) fill(page []storage.Entry) error {
 // fillPart reads the rows of one table for a page and appends each to the part of its entry. Rows and
 // page are both in the order of ids.
 func fillPart[T any](r *reader, page []storage.Entry, ids, table, columns string,
-	scan func(row scanner, entry *storage.EntryID) (T, error), part func(*storage.Entry) *[]T) error {
+	scan func(row scanner, entry *storage.EntryID) (T, error), part func(*storage.Entry) *[]T,
+) error {
 	rows, err := r.db.QueryContext(r.ctx, fmt.Sprintf(
 		"SELECT entry, %s FROM %s WHERE entry IN (%s) ORDER BY entry, ord", columns, table, r.dialect.idList), ids)
 	if err != nil {

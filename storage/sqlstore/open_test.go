@@ -21,7 +21,8 @@ func TestPragmas(t *testing.T) {
 	ctx := context.Background()
 	ask := func(db interface {
 		QueryRowContext(context.Context, string, ...any) *sql.Row
-	}, want map[string]string) {
+	}, want map[string]string,
+	) {
 		t.Helper()
 		for pragma, value := range want {
 			var got string

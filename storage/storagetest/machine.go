@@ -101,8 +101,10 @@ func (s step) run(w storage.Writer) string {
 			}
 			return w.UpdateBank(b)
 		case "entry":
-			e := storage.Entry{Bank: id, Labels: []string{name, "l", name}[:s.B-1], Note: name[4:],
-				Signals: []hashing.Signal{Signal(hashing.PDQ, uint64(s.A)), Signal(hashing.MD5, uint64(s.B))}}
+			e := storage.Entry{
+				Bank: id, Labels: []string{name, "l", name}[:s.B-1], Note: name[4:],
+				Signals: []hashing.Signal{Signal(hashing.PDQ, uint64(s.A)), Signal(hashing.MD5, uint64(s.B))},
+			}
 			err = AddEntry(w, &e)
 			result = err == nil && e.ID > 0
 		case "change":

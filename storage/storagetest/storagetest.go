@@ -134,8 +134,10 @@ func AddEntry(w storage.Writer, e *storage.Entry) error {
 	for _, s := range e.Signals {
 		signals = append(signals, storage.SignalBody{Signal: s, Quality: s.Quality, Version: s.Version})
 	}
-	c := &storage.Change{Kind: storage.EntryAdded, Actor: "local", Bank: e.Bank, Entry: e.ID,
-		Body: body(storage.EntryBody{Status: e.Status, Labels: e.Labels, Signals: signals})}
+	c := &storage.Change{
+		Kind: storage.EntryAdded, Actor: "local", Bank: e.Bank, Entry: e.ID,
+		Body: body(storage.EntryBody{Status: e.Status, Labels: e.Labels, Signals: signals}),
+	}
 	if e.Note != "" {
 		c.Private = body(map[string]string{"note": e.Note})
 	}

@@ -1,0 +1,95 @@
+# Vigie's tasks. Needed are Go, git and make; the rest is fetched at pinned versions.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+
+VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X vigie/internal/buildinfo.version=$(VERSION)
+
+# How long each fuzz target runs.
+FUZZTIME ?= 5s
+# Which benchmarks run.
+BENCH ?= .
+
+TOOL := go tool -modfile=$(CURDIR)/tools/go.mod
+
+# The product is static: cgo is used by the race detector alone.
+export CGO_ENABLED := 0
+# go.mod is changed by its editors, never by a build.
+export GOFLAGS := $(strip $(GOFLAGS) -mod=readonly)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo check test modules format vet lint unit race gcc static fuzz cover bench gen verify clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/vigie, one static binary
+	go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/vigie ./cmd/vigie
+
+demo: build ## show the main job on harmless pictures: flag, check, retract, scan
+	bin/vigie demo
+
+check: format vet lint unit ## the fast loop: format, vet, staticcheck, short tests
+
+test: modules verify format vet lint static fuzz race ## everything: what a change must pass
+
+modules: ## verify the modules' sums, and that go.mod is tidy
+	go mod verify
+	go mod tidy -diff
+
+format: ## list files that gofumpt would change
+	@files=$$($(TOOL) gofumpt -l .); if [ -n "$$files" ]; then echo "not formatted; run: go tool -modfile=tools/go.mod gofumpt -w ."; echo "$$files"; exit 1; fi
+
+vet: ## run go vet
+	go vet ./...
+
+lint: ## run staticcheck
+	$(TOOL) staticcheck ./...
+
+unit: ## run the tests without the long ones
+	go test -short ./...
+
+race: gcc ## run all tests with the race detector and coverage
+	@mkdir -p coverage
+	CGO_ENABLED=1 go test -race -json -timeout 20m -covermode=atomic -coverprofile=coverage/profile.txt ./... \
+		| go run ./internal/testsum
+
+# The race detector is the only thing that needs a C compiler.
+gcc:
+	@command -v gcc >/dev/null || { \
+		echo "installing gcc for the race detector"; \
+		sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+		$$sudo apt-get update -q && $$sudo apt-get install -y -q --no-install-recommends gcc libc6-dev; }
+
+static: build ## check that the binary needs no library of the system
+	@if go version -m bin/vigie | grep -q 'CGO_ENABLED=1'; then echo "bin/vigie was built with cgo"; exit 1; fi
+	@if LC_ALL=C grep -aqE 'ld-(linux|musl)[-a-z0-9_]*\.so' <(head -c 8192 bin/vigie); then echo "bin/vigie is linked dynamically"; exit 1; fi
+	@echo "bin/vigie is static, $$(stat -c %s bin/vigie) bytes, version $(VERSION)"
+
+fuzz: ## run each fuzz target for FUZZTIME (5s)
+	@grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
+			echo "fuzz $$(dirname "$$file") $$target $(FUZZTIME)"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" \
+				| { grep -v '^fuzz: elapsed' || true; }; \
+		done; \
+	done
+
+cover: race ## write coverage/index.html
+	go tool cover -html coverage/profile.txt -o coverage/index.html
+
+bench: ## run the benchmarks; BENCH names some
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+gen: ## generate code from api/openapi.yaml
+	go generate ./api/...
+
+verify: ## check that the generated code is what its sources give
+	@before=$$(mktemp); trap 'rm -f "$$before"' EXIT; \
+	grep -rlE --include='*.go' '^// Code generated .* DO NOT EDIT\.$$' . | sort | xargs sha256sum > "$$before"; \
+	$(MAKE) --no-print-directory gen; \
+	sha256sum --check --quiet "$$before" || { echo "generated code was not up to date; it is now: look at it and keep it"; exit 1; }
+
+clean: ## remove what was built
+	rm -rf bin coverage
