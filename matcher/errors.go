@@ -1,0 +1,51 @@
+package matcher
+
+import (
+	"errors"
+	"fmt"
+
+	"vigie/hashing"
+)
+
+// Sentinels, tested with errors.Is. Bad media are [*hashing.MediaError].
+var (
+	ErrUnknownBank  = errors.New("no such bank")
+	ErrUnknownEntry = errors.New("no such entry")
+	ErrUnknownKey   = errors.New("no such key")
+	// ErrBankExists: a bank of that name is not deleted.
+	ErrBankExists = errors.New("a bank of that name exists already")
+	// ErrDuplicate: restoring would make two entries of the same media match.
+	ErrDuplicate = errors.New("another active entry of the bank has the same media")
+	// ErrIndexBehind: the index has not seen min_seq within the time to wait.
+	ErrIndexBehind = errors.New("the index has not caught up yet")
+	// ErrBeyondHead: min_seq names a change that does not exist.
+	ErrBeyondHead = errors.New("min_seq is beyond the head of the log")
+	// ErrNotReady: the first load is not finished.
+	ErrNotReady = errors.New("the index is loading")
+
+	// ErrNoKey, ErrBadKey, ErrExpiredKey and ErrRevokedKey answer [Matcher.Authenticate].
+	ErrNoKey      = errors.New("no key")
+	ErrBadKey     = errors.New("unknown key")
+	ErrExpiredKey = errors.New("expired key")
+	ErrRevokedKey = errors.New("revoked key")
+)
+
+// InputError is a field that the caller must correct.
+type InputError struct {
+	Field  string
+	Reason string // what was wrong and what is accepted
+}
+
+func (e *InputError) Error() string { return e.Field + ": " + e.Reason }
+
+func invalid(field, format string, args ...any) error {
+	return &InputError{Field: field, Reason: fmt.Sprintf(format, args...)}
+}
+
+// UnhashableError refuses a flag that could not match, or would match everything.
+type UnhashableError struct {
+	Reason hashing.Reason
+	Detail string
+}
+
+func (e *UnhashableError) Error() string { return string(e.Reason) + ": " + e.Detail }

@@ -1,0 +1,345 @@
+package matcher
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"vigie/hashing"
+	"vigie/storage"
+)
+
+// Flagging is what an analyst says: this media belongs into this bank.
+type Flagging struct {
+	Bank      string
+	Media     *hashing.Media   // nil if only signals are known
+	Signals   []hashing.Signal // of the same media; may be nil if Media is given
+	Labels    []string
+	Note      string
+	Origin    string // where it comes from: a URL, a case number
+	ExactOnly bool   // take Media by its digests alone
+	Actor     string
+}
+
+// Flagged answers a flag.
+type Flagged struct {
+	Entry      storage.Entry
+	Bank       storage.Bank
+	Created    bool // false if the bank had it already, and the source was added
+	Seq        uint64
+	Matchable  bool    // this node's index has it already
+	Neighbours []Found // other entries that it matches, of all banks, strongest first, without labels; at most 20
+}
+
+// maxNeighbours bounds what a flag answers.
+const maxNeighbours = 20
+
+// Flag adds media to a bank. What the bank has already (same SHA-256 or same PDQ; where the flag has
+// neither, all its signals) is answered with the existing entry, and the source is added to it; its
+// labels and note stay. Retracted entries do not count as had.
+//
+// Media that cannot be hashed perceptually are an [*UnhashableError], media that cannot be decoded a
+// [*hashing.MediaError], unless ExactOnly asks for the digests alone. Other errors: [*InputError],
+// ErrUnknownBank, ErrNotReady. When Flag returns nil the entry is durable; after an error of ctx it
+// may be, and flagging again is harmless.
+func (m *Matcher) Flag(ctx context.Context, f Flagging) (Flagged, error) {
+	labels, err := cleanLabels(f.Labels)
+	if err = errors.Join(err, checkLength("note", f.Note, maxNote), checkLength("origin", f.Origin, maxOrigin)); err != nil {
+		return Flagged{}, err
+	}
+	entry := storage.Entry{
+		Status: storage.Active, Labels: labels, Note: f.Note,
+		Sources: []storage.Source{{Actor: f.Actor, Origin: f.Origin}},
+	}
+	queries, err := m.describe(ctx, f, &entry)
+	if err != nil {
+		return Flagged{}, err
+	}
+	near, err := m.neighbours(ctx, queries)
+	if err != nil {
+		return Flagged{}, err
+	}
+	out, err := m.store(ctx, f, entry)
+	if err != nil {
+		return Flagged{}, err
+	}
+	// The flag is done; nothing may fail from here on.
+	if m.o.Events.Flagged != nil {
+		m.o.Events.Flagged(out.Created)
+	}
+	out.Matchable = m.settle(ctx, out.Seq)
+	near = slices.DeleteFunc(near, func(n Found) bool { return n.Entry == out.Entry.ID })
+	out.Neighbours = near[:min(len(near), maxNeighbours)]
+	return out, nil
+}
+
+// describe hashes what is flagged, guards it, and fills in the entry's media and signals. The queries
+// returned find its neighbours.
+func (m *Matcher) describe(ctx context.Context, f Flagging, e *storage.Entry) ([]hashing.Query, error) {
+	if err := checkSignals(f.Signals); err != nil {
+		return nil, err
+	}
+	for _, s := range f.Signals {
+		if err := poor(s); err != nil {
+			return nil, err
+		}
+	}
+	var queries []hashing.Query
+	if f.Media == nil {
+		if len(f.Signals) == 0 {
+			return nil, noSignals()
+		}
+		if f.ExactOnly {
+			return nil, invalid("exact_only", "it is for files; signals are matched as what they are")
+		}
+		e.ExactOnly = !slices.ContainsFunc(f.Signals, func(s hashing.Signal) bool { return !s.Algorithm.Exact() })
+	} else {
+		e.Media = storage.MediaInfo{SHA256: f.Media.SHA256, Bytes: int64(len(f.Media.Data))}
+		e.ExactOnly = f.ExactOnly
+		e.Signals = f.Media.Digests()
+		queries = plain(e.Signals)
+		for _, s := range f.Signals {
+			if d := digestOf(f.Media, s.Algorithm); d != nil && d.Value != s.Value {
+				return nil, invalid("signals", "the %s sent is not that of the file", s.Algorithm)
+			}
+		}
+		p, err := m.hasher.Picture(ctx, f.Media.Data)
+		if _, bad := hashing.AsMediaError(err); err != nil && !(bad && f.ExactOnly) {
+			return nil, err
+		}
+		if p.Unhashable != "" && !f.ExactOnly {
+			return nil, &UnhashableError{Reason: p.Unhashable, Detail: whyUnhashable[p.Unhashable]}
+		}
+		e.Media.Format, e.Media.Width, e.Media.Height = p.Format, p.Width, p.Height
+		if !f.ExactOnly {
+			e.Signals = append(e.Signals, p.Stored()...)
+			queries = append(queries, p.Queries...)
+		}
+	}
+	for _, s := range f.Signals {
+		if !f.ExactOnly || s.Algorithm.Exact() {
+			e.Signals = append(e.Signals, s)
+			queries = append(queries, turned(s)...)
+		}
+	}
+	e.Signals = distinct(e.Signals)
+	return queries, nil
+}
+
+func digestOf(media *hashing.Media, a hashing.Algorithm) *hashing.Signal {
+	for _, d := range media.Digests() {
+		if d.Algorithm == a {
+			return &d
+		}
+	}
+	return nil
+}
+
+// distinct drops signals of an algorithm, variant and value that came before.
+func distinct(signals []hashing.Signal) []hashing.Signal {
+	var kept []hashing.Signal
+	for _, s := range signals {
+		if !slices.ContainsFunc(kept, sameAs(s)) {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
+// store writes the bytes, if the bank wants them, and then the entry. It tries again when what it saw
+// before its transaction has changed meanwhile: the sweeper is removing an orphan of the same bytes, or
+// the entry that had them was retracted.
+func (m *Matcher) store(ctx context.Context, f Flagging, e storage.Entry) (Flagged, error) {
+	for wait := 20 * time.Millisecond; ; wait *= 2 {
+		kept, err := m.keep(ctx, f, e)
+		if err == nil {
+			var out Flagged
+			e.Media.Kept = kept
+			if out, err = m.add(ctx, f, e); err == nil {
+				return out, nil
+			}
+		}
+		if !errors.Is(err, storage.ErrConflict) || wait > time.Second {
+			return Flagged{}, err
+		}
+		select {
+		case <-ctx.Done():
+			return Flagged{}, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// keep stores the bytes if the bank wants them and has no entry of them, and reports whether it did:
+// their row is pending before the file is written, and live in the entry's transaction.
+func (m *Matcher) keep(ctx context.Context, f Flagging, e storage.Entry) (kept bool, err error) {
+	err = m.catalogue.View(ctx, func(r storage.Reader) error {
+		bank, err := liveBank(r, f.Bank)
+		if err != nil {
+			return err
+		}
+		had, err := sameMedia(r, bank.ID, e)
+		kept = f.Media != nil && bank.Policy.KeepMedia && had == nil
+		return err
+	})
+	if err != nil || !kept {
+		return false, err
+	}
+	err = m.catalogue.Update(ctx, func(w storage.Writer) error {
+		_, err := w.MediaPend(e.Media.SHA256, e.Media.Bytes)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("reserve the media: %w", err)
+	}
+	if err := m.blobs.Put(ctx, e.Media.SHA256, f.Media.Data); err != nil {
+		return false, fmt.Errorf("store the media: %w", err)
+	}
+	return true, nil
+}
+
+// add writes the entry and its change, or the source and its change if the bank has the entry.
+func (m *Matcher) add(ctx context.Context, f Flagging, entry storage.Entry) (out Flagged, err error) {
+	out.Seq, err = m.update(ctx, func(w storage.Writer) (*storage.Change, error) {
+		bank, err := liveBank(w, f.Bank)
+		if err != nil {
+			return nil, err
+		}
+		had, err := sameMedia(w, bank.ID, entry)
+		if err != nil {
+			return nil, err
+		}
+		out.Bank, out.Created = bank, had == nil
+		if had != nil {
+			if err := w.AddSource(had.ID, entry.Sources[0]); err != nil {
+				return nil, err
+			}
+			if out.Entry, err = w.Entry(had.ID); err != nil {
+				return nil, err
+			}
+			return entryChange(storage.EntrySourced, f.Actor, out.Entry, private{Origin: f.Origin}), nil
+		}
+		if f.Media != nil && bank.Policy.KeepMedia && !entry.Media.Kept {
+			return nil, fmt.Errorf("the media were not stored: %w", storage.ErrConflict)
+		}
+		if entry.Media.Kept {
+			if err := w.MediaLive(entry.Media.SHA256); err != nil {
+				return nil, err
+			}
+		}
+		out.Entry = entry
+		out.Entry.Bank = bank.ID
+		if err := w.CreateEntry(&out.Entry); err != nil {
+			return nil, err
+		}
+		return entryChange(storage.EntryAdded, f.Actor, out.Entry, private{Note: f.Note, Origin: f.Origin}), nil
+	})
+	out.Entry.Seq = out.Seq
+	return out, err
+}
+
+// sameMedia finds the active entry of a bank that has the same SHA-256 or the same plain PDQ; for an
+// entry that has neither, one that has all its signals. It is nil if there is none. An entry does not
+// stand for one that is matched by more.
+func sameMedia(r storage.Reader, bank storage.BankID, e storage.Entry) (*storage.Entry, error) {
+	var telling []hashing.Signal
+	for _, a := range []hashing.Algorithm{hashing.SHA256, hashing.PDQ} {
+		for _, s := range e.Signals {
+			if s.Algorithm == a && s.Variant == hashing.Plain {
+				telling = append(telling, s)
+			}
+		}
+	}
+	all := len(telling) == 0
+	if all {
+		telling = e.Signals[:min(1, len(e.Signals))]
+	}
+	for _, s := range telling {
+		ids, err := r.EntriesWith(bank, s)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range ids {
+			had, err := r.Entry(id)
+			if err != nil {
+				return nil, err
+			}
+			if had.Status == storage.Active && strength(had) >= strength(e) && (!all || includes(had.Signals, e.Signals)) {
+				return &had, nil
+			}
+		}
+	}
+	return nil, nil
+}
+
+// strength is by what an entry is matched: 0 digests alone, 1 hashes of 64 bits, 2 PDQ.
+func strength(e storage.Entry) (most int) {
+	for _, s := range e.Signals {
+		switch {
+		case s.Algorithm == hashing.PDQ:
+			return 2
+		case !s.Algorithm.Exact():
+			most = 1
+		}
+	}
+	return most
+}
+
+// includes reports whether all of some signals are among others.
+func includes(all, some []hashing.Signal) bool {
+	return !slices.ContainsFunc(some, func(s hashing.Signal) bool { return !slices.ContainsFunc(all, sameAs(s)) })
+}
+
+// sameAs compares by algorithm, variant and value.
+func sameAs(s hashing.Signal) func(hashing.Signal) bool {
+	return func(o hashing.Signal) bool {
+		return o.Algorithm == s.Algorithm && o.Variant == s.Variant && o.Value == s.Value
+	}
+}
+
+// neighbours are the strongest entries of all banks that queries match before the flag: one more than
+// are answered, as the entry itself may be among them.
+func (m *Matcher) neighbours(ctx context.Context, queries []hashing.Query) ([]Found, error) {
+	state, err := m.state()
+	if err != nil {
+		return nil, err
+	}
+	banks, err := state.scope(nil)
+	if err != nil {
+		return nil, err
+	}
+	found, err := search(ctx, state, queries, banks)
+	if err != nil {
+		return nil, err
+	}
+	return found[:min(len(found), maxNeighbours+1)], nil
+}
+
+// private is the personal part of a change.
+type private struct {
+	Note   string `json:"note,omitempty"`
+	Origin string `json:"origin,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	Name   string `json:"name,omitempty"`
+}
+
+// entryChange drafts the change of an entry.
+func entryChange(kind storage.Kind, actor string, e storage.Entry, p private) *storage.Change {
+	body := storage.EntryBody{Status: e.Status, ExactOnly: e.ExactOnly, Labels: e.Labels}
+	for _, s := range e.Signals {
+		body.Signals = append(body.Signals, storage.SignalBody{Signal: s, Quality: s.Quality, Version: s.Version})
+	}
+	return draft(storage.Change{Kind: kind, Actor: actor, Bank: e.Bank, Entry: e.ID}, body, p)
+}
+
+// draft completes a change with its body and, if there is any, its personal part.
+func draft(c storage.Change, body any, p private) *storage.Change {
+	c.Body, _ = json.Marshal(body) // plain structs: cannot fail
+	if p != (private{}) {
+		c.Private, _ = json.Marshal(p)
+	}
+	return &c
+}

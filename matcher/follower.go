@@ -1,0 +1,306 @@
+package matcher
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"vigie/hashing"
+	"vigie/index"
+	"vigie/storage"
+)
+
+// State is what a node knows as of one change: a snapshot of the index with the banks and keys that
+// belong to it. It is immutable.
+type State struct {
+	LogID    string
+	Seq      uint64
+	Snapshot *index.Snapshot
+	Banks    map[storage.BankID]storage.Bank // as the log tells them; deleted ones included
+	Keys     map[string]storage.Key
+
+	replaced chan struct{} // closed when a newer state is published
+}
+
+// bank finds a bank that is not deleted.
+func (s *State) bank(name string) (storage.Bank, bool) {
+	for _, b := range s.Banks {
+		if b.Name == name && !b.Deleted {
+			return b, true
+		}
+	}
+	return storage.Bank{}, false
+}
+
+// Follower reads the change log in order and applies it to the index, the banks and the keys in
+// memory. One goroutine, [Follower.Run], does the work; everyone else reads the published [State]
+// without a lock.
+type Follower struct {
+	catalogue storage.Catalogue
+	index     *index.Index
+	o         Options
+	state     atomic.Pointer[State]
+	loaded    chan struct{} // closed after the first load
+	once      sync.Once
+}
+
+// pageSize bounds what is read from the catalogue at once.
+const pageSize = 5_000
+
+func newFollower(c storage.Catalogue, ix *index.Index, o Options) *Follower {
+	return &Follower{catalogue: c, index: ix, o: o, loaded: make(chan struct{})}
+}
+
+// State is the newest published state; nil before the first load.
+func (f *Follower) State() *State { return f.state.Load() }
+
+// Seq is the last change applied; 0 before the first load.
+func (f *Follower) Seq() uint64 {
+	if s := f.State(); s != nil {
+		return s.Seq
+	}
+	return 0
+}
+
+// Await returns nil as soon as the published state has seen change seq, or ctx's error.
+func (f *Follower) Await(ctx context.Context, seq uint64) error {
+	select {
+	case <-f.loaded:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for {
+		s := f.State()
+		if s.Seq >= seq {
+			return nil
+		}
+		select {
+		case <-s.replaced:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Run loads the catalogue and then follows the log until ctx ends; it returns ctx's error. It is to be
+// called once.
+//
+// Faults are reported to Events.Fault and tried again, at least every 5 seconds; meanwhile the last
+// state answers. That goes for a log that contradicts itself too ([storage.ErrCorrupt]): which of its
+// parts is right is for people to say, and until then verdicts tell by their IndexSeq how old they are.
+func (f *Follower) Run(ctx context.Context) error {
+	for wait := time.Duration(0); ; wait = min(max(2*wait, 50*time.Millisecond), 5*time.Second) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+		before := f.Seq()
+		err := f.follow(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if f.o.Events.Fault != nil {
+			f.o.Events.Fault(fmt.Errorf("follow the log: %w", err))
+		}
+		if f.Seq() > before {
+			wait = 0
+		}
+	}
+}
+
+// follow loads if nothing is loaded, then applies page after page until something fails.
+func (f *Follower) follow(ctx context.Context) error {
+	if f.State() == nil {
+		if err := f.load(ctx); err != nil {
+			return fmt.Errorf("load the catalogue: %w", err)
+		}
+	}
+	for {
+		s := f.State()
+		if err := f.catalogue.Wait(ctx, s.Seq); err != nil {
+			return err
+		}
+		head, err := f.catalogue.Head(ctx)
+		if err != nil {
+			return err
+		}
+		if head.LogID != s.LogID {
+			return fmt.Errorf("%w: log %s is now %s", storage.ErrCorrupt, s.LogID, head.LogID)
+		}
+		if head.Seq <= s.Seq {
+			continue
+		}
+		changes, err := f.catalogue.Changes(ctx, s.Seq, pageSize)
+		if err != nil {
+			return err
+		}
+		if len(changes) == 0 {
+			return fmt.Errorf("%w: the log ends with change %d, its head says %d", storage.ErrCorrupt, s.Seq, head.Seq)
+		}
+		if err := f.apply(ctx, s, changes); err != nil {
+			return err
+		}
+	}
+}
+
+// load reads the whole catalogue as of one change.
+func (f *Follower) load(ctx context.Context) error {
+	next := &State{Banks: map[storage.BankID]storage.Bank{}, Keys: map[string]storage.Key{}}
+	var rows []index.Change
+	err := f.catalogue.View(ctx, func(r storage.Reader) error {
+		head, err := r.Head()
+		if err != nil {
+			return err
+		}
+		next.LogID, next.Seq = head.LogID, head.Seq
+		banks, err := r.Banks()
+		if err != nil {
+			return err
+		}
+		for _, b := range banks {
+			next.Banks[b.ID] = loggedBank(b.ID, bankBody(b), b.Seq)
+			rows = append(rows, index.Change{Bank: index.BankID(b.ID), Hidden: b.Deleted})
+		}
+		keys, err := r.Keys()
+		if err != nil {
+			return err
+		}
+		for _, k := range keys {
+			next.Keys[k.ID] = k
+		}
+		for after := storage.EntryID(0); ; {
+			page, err := r.Entries(storage.EntryQuery{After: after, Limit: pageSize, Status: storage.Active})
+			if err != nil {
+				return err
+			}
+			for _, e := range page {
+				rows = append(rows, entryRows(e.Bank, e.ID, e.Signals))
+				after = e.ID
+			}
+			if len(page) < pageSize {
+				return nil
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if err := f.index.Apply(ctx, next.Seq, rows); err != nil {
+		return fmt.Errorf("apply to the index: %w", err)
+	}
+	f.publish(nil, next)
+	return nil
+}
+
+// apply carries changes into the index, the banks and the keys, and publishes the new state.
+func (f *Follower) apply(ctx context.Context, s *State, changes []storage.Change) error {
+	seq := s.Seq
+	var rows []index.Change
+	banks := map[storage.BankID]storage.Bank{}
+	keys := map[string]storage.Key{}
+	for _, c := range changes {
+		if c.Seq != seq+1 {
+			return fmt.Errorf("%w: change %d follows %d", storage.ErrCorrupt, c.Seq, seq)
+		}
+		seq = c.Seq
+		switch c.Kind {
+		case storage.EntryAdded, storage.EntryRetracted, storage.EntryRestored:
+			var body storage.EntryBody
+			if err := json.Unmarshal(c.Body, &body); err != nil {
+				return fmt.Errorf("%w: body of change %d: %w", storage.ErrCorrupt, c.Seq, err)
+			}
+			var signals []hashing.Signal
+			if body.Status == storage.Active {
+				for _, b := range body.Signals {
+					b.Signal.Quality, b.Signal.Version = b.Quality, b.Version
+					signals = append(signals, b.Signal)
+				}
+			}
+			rows = append(rows, entryRows(c.Bank, c.Entry, signals))
+		case storage.BankCreated, storage.BankChanged, storage.BankDeleted, storage.BankRestored:
+			var body storage.BankBody
+			if err := json.Unmarshal(c.Body, &body); err != nil {
+				return fmt.Errorf("%w: body of change %d: %w", storage.ErrCorrupt, c.Seq, err)
+			}
+			banks[c.Bank] = loggedBank(c.Bank, body, c.Seq)
+			rows = append(rows, index.Change{Bank: index.BankID(c.Bank), Hidden: body.Deleted})
+		case storage.KeyCreated, storage.KeyRevoked:
+			keys[c.Key] = storage.Key{}
+		}
+	}
+	if err := f.readKeys(ctx, keys); err != nil {
+		return err
+	}
+	if err := f.index.Apply(ctx, seq, rows); err != nil {
+		return fmt.Errorf("apply to the index: %w", err)
+	}
+	f.publish(s, &State{LogID: s.LogID, Seq: seq, Banks: overlaid(s.Banks, banks), Keys: overlaid(s.Keys, keys)})
+	if f.o.Events.Applied != nil {
+		f.o.Events.Applied(seq, len(changes), f.o.Now().Sub(changes[0].At))
+	}
+	return nil
+}
+
+// readKeys fills in keys by their ids. The log does not hold the digests of secrets: they are read
+// where they are kept, as of now, which may be later than the change.
+func (f *Follower) readKeys(ctx context.Context, keys map[string]storage.Key) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	return f.catalogue.View(ctx, func(r storage.Reader) error {
+		for id := range keys {
+			k, err := r.Key(id)
+			if err != nil {
+				return err
+			}
+			keys[id] = k
+		}
+		return nil
+	})
+}
+
+// overlaid is old with some of it replaced; old itself stays as it is.
+func overlaid[K comparable, V any](old, replaced map[K]V) map[K]V {
+	if len(replaced) == 0 {
+		return old
+	}
+	m := maps.Clone(old)
+	maps.Copy(m, replaced)
+	return m
+}
+
+// bankBody is what the log tells of a bank, and loggedBank what is known from there: the same whether a
+// node has loaded it or followed it.
+func bankBody(b storage.Bank) storage.BankBody {
+	return storage.BankBody{Name: b.Name, Policy: b.Policy, Deleted: b.Deleted}
+}
+
+func loggedBank(id storage.BankID, body storage.BankBody, seq uint64) storage.Bank {
+	return storage.Bank{ID: id, Name: body.Name, Policy: body.Policy, Deleted: body.Deleted, Seq: seq}
+}
+
+func (f *Follower) publish(old, next *State) {
+	next.Snapshot = f.index.Snapshot()
+	next.replaced = make(chan struct{})
+	f.state.Store(next)
+	if old != nil {
+		close(old.replaced)
+	}
+	f.once.Do(func() { close(f.loaded) })
+}
+
+// entryRows are the rows that an entry has in the index: all its signals that say enough.
+func entryRows(bank storage.BankID, entry storage.EntryID, signals []hashing.Signal) index.Change {
+	c := index.Change{Bank: index.BankID(bank), Entry: index.EntryID(entry)}
+	for _, s := range signals {
+		if poor(s) == nil {
+			c.Signals = append(c.Signals, s)
+		}
+	}
+	return c
+}

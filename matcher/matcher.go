@@ -1,0 +1,127 @@
+package matcher
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"vigie/hashing"
+	"vigie/index"
+	"vigie/storage"
+)
+
+// Hasher turns the bytes of a picture into signals. *sandbox.Pool is one. A picture that cannot be
+// decoded is a [*hashing.MediaError].
+type Hasher interface {
+	Picture(ctx context.Context, data []byte) (hashing.Picture, error)
+}
+
+// Options of a [Matcher]. The zero value is usable.
+type Options struct {
+	// Patience is how long a check waits for min_seq, and a change to become visible here. Default 2 s.
+	Patience time.Duration
+	// Now and Rand are for tests.
+	Now  func() time.Time
+	Rand io.Reader
+	// Events are told what happens; see [Events].
+	Events Events
+}
+
+// Events are optional functions that observe the matcher, for metrics and logs. They are called
+// synchronously, from several goroutines, and must be quick. None of them is given media, notes or hashes.
+type Events struct {
+	Checked func(Verdict)
+	Flagged func(created bool)
+	// Applied tells that changes up to seq are in the index, and how long after the first of them was committed.
+	Applied func(seq uint64, changes int, lag time.Duration)
+	// Fault tells of something that went wrong without an error to its caller: the follower could not
+	// read on, and tries again; a verdict lacks its labels.
+	Fault func(error)
+}
+
+// Matcher answers checks and makes changes. Its methods are safe for concurrent use.
+type Matcher struct {
+	catalogue storage.Catalogue
+	blobs     storage.Blobs
+	hasher    Hasher
+	follower  *Follower
+	o         Options
+}
+
+// New makes a matcher over a catalogue, a media store and a hasher. Run its [Matcher.Follower], or no
+// change will ever match.
+func New(c storage.Catalogue, b storage.Blobs, h Hasher, ix *index.Index, o Options) *Matcher {
+	if o.Patience == 0 {
+		o.Patience = 2 * time.Second
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	return &Matcher{catalogue: c, blobs: b, hasher: h, follower: newFollower(c, ix, o), o: o}
+}
+
+// Follower carries the log into this node's memory.
+func (m *Matcher) Follower() *Follower { return m.follower }
+
+// state is what the follower has read so far, or ErrNotReady before the first load.
+func (m *Matcher) state() (*State, error) {
+	if s := m.follower.State(); s != nil {
+		return s, nil
+	}
+	return nil, ErrNotReady
+}
+
+// update makes one change: fn does the work and returns the draft of the change, or nil if there is
+// nothing to change. It returns the seq of the change (0 if none) once it is durable.
+func (m *Matcher) update(ctx context.Context, fn func(storage.Writer) (*storage.Change, error)) (uint64, error) {
+	var draft *storage.Change
+	err := m.catalogue.Update(ctx, func(w storage.Writer) (err error) {
+		if draft, err = fn(w); err != nil || draft == nil {
+			return err
+		}
+		return w.Append(draft)
+	})
+	if err != nil || draft == nil {
+		return 0, err
+	}
+	return draft.Seq, nil
+}
+
+// settle waits until this node has applied a change, so that whoever made it sees it; it reports
+// whether that came to pass. A change stands even if it did not.
+func (m *Matcher) settle(ctx context.Context, seq uint64) bool {
+	return m.await(ctx, seq) == nil
+}
+
+// await waits for a change to be applied here: ErrIndexBehind if it is not within the patience.
+func (m *Matcher) await(ctx context.Context, seq uint64) error {
+	waiting, cancel := context.WithTimeout(ctx, m.o.Patience)
+	defer cancel()
+	if err := m.follower.Await(waiting, seq); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("%w: change %d is asked for, %d is here", ErrIndexBehind, seq, m.follower.Seq())
+	}
+	return nil
+}
+
+func (m *Matcher) fault(err error) {
+	if m.o.Events.Fault != nil {
+		m.o.Events.Fault(err)
+	}
+}
+
+// translate maps the storage's not-found to the matcher's word for the thing that was asked for.
+func translate(err, notFound error, name any) error {
+	if errors.Is(err, storage.ErrNotFound) {
+		return fmt.Errorf("%w: %v", notFound, name)
+	}
+	return err
+}

@@ -1,0 +1,209 @@
+package matcher
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"vigie/hashing"
+	"vigie/index"
+	"vigie/storage"
+)
+
+// Level says how sure a verdict is; higher is surer.
+type Level uint8
+
+// The levels.
+const (
+	None Level = iota
+	Review
+	Likely
+	Match
+)
+
+var levelNames = [...]string{None: "none", Review: "review", Likely: "likely", Match: "match"}
+
+func (l Level) String() string { return levelNames[l] }
+
+// Action is what is recommended to a platform; higher is stronger.
+type Action uint8
+
+// The actions. NoAction goes with level none.
+const (
+	NoAction Action = iota
+	ActionLog
+	ActionLabel
+	ActionRedirect
+	ActionReview
+	ActionHold
+	ActionBlock
+)
+
+var actionNames = [...]string{"none", "log", "label", "redirect", "review", "hold", "block"}
+
+func (a Action) String() string { return actionNames[a] }
+
+// ParseAction is the inverse of String for all actions but none; its error is an [*InputError].
+func ParseAction(s string) (Action, error) {
+	if i := slices.Index(actionNames[1:], s); i >= 0 {
+		return Action(i + 1), nil
+	}
+	return NoAction, invalid("action", "%q; accepted are %s", s, strings.Join(actionNames[1:], ", "))
+}
+
+// atLevel is the action that may be recommended at a level: what is less than a match is never
+// removed on a machine's word.
+func (a Action) atLevel(l Level) Action {
+	switch l {
+	case Match:
+		return a
+	case Likely:
+		return min(a, ActionHold)
+	case Review:
+		return min(a, ActionReview)
+	default:
+		return NoAction
+	}
+}
+
+// levelOf is the level of a hit by an algorithm within its radius.
+func levelOf(a hashing.Algorithm) Level {
+	if a.Exact() || a == hashing.PDQ {
+		return Match
+	}
+	return Review
+}
+
+// DefaultPolicy is the policy of a bank that says nothing: people review what matches; PDQ within 31
+// bits (the reference's recommendation, ThreatExchange pdq/README.md), pHash within 4 (0.0002 chance
+// hits per upload at ten million entries), dHash and aHash not at all: they meet too often by chance.
+func DefaultPolicy() storage.Policy {
+	return storage.Policy{
+		Action: ActionReview.String(),
+		Radius: map[hashing.Algorithm]int{hashing.PDQ: 31, hashing.PHash: 4},
+	}
+}
+
+// MaxRadius is the largest radius a policy may ask of a perceptual algorithm. Unrelated pictures
+// begin to meet beyond.
+func MaxRadius(a hashing.Algorithm) int {
+	if a.Bits() == 256 {
+		return 64
+	}
+	return 16
+}
+
+func checkPolicy(p storage.Policy) error {
+	if _, err := ParseAction(p.Action); err != nil {
+		return err
+	}
+	for a, r := range p.Radius {
+		switch {
+		case !a.Valid() || a.Exact():
+			return invalid("radius", "%s has no radius; accepted are pdq, phash, dhash, ahash", a)
+		case r < 0 || r > MaxRadius(a):
+			return invalid("radius", "%d for %s; accepted are 0 to %d", r, a, MaxRadius(a))
+		}
+	}
+	return nil
+}
+
+// scope is the radius in each of the banks for one algorithm. Digests are always looked up.
+func scope(banks []storage.Bank, a hashing.Algorithm) map[index.BankID]int {
+	m := make(map[index.BankID]int, len(banks))
+	for _, b := range banks {
+		if r, ok := b.Policy.Radius[a]; ok {
+			m[index.BankID(b.ID)] = r
+		} else if a.Exact() {
+			m[index.BankID(b.ID)] = 0
+		}
+	}
+	return m
+}
+
+var (
+	bankName  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
+	labelName = regexp.MustCompile(`^[a-z0-9][a-z0-9_.:/-]{0,63}$`)
+)
+
+// Bounds of what callers may write.
+const (
+	maxLabels      = 32
+	maxNote        = 10_000 // bytes
+	maxOrigin      = 2_000
+	maxReason      = 2_000
+	maxDescription = 1_000
+	maxSignals     = 64
+)
+
+func checkBankName(s string) error {
+	if !bankName.MatchString(s) {
+		return invalid("bank", `name %q; accepted are 1 to 64 letters, digits, "_", "." or "-"`, s)
+	}
+	return nil
+}
+
+// cleanLabels sorts labels and drops duplicates.
+func cleanLabels(labels []string) ([]string, error) {
+	for _, l := range labels {
+		if !labelName.MatchString(l) {
+			return nil, invalid("labels", `%q; accepted are 1 to 64 lower-case letters, digits, "_", ".", ":", "/" or "-"`, l)
+		}
+	}
+	out := slices.Compact(slices.Sorted(slices.Values(labels)))
+	if len(out) > maxLabels {
+		return nil, invalid("labels", "%d of them; accepted are at most %d", len(out), maxLabels)
+	}
+	return out, nil
+}
+
+func checkLength(field, s string, limit int) error {
+	if len(s) > limit {
+		return invalid(field, "%d bytes; accepted are at most %d", len(s), limit)
+	}
+	return nil
+}
+
+func noSignals() error {
+	return invalid("signals", "none; accepted are 1 to %d, or a file", maxSignals)
+}
+
+// checkSignals guards the number and the form of signals that callers send.
+func checkSignals(signals []hashing.Signal) error {
+	if len(signals) > maxSignals {
+		return invalid("signals", "%d of them; accepted are at most %d", len(signals), maxSignals)
+	}
+	for i, s := range signals {
+		parsed, err := hashing.Parse(s.String())
+		switch {
+		case err != nil:
+			return invalid("signals", "number %d: %v", i, err)
+		case parsed.Value != s.Value:
+			return invalid("signals", "number %d: a %s has %d bits, and here more are set", i, s.Algorithm, s.Algorithm.Bits())
+		case s.Quality > hashing.MaxQuality && s.Quality != hashing.QualityUnknown:
+			return invalid("signals", "number %d: quality %d; accepted are 0 to %d", i, s.Quality, hashing.MaxQuality)
+		}
+	}
+	return nil
+}
+
+// poor says why a signal must not be matched against: it would match everything that says as little.
+// PDQ sets its bits by the median, so a real hash has close to 128 of 256 set.
+func poor(s hashing.Signal) error {
+	ones := s.Value.Distance(hashing.Value{})
+	switch {
+	case s.Algorithm.Exact():
+		return nil
+	case !s.Quality.Usable():
+		return &UnhashableError{Reason: hashing.LowQuality, Detail: fmt.Sprintf(
+			"%s of quality %d; accepted are %d to %d", s.Algorithm, s.Quality, hashing.MinQuality, hashing.MaxQuality)}
+	case s.Algorithm == hashing.PDQ && (ones < 64 || ones > 192):
+		return &UnhashableError{Reason: hashing.Flat, Detail: fmt.Sprintf(
+			"a pdq with %d of 256 bits set is of a picture without content", ones)}
+	case s.Algorithm.Bits() == 64 && (ones == 0 || ones == 64):
+		return &UnhashableError{Reason: hashing.Flat, Detail: fmt.Sprintf(
+			"a %s with all bits equal is of a picture without content", s.Algorithm)}
+	}
+	return nil
+}
