@@ -19,7 +19,7 @@ export CGO_ENABLED := 0
 export GOFLAGS := $(strip $(GOFLAGS) -mod=readonly)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check test modules format vet lint unit race gcc static fuzz cover bench gen verify clean
+.PHONY: help build demo check test accuracy modules format vet lint unit race gcc static fuzz cover bench gen verify clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ demo: build ## show the main job on harmless pictures: flag, check, retract, sca
 
 check: format vet lint unit ## the fast loop: format, vet, staticcheck, short tests
 
-test: modules verify format vet lint static fuzz race ## everything: what a change must pass
+test: modules verify format vet lint static fuzz accuracy race ## everything: what a change must pass
 
 modules: ## verify the modules' sums, and that go.mod is tidy
 	go mod verify
@@ -49,6 +49,9 @@ lint: ## run staticcheck
 
 unit: ## run the tests without the long ones
 	go test -short ./...
+
+accuracy: ## hold the hashes against the reference's, over the whole data set if it is there
+	go test -count 1 -v -run 'Reference|Estimate' ./hashing/fingerprint
 
 race: gcc ## run all tests with the race detector and coverage
 	@mkdir -p coverage
@@ -71,7 +74,7 @@ fuzz: ## run each fuzz target for FUZZTIME (5s)
 	@grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
 			echo "fuzz $$(dirname "$$file") $$target $(FUZZTIME)"; \
-			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$(dirname "$$file")" \
 				| { grep -v '^fuzz: elapsed' || true; }; \
 		done; \
 	done

@@ -126,9 +126,16 @@ func (c *comparison) String() string {
 		float64(sum)/float64(len(c.distances)), c.distances[len(c.distances)*99/100], slices.Max(c.distances), slices.Max(c.qualities))
 }
 
+// raceDetector is set by race_test.go. It makes hashing ten times slower, and the tests over the whole
+// data set run in one goroutine: make test runs them without it.
+var raceDetector bool
+
 // What Vigie computes from files must be what others compute: HMA at full resolution, the command line
 // from samples. Decoders differ in rounding, so a few bits are allowed.
 func TestAgainstTheReference(t *testing.T) {
+	if raceDetector {
+		t.Skip("one goroutine over the whole data set; runs without the race detector")
+	}
 	dir := dataFolder(t)
 	h := fingerprint.New(hashing.DefaultLimits())
 	full, cli := &comparison{name: "full"}, &comparison{name: "cli"}
@@ -193,6 +200,9 @@ func TestAgainstTheReference(t *testing.T) {
 
 // DihedralOf estimates orientations from a hash alone; its documentation states these errors.
 func TestErrorOfTheDihedralEstimate(t *testing.T) {
+	if raceDetector {
+		t.Skip("one goroutine over the whole data set; runs without the race detector")
+	}
 	dir := dataFolder(t)
 	type errors struct{ sum, n, most, over int }
 	add := func(e *errors, d int) {
