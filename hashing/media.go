@@ -99,6 +99,10 @@ type MediaError struct {
 	Detail string // for people; holds nothing of the media's content
 }
 
+// ErrBusy says that no decoder was free in time. It is the server's matter: the same media may be sent
+// again a little later.
+var ErrBusy = errors.New("all decoders are busy")
+
 // MediaErrorKind classifies a [MediaError]; the values are stable and appear in APIs.
 type MediaErrorKind string
 

@@ -16,6 +16,8 @@ import (
 // holds one folder's names at a time for each level that it is in, not those of the whole tree.
 type Folder struct {
 	FS fs.FS
+	// Without is the path of a folder that is left out with all it holds; "" leaves out none.
+	Without string
 }
 
 // Dir is the folder at a path of this machine. Unlike [os.DirFS] it reads files whatever their names:
@@ -42,8 +44,8 @@ func (f Folder) Items(ctx context.Context, after string) iter.Seq2[Item, error] 
 			case name == ".":
 				return err
 			case err == nil && d.IsDir():
-				if done && !strings.HasPrefix(after+"/", name+"/") {
-					return fs.SkipDir // so was all below it
+				if name == f.Without || done && !strings.HasPrefix(after+"/", name+"/") {
+					return fs.SkipDir // not wanted; or done, and so was all below it
 				}
 				return nil
 			case done, err == nil && !d.Type().IsRegular():

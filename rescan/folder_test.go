@@ -226,3 +226,22 @@ func TestScanOfOddNamesResumes(t *testing.T) {
 	}
 	equal(t, emitted, items(t, rescan.Dir(dir), ""))
 }
+
+// A folder that is left out is left out with all it holds, wherever a scan begins.
+func TestFolderWithout(t *testing.T) {
+	f := rescan.Folder{Without: "b/own", FS: fstest.MapFS{
+		"a.jpg": {}, "b/own/1.jpg": {}, "b/own/deep/2.jpg": {}, "b/own.jpg": {}, "b/z.jpg": {},
+	}}
+	for after, want := range map[string][]string{"": {"a.jpg", "b/own.jpg", "b/z.jpg"}, "a.jpg": {"b/own.jpg", "b/z.jpg"}} {
+		var got []string
+		for item, err := range f.Items(t.Context(), after) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, item.Name)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("after %q: %v, want %v", after, got, want)
+		}
+	}
+}

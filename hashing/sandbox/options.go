@@ -26,6 +26,9 @@ type Options struct {
 	Memory int64
 	// Timeout is the time for one picture, from the hand-over to the answer. Default: 10 s.
 	Timeout time.Duration
+	// Wait is how long a picture waits for a free child before it is refused with [hashing.ErrBusy]. Default:
+	// 20 s. It bounds what hostile files that hang can cost those behind them.
+	Wait time.Duration
 	// Recycle is the number of pictures after which a child is replaced. Default: 1000.
 	Recycle int
 	// Command starts a child: a program and its arguments. The program must call [Child].
@@ -91,6 +94,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Timeout == 0 {
 		o.Timeout = 10 * time.Second
 	}
+	if o.Wait == 0 {
+		o.Wait = 20 * time.Second
+	}
 	if o.Recycle == 0 {
 		o.Recycle = 1000
 	}
@@ -125,6 +131,7 @@ func (o Options) Validate() error {
 	check(o.Children >= 0, "decode children: %d; at least 1 is needed", o.Children)
 	check(o.Memory == 0 || o.Memory >= MinMemory, "memory of a decode child: %d bytes; the least is %d", o.Memory, int64(MinMemory))
 	check(o.Timeout >= 0, "decode timeout: %v; it must be positive", o.Timeout)
+	check(o.Wait >= 0, "wait for a decode child: %v; it must be positive", o.Wait)
 	check(o.Recycle >= 0, "recycling of decode children after %d pictures; at least 1 is needed", o.Recycle)
 	if l := o.Limits; l != (hashing.Limits{}) {
 		check(l.Bytes > 0 && l.Side > 0 && l.Pixels > 0, "media limits %+v: each must be positive", l)

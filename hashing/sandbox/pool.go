@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"time"
 
 	"vigie/hashing"
 )
@@ -65,7 +66,7 @@ func New(o Options) (*Pool, error) {
 }
 
 // Picture has a child decode and hash data, which must not change meanwhile. It waits for a free
-// child as long as ctx lives.
+// child as long as ctx lives, and [Options.Wait] at most: then it is [hashing.ErrBusy].
 //
 // Media that cannot be hashed is a [*hashing.MediaError]: what the decoder said, or
 // [hashing.TimedOut], [hashing.OutOfMemory] or [hashing.Crashed] if the child did not live to say
@@ -111,6 +112,8 @@ func (p *Pool) take(ctx context.Context) (*process, error) {
 	case c = <-p.slots:
 	case <-ctx.Done():
 		return nil, whyEnded(ctx)
+	case <-time.After(p.o.Wait):
+		return nil, fmt.Errorf("%w, for %v already", hashing.ErrBusy, p.o.Wait)
 	}
 	if c != nil && !c.dead() {
 		return c, nil

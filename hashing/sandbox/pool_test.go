@@ -282,6 +282,21 @@ func TestCancellation(t *testing.T) {
 	good(t, p)
 }
 
+// A picture behind one that hangs is refused in time, and answered when it comes again.
+func TestBusy(t *testing.T) {
+	p := newPool(t, sandbox.Options{Children: 1, Timeout: time.Minute, Wait: 50 * time.Millisecond})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = p.Picture(ctx, []byte("VIGIE-TEST-HANG")) })
+	waitFor(t, "the child is busy", func() bool { return p.Stats().Busy == 1 })
+	if _, err := p.Picture(t.Context(), []byte("good")); !errors.Is(err, hashing.ErrBusy) {
+		t.Errorf("got %v, want ErrBusy", err)
+	}
+	cancel()
+	wg.Wait()
+	good(t, p)
+}
+
 func TestDeadline(t *testing.T) {
 	p := newPool(t, sandbox.Options{Children: 1, Timeout: 100 * time.Millisecond})
 	begun := time.Now()

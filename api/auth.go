@@ -1,0 +1,64 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"vigie/matcher"
+	"vigie/storage"
+)
+
+// principal is who asks.
+type principal struct {
+	ID   string // of the key, or "local"
+	Role storage.Role
+}
+
+type principalKey struct{}
+
+// TrustLocal marks the connections of a listener that only the operator of the machine can reach (a
+// socket in the data folder, memory): their requests need no key and act as admin "local". Use it as
+// http.Server.ConnContext of that listener, never of one on the network.
+func TrustLocal(ctx context.Context) context.Context {
+	return context.WithValue(ctx, principalKey{}, principal{ID: "local", Role: storage.Admin})
+}
+
+// actor is the id of who asks, for the log.
+func actor(ctx context.Context) string {
+	p, _ := ctx.Value(principalKey{}).(principal)
+	return p.ID
+}
+
+// authenticate lets a request through if its key's role is among the operation's x-roles. Operations
+// without x-roles are open.
+func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		op := s.operation(c)
+		if op == nil || len(op.roles) == 0 {
+			return next(c)
+		}
+		ctx := c.Request().Context()
+		who, local := ctx.Value(principalKey{}).(principal)
+		if !local {
+			scheme, text, _ := strings.Cut(c.Request().Header.Get(echo.HeaderAuthorization), " ")
+			if text != "" && !strings.EqualFold(scheme, "Bearer") {
+				return fmt.Errorf("%w: the Authorization scheme is Bearer", matcher.ErrBadKey)
+			}
+			key, err := s.matcher.Authenticate(strings.TrimSpace(text))
+			if err != nil {
+				return err
+			}
+			who = principal{ID: key.ID, Role: key.Role}
+			ctx = context.WithValue(ctx, principalKey{}, who)
+			c.SetRequest(c.Request().WithContext(ctx))
+		}
+		if !slices.Contains(op.roles, who.Role) {
+			return refuse(pForbidden, "this needs one of the roles %v; the key's role is %s", op.roles, who.Role)
+		}
+		return next(c)
+	}
+}

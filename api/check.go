@@ -1,0 +1,157 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	v1 "vigie/api/v1"
+	"vigie/hashing"
+	"vigie/matcher"
+)
+
+// Check answers POST /v1/check.
+func (s *Server) Check(ctx context.Context, r v1.CheckRequestObject) (v1.CheckResponseObject, error) {
+	var q matcher.Question
+	var err error
+	if r.JSONBody != nil {
+		q, err = questionOf(*r.JSONBody)
+	} else {
+		q, err = s.checkUpload(r.MultipartBody)
+	}
+	if err != nil {
+		return nil, err
+	}
+	verdict, err := s.matcher.Check(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return v1.Check200JSONResponse(verdictOut(verdict)), nil
+}
+
+func questionOf(in v1.CheckSignals) (q matcher.Question, err error) {
+	if q.Signals, err = signalsIn(in.Signals); err != nil {
+		return q, err
+	}
+	q.ContentID = or(in.ContentId, "")
+	if in.Banks != nil {
+		q.Banks = *in.Banks
+	}
+	q.MinSeq = uint64(or(in.MinSeq, 0))
+	return q, nil
+}
+
+func (s *Server) checkUpload(mr *multipart.Reader) (q matcher.Question, err error) {
+	q.Media, err = s.readParts(mr, map[string]part{
+		"content_id": {take: func(v string) error {
+			if n := utf8.RuneCountInString(v); n > maxContentID {
+				return refuse(pInvalid, "part content_id: %d characters; accepted are at most %d", n, maxContentID)
+			}
+			q.ContentID = v
+			return nil
+		}},
+		"banks": {many: true, take: func(v string) error {
+			q.Banks = append(q.Banks, list(v)...)
+			if n := len(q.Banks); n == 0 || n > maxBanks {
+				return refuse(pInvalid, "part banks: %d names; accepted are 1 to %d", n, maxBanks)
+			}
+			return nil
+		}},
+		"min_seq": {take: func(v string) (err error) {
+			if q.MinSeq, err = strconv.ParseUint(v, 10, 63); err != nil {
+				return refuse(pInvalid, "part min_seq: %q is not a number", v)
+			}
+			return nil
+		}},
+	})
+	return q, err
+}
+
+// Bounds that the contract sets for JSON; multipart has no schema to say so.
+const (
+	maxContentID = 256
+	maxBanks     = 1000
+)
+
+// part is a text part of a multipart body.
+type part struct {
+	many bool // it may be repeated
+	take func(string) error
+}
+
+// readParts reads a multipart body: the part "file" as media, the others by their names. Parts may
+// come in any order.
+func (s *Server) readParts(mr *multipart.Reader, parts map[string]part) (*hashing.Media, error) {
+	var media *hashing.Media
+	seen, text := map[string]bool{}, int64(partsBytes)
+	for {
+		p, err := mr.NextPart()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, bodyError(err)
+		}
+		name := p.FormName()
+		known, ok := parts[name]
+		switch {
+		case seen[name] && !known.many:
+			return nil, refuse(pInvalid, "two parts named %s; accepted is one", name)
+		case name == "file":
+			media, err = s.readFile(p)
+		case !ok:
+			err = refuse(pInvalid, "part %q is not known; accepted are file, %s", name, strings.Join(sortedKeys(parts), ", "))
+		default:
+			text, err = readText(p, text, known)
+		}
+		if err != nil {
+			return nil, err
+		}
+		seen[name] = true
+	}
+	if media == nil {
+		return nil, refuse(pInvalid, "no part named file")
+	}
+	return media, nil
+}
+
+func (s *Server) readFile(p *multipart.Part) (*hashing.Media, error) {
+	media, err := hashing.ReadMedia(p, s.o.Limits.Bytes)
+	switch bad, ok := hashing.AsMediaError(err); {
+	case ok && bad.Kind == hashing.TooLarge:
+		return nil, refuse(pBodyBig, "part file: %s", bad.Detail)
+	case err != nil && !ok:
+		return nil, bodyError(err)
+	}
+	return &media, err
+}
+
+// readText hands a text part on, if it fits into what is left for text; it returns what is left then.
+func readText(p *multipart.Part, left int64, to part) (int64, error) {
+	text, err := io.ReadAll(io.LimitReader(p, left+1))
+	switch {
+	case err != nil:
+		return 0, bodyError(err)
+	case int64(len(text)) > left:
+		return 0, refuse(pInvalid, "part %s: more than %d bytes of text beside the file", p.FormName(), partsBytes)
+	}
+	if err := checkText("part "+p.FormName(), string(text)); err != nil {
+		return 0, err
+	}
+	return left - int64(len(text)), to.take(string(text))
+}
+
+// bodyError keeps limits and deadlines as they are; everything else that goes wrong while a body is
+// read is the sender's.
+func bodyError(err error) error {
+	var tooLarge *http.MaxBytesError
+	if is, _ := classify(err); errors.As(err, &tooLarge) || is != pInternal {
+		return err
+	}
+	return refuse(pInvalid, "the body ends early or is not well-formed: %v", err)
+}

@@ -1,0 +1,224 @@
+package api
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	v1 "vigie/api/v1"
+	"vigie/hashing"
+	"vigie/matcher"
+	"vigie/storage"
+)
+
+// Between the contract's types and the matcher's. Names end in In or Out by their direction.
+
+func or[T any](p *T, otherwise T) T {
+	if p != nil {
+		return *p
+	}
+	return otherwise
+}
+
+// some points to v, or is nil if v is zero: left out of the answer.
+func some[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// list splits the value of a form part at commas.
+func list(s string) []string {
+	var out []string
+	for item := range strings.SplitSeq(s, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			out = append(out, item)
+		}
+	}
+	return out
+}
+
+func signalsIn(in []v1.Signal) ([]hashing.Signal, error) {
+	out := make([]hashing.Signal, 0, len(in))
+	for i, s := range in {
+		signal, err := hashing.ParseParts(string(s.Algorithm), string(or(s.Variant, "")), s.Value)
+		if err != nil {
+			return nil, fmt.Errorf("signal %d: %w", i+1, err)
+		}
+		if s.Quality != nil && !signal.Algorithm.Exact() {
+			signal.Quality = hashing.Quality(*s.Quality)
+		}
+		out = append(out, signal)
+	}
+	return out, nil
+}
+
+func signalsOut(in []hashing.Signal) []v1.Signal {
+	out := make([]v1.Signal, 0, len(in))
+	for _, s := range in {
+		variant := v1.Variant(s.Variant.String())
+		signal := v1.Signal{Algorithm: v1.Algorithm(s.Algorithm.String()), Variant: &variant, Value: s.Hex()}
+		if s.Quality != hashing.QualityUnknown {
+			q := int(s.Quality)
+			signal.Quality = &q
+		}
+		out = append(out, signal)
+	}
+	return out
+}
+
+func radiusIn(in v1.Radius) (map[hashing.Algorithm]int, error) {
+	out := make(map[hashing.Algorithm]int, len(in))
+	for name, r := range in {
+		a, err := hashing.ParseAlgorithm(name)
+		if err != nil {
+			return nil, refuse(pInvalid, "radius: %v", err)
+		}
+		out[a] = r
+	}
+	return out, nil
+}
+
+func bankEditIn(name, description *string, action *v1.Action, radius *v1.Radius, keepMedia *bool) (e matcher.BankEdit, err error) {
+	e = matcher.BankEdit{Name: name, Description: description, Action: (*string)(action), KeepMedia: keepMedia}
+	if radius != nil {
+		var r map[hashing.Algorithm]int
+		r, err = radiusIn(*radius)
+		e.Radius = &r
+	}
+	return e, err
+}
+
+func bankOut(b storage.Bank) v1.Bank {
+	radius := v1.Radius{}
+	for a, r := range b.Policy.Radius {
+		radius[a.String()] = r
+	}
+	return v1.Bank{
+		Id: int64(b.ID), Name: b.Name, Description: b.Description, Deleted: b.Deleted,
+		CreatedAt: b.CreatedAt, Seq: int64(b.Seq),
+		Policy: v1.Policy{Action: v1.Action(b.Policy.Action), Radius: radius, KeepMedia: b.Policy.KeepMedia},
+	}
+}
+
+func mediaOut(m storage.MediaInfo) *v1.MediaInfo {
+	if m == (storage.MediaInfo{}) {
+		return nil
+	}
+	return &v1.MediaInfo{Bytes: m.Bytes, Format: some(m.Format), Width: some(m.Width), Height: some(m.Height), Kept: some(m.Kept)}
+}
+
+func entryOut(e storage.Entry, bank string) v1.Entry {
+	out := v1.Entry{
+		Id: int64(e.ID), Bank: bank, Status: v1.Status(e.Status), ExactOnly: e.ExactOnly,
+		Signals: signalsOut(e.Signals), Labels: labelsOut(e.Labels), Note: e.Note, Reason: some(e.Reason),
+		Media: mediaOut(e.Media), CreatedAt: e.CreatedAt, Seq: int64(e.Seq), Sources: []v1.Source{},
+	}
+	for _, s := range e.Sources {
+		out.Sources = append(out.Sources, v1.Source{At: s.At, Actor: s.Actor, Origin: some(s.Origin)})
+	}
+	return out
+}
+
+func labelsOut(labels []string) v1.Labels { return append(v1.Labels{}, labels...) }
+
+func keyOut(k storage.Key) v1.Key {
+	return v1.Key{
+		Id: k.ID, Name: k.Name, Role: v1.Role(k.Role), CreatedAt: k.CreatedAt, Seq: int64(k.Seq),
+		ExpiresAt: someTime(k.ExpiresAt), RevokedAt: someTime(k.RevokedAt),
+	}
+}
+
+func someTime(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+func verdictOut(v matcher.Verdict) v1.Verdict {
+	out := v1.Verdict{
+		Level: v1.Level(v.Level.String()), Action: v1.Recommendation(v.Action.String()),
+		Matches: []v1.Match{}, MatchesTotal: v.MatchesTotal, ContentId: some(v.ContentID),
+		Signals: signalsOut(v.Signals), IndexSeq: int64(v.IndexSeq), LogId: v.LogID,
+		Timings: v1.Timings{
+			Hash: millis(v.Timings.Hash), Search: millis(v.Timings.Search),
+			Explain: millis(v.Timings.Explain), Total: millis(v.Timings.Total),
+		},
+	}
+	if v.Media != nil {
+		out.Media = mediaOut(*v.Media)
+	}
+	if v.Unhashable != nil {
+		out.Unhashable = &v1.Unhashable{Reason: v.Unhashable.Reason, Detail: some(v.Unhashable.Detail)}
+	}
+	for _, f := range v.Matches {
+		m := v1.Match{
+			Entry: int64(f.Entry), Bank: f.Bank.Name, Level: v1.Level(f.Level.String()),
+			Action: v1.Recommendation(f.Action.String()), Algorithm: v1.Algorithm(f.Algorithm.String()),
+			Variant: v1.Variant(f.Variant.String()), Distance: f.Distance, Radius: f.Radius,
+			Transform: v1.Transform(f.Transform.String()), Labels: labelsOut(f.Labels),
+		}
+		for _, e := range f.All {
+			m.Evidence = append(m.Evidence, v1.Evidence{
+				Algorithm: v1.Algorithm(e.Algorithm.String()), Variant: v1.Variant(e.Variant.String()),
+				Distance: e.Distance, Radius: e.Radius, Transform: v1.Transform(e.Transform.String()),
+				Level: v1.Level(e.Level.String()),
+			})
+		}
+		out.Matches = append(out.Matches, m)
+	}
+	return out
+}
+
+// millis is a duration in milliseconds, to the microsecond.
+func millis(d time.Duration) float32 { return float32(d.Microseconds()) / 1000 }
+
+func flaggedOut(f matcher.Flagged) v1.Flagged {
+	out := v1.Flagged{
+		Entry: entryOut(f.Entry, f.Bank.Name), Created: f.Created, Seq: int64(f.Seq), Matchable: f.Matchable,
+		Neighbours: []v1.Neighbour{},
+	}
+	for _, n := range f.Neighbours {
+		out.Neighbours = append(out.Neighbours, v1.Neighbour{
+			Entry: int64(n.Entry), Bank: n.Bank.Name, Algorithm: v1.Algorithm(n.Algorithm.String()),
+			Distance: n.Distance, Transform: v1.Transform(n.Transform.String()),
+		})
+	}
+	return out
+}
+
+func changeOut(c storage.Change) v1.Change {
+	out := v1.Change{
+		Seq: int64(c.Seq), At: c.At, Kind: string(c.Kind), Actor: c.Actor, Key: some(c.Key),
+		Bank: some(int64(c.Bank)), Entry: some(int64(c.Entry)), Body: json.RawMessage(c.Body),
+		Private: json.RawMessage(c.Private), Root: hex.EncodeToString(c.Root[:]), Record: string(c.Record),
+	}
+	if len(c.Salt) > 0 {
+		out.Salt = some(hex.EncodeToString(c.Salt))
+	}
+	return out
+}
+
+// A cursor is opaque to callers: today the number of the last entry of the page.
+func cursorOut(id storage.EntryID) string { return strconv.FormatUint(uint64(id), 36) }
+
+func cursorIn(s string) (storage.EntryID, error) {
+	if s == "" {
+		return 0, nil
+	}
+	id, err := strconv.ParseUint(s, 36, 63)
+	if err != nil {
+		return 0, refuse(pInvalid, "query parameter cursor: %q; accepted is the next of another page", s)
+	}
+	return storage.EntryID(id), nil
+}

@@ -1,0 +1,118 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"vigie/matcher"
+)
+
+// Metrics are what /metrics serves. Labels come from fixed sets; nothing of a request is among them.
+type Metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.HistogramVec
+	checks   *prometheus.CounterVec
+	stages   *prometheus.HistogramVec
+	flags    *prometheus.CounterVec
+	applied  prometheus.Counter
+	lag      prometheus.Histogram
+	faults   prometheus.Counter
+}
+
+// NewMetrics makes the metrics of one node, on a registry of their own.
+func NewMetrics() *Metrics {
+	fast := prometheus.ExponentialBuckets(0.0005, 2, 16) // 0.5 ms to 16 s
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "vigie_http_request_seconds", Help: "Time to answer a request.", Buckets: fast,
+		}, []string{"method", "route", "status"}),
+		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "vigie_checks_total", Help: "Checks answered, by level of the verdict and what was asked about.",
+		}, []string{"level", "asked"}),
+		stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "vigie_check_stage_seconds", Help: "Time of a check by stage: hash (decode and hash), search, explain.", Buckets: fast,
+		}, []string{"stage"}),
+		flags: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "vigie_flags_total", Help: "Flags committed, by whether they made a new entry.",
+		}, []string{"created"}),
+		applied: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "vigie_changes_applied_total", Help: "Changes of the log applied to this node's index.",
+		}),
+		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "vigie_apply_lag_seconds", Help: "From the commit of a change to its being matchable here.", Buckets: fast,
+		}),
+		faults: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "vigie_follower_faults_total", Help: "Times that following the log failed and was tried again.",
+		}),
+	}
+	m.registry.MustRegister(m.requests, m.checks, m.stages, m.flags, m.applied, m.lag, m.faults,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Gauge adds a value that is read when it is asked for.
+func (m *Metrics) Gauge(name, help string, read func() float64) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
+}
+
+// Counter adds a count that only grows, and is read when it is asked for.
+func (m *Metrics) Counter(name, help string, read func() float64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, read))
+}
+
+// Watch makes the matcher's events counted, besides what o has already.
+func (m *Metrics) Watch(o matcher.Events) matcher.Events {
+	had := o
+	o.Checked = func(v matcher.Verdict) {
+		if had.Checked != nil {
+			had.Checked(v)
+		}
+		asked := "signals"
+		if v.Media != nil {
+			asked = "media"
+			m.stages.WithLabelValues("hash").Observe(v.Timings.Hash.Seconds())
+		}
+		m.checks.WithLabelValues(v.Level.String(), asked).Inc()
+		m.stages.WithLabelValues("search").Observe(v.Timings.Search.Seconds())
+		m.stages.WithLabelValues("explain").Observe(v.Timings.Explain.Seconds())
+	}
+	o.Flagged = func(created bool) {
+		if had.Flagged != nil {
+			had.Flagged(created)
+		}
+		m.flags.WithLabelValues(strconv.FormatBool(created)).Inc()
+	}
+	o.Applied = func(seq uint64, changes int, lag time.Duration) {
+		if had.Applied != nil {
+			had.Applied(seq, changes, lag)
+		}
+		m.applied.Add(float64(changes))
+		m.lag.Observe(lag.Seconds())
+	}
+	o.Fault = func(err error) {
+		if had.Fault != nil {
+			had.Fault(err)
+		}
+		m.faults.Inc()
+	}
+	return o
+}
+
+func (m *Metrics) request(method, route string, status int, took time.Duration) {
+	switch method {
+	case http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete:
+	default:
+		method = "other"
+	}
+	m.requests.WithLabelValues(method, route, strconv.Itoa(status)).Observe(took.Seconds())
+}
+
+func (m *Metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}

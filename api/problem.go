@@ -1,0 +1,251 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/labstack/echo/v4"
+
+	v1 "vigie/api/v1"
+	"vigie/hashing"
+	"vigie/matcher"
+)
+
+// problemType is one kind of error, as callers can rely on it.
+type problemType struct {
+	Slug   string
+	Status int
+	Title  string
+	Help   string // what to do about it
+}
+
+// Type is the stable `type` of the problem document.
+func (p problemType) Type() string { return "/problems/" + p.Slug }
+
+// The kinds of errors. The list is served at /problems.
+var (
+	pInvalid     = problemType{"invalid-request", 400, "The request is not as the contract says", "Correct what detail names; see /docs."}
+	pSignal      = problemType{"invalid-signal", 400, "A signal cannot be read", "Signals are an algorithm and its value in hexadecimal."}
+	pBeyond      = problemType{"min-seq-beyond-head", 400, "min_seq names a change that does not exist", "Use the seq that a flag or change answered."}
+	pEmpty       = problemType{"empty-media", 400, "The file is empty", "Send the bytes of the picture."}
+	pNoKey       = problemType{"missing-key", 401, "A key is needed", "Send `Authorization: Bearer vg_...`."}
+	pBadKey      = problemType{"unknown-key", 401, "The key is not known here", "Check that it was copied whole."}
+	pExpired     = problemType{"expired-key", 401, "The key has expired", "Ask an admin for a new one."}
+	pRevoked     = problemType{"revoked-key", 401, "The key was revoked", "Ask an admin for a new one."}
+	pForbidden   = problemType{"forbidden", 403, "The key's role does not allow this", "Each operation at /docs names the roles that may."}
+	pNoBank      = problemType{"unknown-bank", 404, "There is no such bank", "`GET /v1/banks` lists them."}
+	pNoEntry     = problemType{"unknown-entry", 404, "There is no such entry", "`GET /v1/entries` lists them."}
+	pNoKeyID     = problemType{"unknown-key-id", 404, "There is no such key", "`GET /v1/keys` lists them."}
+	pNoRoute     = problemType{"unknown-route", 404, "There is nothing at this path", "The paths are at /docs."}
+	pMethod      = problemType{"method-not-allowed", 405, "The path does not take this method", "The methods are at /docs."}
+	pSlowBody    = problemType{"body-timeout", 408, "The request took too long to arrive", "Send it in one go."}
+	pBankExists  = problemType{"bank-exists", 409, "A bank of that name exists", "Choose another name."}
+	pDuplicate   = problemType{"duplicate-entry", 409, "Another active entry has the same media", "Retract that one first, or leave it."}
+	pBodyBig     = problemType{"body-too-large", 413, "The request is larger than this node accepts", "The limits are those of `vigie config`."}
+	pMediaBig    = problemType{"media-too-large", 413, "The picture is larger than this node decodes", "Reduce it; perceptual hashes do not need more."}
+	pContent     = problemType{"unsupported-content-type", 415, "The body's Content-Type is not accepted", "Accepted types are at /docs."}
+	pFormat      = problemType{"unsupported-format", 415, "The file is of no format that this node decodes", "Accepted are JPEG, PNG, GIF, WebP, BMP, TIFF."}
+	pCorrupt     = problemType{"corrupt-media", 422, "The picture cannot be decoded", "It is damaged or cut short."}
+	pTimedOut    = problemType{"decoder-timeout", 422, "Decoding took too long and was stopped", "The file is hostile, or the node overloaded."}
+	pDecoderMem  = problemType{"decoder-memory", 422, "Decoding needed too much memory and was stopped", "The file is hostile, or larger than it seems."}
+	pCrashed     = problemType{"decoder-crashed", 422, "The decoder died on this file", "Only this request was lost."}
+	pUnhashable  = problemType{"unhashable-media", 422, "It cannot be told from other pictures by perceptual hashing", "Flag it with `exact_only` to match its exact bytes."}
+	pBatchLong   = problemType{"batch-too-long", 413, "The batch has more lines than this node accepts", "Send several batches."}
+	pLineLong    = problemType{"line-too-long", 413, "A line of the batch is too long", "Lines hold one check each."}
+	pCancelled   = problemType{"request-cancelled", 499, "The caller hung up before the answer", "Nobody reads this; it stands in logs and metrics."}
+	pInternal    = problemType{"internal", 500, "Something went wrong here", "Report it with the request id."}
+	pBehind      = problemType{"index-behind", 503, "The index has not seen min_seq yet", "Try again in a second."}
+	pNotReady    = problemType{"not-ready", 503, "The node is loading its index", "Try again; /readyz says when."}
+	pBusy        = problemType{"busy", 503, "Too many uploads at once, or hostile ones among them", "Try again after Retry-After seconds."}
+	problemTypes = []problemType{
+		pInvalid, pSignal, pBeyond, pEmpty, pNoKey, pBadKey, pExpired, pRevoked, pForbidden, pNoBank, pNoEntry,
+		pNoKeyID, pNoRoute, pMethod, pSlowBody, pBankExists, pDuplicate, pBodyBig, pMediaBig, pContent, pFormat,
+		pCorrupt, pTimedOut, pDecoderMem, pCrashed, pUnhashable, pBatchLong, pLineLong, pCancelled, pInternal,
+		pBehind, pNotReady, pBusy,
+	}
+)
+
+var bySentinel = []struct {
+	err error
+	is  problemType
+}{
+	{matcher.ErrUnknownBank, pNoBank},
+	{matcher.ErrUnknownEntry, pNoEntry},
+	{matcher.ErrUnknownKey, pNoKeyID},
+	{matcher.ErrBankExists, pBankExists},
+	{matcher.ErrDuplicate, pDuplicate},
+	{matcher.ErrIndexBehind, pBehind},
+	{matcher.ErrBeyondHead, pBeyond},
+	{matcher.ErrNotReady, pNotReady},
+	{hashing.ErrBusy, pBusy},
+	{matcher.ErrNoKey, pNoKey},
+	{matcher.ErrBadKey, pBadKey},
+	{matcher.ErrExpiredKey, pExpired},
+	{matcher.ErrRevokedKey, pRevoked},
+}
+
+// bySilentSentinel are errors of others, whose texts would tell the caller nothing.
+var bySilentSentinel = []struct {
+	err error
+	is  problemType
+}{
+	{echo.ErrNotFound, pNoRoute},
+	{echo.ErrMethodNotAllowed, pMethod},
+	{os.ErrDeadlineExceeded, pSlowBody},
+	{context.Canceled, pCancelled},
+}
+
+var byMediaError = map[hashing.MediaErrorKind]problemType{
+	hashing.Empty:       pEmpty,
+	hashing.Unsupported: pFormat,
+	hashing.TooLarge:    pMediaBig,
+	hashing.Corrupt:     pCorrupt,
+	hashing.TimedOut:    pTimedOut,
+	hashing.OutOfMemory: pDecoderMem,
+	hashing.Crashed:     pCrashed,
+}
+
+// refusal is an error that knows its problem type; handlers use it for what is about HTTP alone.
+type refusal struct {
+	is     problemType
+	detail string
+}
+
+func (r *refusal) Error() string { return r.detail }
+
+func refuse(is problemType, format string, args ...any) error {
+	return &refusal{is, fmt.Sprintf(format, args...)}
+}
+
+// classify finds the problem type of an error and what to tell the caller. What is not known is
+// internal, and its text stays here.
+func classify(err error) (problemType, string) {
+	var (
+		own      *refusal
+		input    *matcher.InputError
+		unhash   *matcher.UnhashableError
+		media    *hashing.MediaError
+		signal   *hashing.ParseError
+		tooLarge *http.MaxBytesError
+		request  *openapi3filter.RequestError
+		fromEcho *echo.HTTPError
+	)
+	for _, s := range bySentinel {
+		if errors.Is(err, s.err) {
+			return s.is, err.Error()
+		}
+	}
+	for _, s := range bySilentSentinel {
+		if errors.Is(err, s.err) {
+			return s.is, ""
+		}
+	}
+	switch {
+	case errors.As(err, &own):
+		return own.is, own.detail
+	case errors.As(err, &input):
+		return pInvalid, err.Error()
+	case errors.As(err, &unhash):
+		return pUnhashable, unhash.Detail
+	case errors.As(err, &media):
+		return byMediaError[media.Kind], media.Detail
+	case errors.As(err, &signal):
+		return pSignal, err.Error()
+	case errors.As(err, &tooLarge):
+		return pBodyBig, fmt.Sprintf("more than %d bytes", tooLarge.Limit)
+	case errors.As(err, &request):
+		return pInvalid, requestDetail(request)
+	case errors.As(err, &fromEcho) && fromEcho.Code < 500:
+		return pInvalid, fmt.Sprint(fromEcho.Message)
+	}
+	return pInternal, ""
+}
+
+// requestDetail says in one line where a request broke the contract, and how.
+func requestDetail(err *openapi3filter.RequestError) string {
+	where := "body"
+	if err.Parameter != nil {
+		where = err.Parameter.In + " parameter " + err.Parameter.Name
+	}
+	return where + schemaDetail(err.Err, err.Reason)
+}
+
+// schemaDetail finds the innermost complaint of the validator.
+func schemaDetail(err error, reason string) string {
+	var schema *openapi3.SchemaError
+	if errors.As(err, &schema) {
+		path := ""
+		for _, p := range schema.JSONPointer() {
+			path += "/" + p
+		}
+		reason, _, _ := strings.Cut(schema.Reason, " (string doesn't match pattern") // of a date
+		return fmt.Sprintf("%s: %s", path, reason)
+	}
+	var parse *openapi3filter.ParseError
+	if errors.As(err, &parse) && parse.Cause != nil {
+		return ": " + parse.Cause.Error()
+	}
+	if reason == "" && err != nil {
+		reason = err.Error()
+	}
+	return ": " + reason
+}
+
+// maxDetail bounds the detail of a problem, which may quote what was sent; in bytes.
+const maxDetail = 400
+
+// document is the RFC 9457 form of an error.
+func document(err error, requestID string) v1.Problem {
+	is, detail := classify(err)
+	p := v1.Problem{Type: is.Type(), Title: is.Title, Status: is.Status}
+	if len(detail) > maxDetail {
+		detail = strings.ToValidUTF8(detail[:maxDetail], "") + "..."
+	}
+	if detail != "" {
+		p.Detail = &detail
+	}
+	if requestID != "" {
+		p.Instance = &requestID
+	}
+	return p
+}
+
+// writeProblem answers a request with an error; it is echo's error handler.
+func (s *Server) writeProblem(err error, c echo.Context) {
+	if gone := c.Request().Context().Err(); gone != nil && c.Response().Committed {
+		err = gone // what failed is that nobody listens
+	}
+	c.Set(problemKey, err)
+	if c.Response().Committed {
+		return // half an answer is out; observe breaks it off
+	}
+	p := document(err, requestID(c))
+	h := c.Response().Header()
+	h.Set(echo.HeaderContentType, "application/problem+json")
+	switch p.Status {
+	case http.StatusUnauthorized:
+		h.Set(echo.HeaderWWWAuthenticate, `Bearer realm="vigie"`)
+	case http.StatusServiceUnavailable:
+		h.Set("Retry-After", "1")
+	}
+	rest, _ := c.Get(bodyKey).(*arriving)
+	unread := rest != nil && !rest.over
+	if unread {
+		h.Set(echo.HeaderConnection, "close")
+	}
+	body, _ := json.Marshal(p)
+	h.Set(echo.HeaderContentLength, strconv.Itoa(len(body)))
+	c.Response().WriteHeader(p.Status)
+	_, _ = c.Response().Write(body)
+	if unread && p.Status != http.StatusRequestTimeout && actor(c.Request().Context()) != "" {
+		s.linger(http.NewResponseController(c.Response().Writer), rest)
+	}
+}

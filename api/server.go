@@ -1,0 +1,331 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/labstack/echo/v4"
+	"golang.org/x/sync/semaphore"
+
+	v1 "vigie/api/v1"
+	"vigie/hashing"
+	"vigie/matcher"
+	"vigie/storage"
+)
+
+// Options of a [Server]. Zero fields take the defaults.
+type Options struct {
+	Limits hashing.Limits // of uploads; hashing.DefaultLimits
+	// UploadMemory bounds the bytes of all uploads held at once; default 1 GiB. What does not fit is
+	// answered 503.
+	UploadMemory int64
+	// BodyTime is how long a request may take to arrive, and its answer to be taken; default 60 s. A
+	// batch may take this long for each line.
+	BodyTime time.Duration
+	// BatchLines is how many lines a batch may have; default 100,000.
+	BatchLines int
+	Version    string
+	Logger     *slog.Logger // nil: no request log
+	Metrics    *Metrics     // nil: none
+}
+
+func (o *Options) setDefaults() {
+	if o.Limits == (hashing.Limits{}) {
+		o.Limits = hashing.DefaultLimits()
+	}
+	if o.UploadMemory == 0 {
+		o.UploadMemory = 1 << 30
+	}
+	o.UploadMemory = max(o.UploadMemory, o.Limits.Bytes)
+	if o.BodyTime == 0 {
+		o.BodyTime = time.Minute
+	}
+	if o.BatchLines == 0 {
+		o.BatchLines = 100_000
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Bounds of bodies that hold no media.
+const (
+	jsonBytes    = 1 << 20   // of a JSON body
+	partsBytes   = 256 << 10 // of all text parts beside a file
+	framingBytes = 64 << 10  // of boundaries and headers of a multipart body
+	lineBytes    = 128 << 10 // of a line of a batch
+)
+
+// Server answers HTTP. It is safe for concurrent use.
+type Server struct {
+	matcher    *matcher.Matcher
+	catalogue  storage.Catalogue
+	o          Options
+	contract   *openapi3.T
+	operations map[string]*operation // by "METHOD /echo/:path"
+	uploads    *semaphore.Weighted   // bytes
+	draining   atomic.Bool
+	echo       *echo.Echo
+}
+
+// New makes a server over a matcher and the catalogue that it works on.
+func New(m *matcher.Matcher, c storage.Catalogue, o Options) (*Server, error) {
+	o.setDefaults()
+	contract, operations, err := loadContract()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		matcher: m, catalogue: c, o: o, contract: contract, operations: operations,
+		uploads: semaphore.NewWeighted(o.UploadMemory), echo: echo.New(),
+	}
+	e := s.echo
+	e.HTTPErrorHandler = s.writeProblem
+	e.Use(s.observe, s.recover, s.patience, s.authenticate, s.bound, s.validate)
+	v1.RegisterHandlers(e, v1.NewStrictHandler(s, nil))
+	s.pages(e)
+	return s, nil
+}
+
+// Handler is the server as an http.Handler.
+func (s *Server) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead { // GET, of which net/http keeps the body to itself
+			get := *r
+			get.Method = http.MethodGet
+			r = &get
+		}
+		s.echo.ServeHTTP(w, r)
+	})
+}
+
+// Drain makes /readyz say no, so that a balancer sends no more; requests are still answered.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// Keys of what a request carries through the middleware.
+const (
+	problemKey = "problem" // error
+	bodyKey    = "body"    // *arriving
+)
+
+// observe gives each request an id, and logs and counts it when it is done: route, status, time,
+// sizes; never a query, a body, a key or a name.
+func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		start := time.Now()
+		id := c.Request().Header.Get(echo.HeaderXRequestID)
+		if !plainID(id) {
+			id = newID()
+		}
+		h := c.Response().Header()
+		h.Set(echo.HeaderXRequestID, id)
+		h.Set(echo.HeaderXContentTypeOptions, "nosniff")
+		h.Set(echo.HeaderCacheControl, "no-store")
+		err := next(c)
+		half := err != nil && c.Response().Committed
+		if err != nil {
+			c.Error(err)
+		}
+		route, status, took := c.Path(), c.Response().Status, time.Since(start)
+		if route == "" {
+			route = "(none)"
+		}
+		if s.o.Metrics != nil {
+			s.o.Metrics.request(c.Request().Method, route, status, took)
+		}
+		attrs := []slog.Attr{
+			slog.String("id", id), slog.String("method", c.Request().Method), slog.String("route", route),
+			slog.Int("status", status), slog.Duration("took", took), slog.Int64("out", c.Response().Size),
+			slog.String("actor", actor(c.Request().Context())),
+		}
+		level := slog.LevelInfo
+		if err, ok := c.Get(problemKey).(error); ok {
+			is, _ := classify(err)
+			attrs = append(attrs, slog.String("problem", is.Slug))
+			if is.Status >= 500 && is.Status != http.StatusServiceUnavailable {
+				level = slog.LevelError
+				attrs = append(attrs, slog.String("error", err.Error()))
+			}
+		}
+		s.o.Logger.LogAttrs(c.Request().Context(), level, "request", attrs...)
+		if half {
+			panic(http.ErrAbortHandler) // so that it does not pass for a whole answer
+		}
+		return nil
+	}
+}
+
+// recover turns a panic of a handler into an internal error that knows where it was.
+func (s *Server) recover(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) (err error) {
+		defer func() {
+			if r := recover(); r != nil {
+				err = &panicError{r, debug.Stack()}
+			}
+		}()
+		return next(c)
+	}
+}
+
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (p *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", p.value, p.stack) }
+
+// patience puts deadlines on a request's arrival and answer. Not every writer has deadlines; the
+// server's own stand behind.
+func (s *Server) patience(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		control := http.NewResponseController(c.Response().Writer)
+		_ = control.SetWriteDeadline(time.Time{}) // of the request before
+		c.Response().Before(func() { _ = control.SetWriteDeadline(time.Now().Add(s.o.BodyTime)) })
+		if r := c.Request(); r.Body != nil && r.Body != http.NoBody {
+			_ = control.SetReadDeadline(time.Now().Add(s.o.BodyTime))
+			body := &arriving{ReadCloser: r.Body, control: control}
+			r.Body = body
+			c.Set(bodyKey, body)
+		}
+		return next(c)
+	}
+}
+
+// arriving is a body that has a deadline until it is here. Then net/http reads on to notice a caller
+// who hangs up, and a deadline that still stood would pass for that.
+type arriving struct {
+	io.ReadCloser
+	control *http.ResponseController
+	over    bool
+}
+
+func (a *arriving) Read(p []byte) (int, error) {
+	n, err := a.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		a.over = true
+		_ = a.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// linger sends what is written so far and reads on for a while, though nobody wants the rest: many
+// clients send all of a body before they look at the answer, which a connection closed early would
+// take from them.
+func (s *Server) linger(control *http.ResponseController, rest io.Reader) {
+	_ = control.Flush()
+	_ = control.SetReadDeadline(time.Now().Add(min(s.o.BodyTime, 5*time.Second)))
+	_, _ = io.CopyN(io.Discard, rest, 2*s.o.Limits.Bytes)
+}
+
+// bound puts a limit on the body, and finds room for an upload before it is read.
+func (s *Server) bound(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r, op := c.Request(), s.operation(c)
+		if op == nil || op.route.Operation.RequestBody == nil {
+			return next(c) // nobody reads it
+		}
+		limit := int64(jsonBytes)
+		switch kind, _, _ := mime.ParseMediaType(r.Header.Get(echo.HeaderContentType)); kind {
+		case ndjson:
+			return next(c) // bounded by line, in the handler
+		case echo.MIMEMultipartForm:
+			limit = s.o.Limits.Bytes + partsBytes + framingBytes
+		}
+		if r.ContentLength > limit {
+			return refuse(pBodyBig, "%d bytes; accepted are at most %d", r.ContentLength, limit)
+		}
+		if limit > jsonBytes {
+			release, err := s.reserve(r.ContentLength)
+			if err != nil {
+				return err
+			}
+			defer release()
+		}
+		body := &bounded{ReadCloser: http.MaxBytesReader(c.Response().Writer, r.Body, limit)}
+		r.Body = body
+		err := next(c)
+		if err != nil && body.fault != nil {
+			return bodyError(body.fault)
+		}
+		return err
+	}
+}
+
+// bounded is a body that remembers what was wrong with it. A parser whose input ends early may take
+// that for another mistake, such as half a header.
+type bounded struct {
+	io.ReadCloser
+	fault error
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.fault = err
+	}
+	return n, err
+}
+
+// reserve takes memory for an upload before it is read; the caller releases it. length is negative if
+// it is not known.
+func (s *Server) reserve(length int64) (release func(), err error) {
+	n := s.o.Limits.Bytes
+	if length >= 0 {
+		n = min(n, length)
+	}
+	if !s.uploads.TryAcquire(n) {
+		return nil, refuse(pBusy, "uploads fill the %d MiB that this node gives them", s.o.UploadMemory>>20)
+	}
+	return func() { s.uploads.Release(n) }, nil
+}
+
+func requestID(c echo.Context) string { return c.Response().Header().Get(echo.HeaderXRequestID) }
+
+// plainID accepts a caller's request id if it can do no harm in a log.
+func plainID(s string) bool {
+	if s == "" || len(s) > 64 {
+		return false
+	}
+	return strings.IndexFunc(s, func(r rune) bool {
+		return !(r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r == '-' || r == '_')
+	}) < 0
+}
+
+func newID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b[:])
+}
+
+// Health answers /healthz.
+func (s *Server) Health(context.Context, v1.HealthRequestObject) (v1.HealthResponseObject, error) {
+	return v1.Health200JSONResponse{Status: v1.Alive, Version: s.o.Version}, nil
+}
+
+// Ready answers /readyz: yes once the index is loaded, and until the node drains.
+func (s *Server) Ready(context.Context, v1.ReadyRequestObject) (v1.ReadyResponseObject, error) {
+	no := func(reason string) (v1.ReadyResponseObject, error) {
+		return v1.Ready503JSONResponse{Ready: false, Reason: &reason}, nil
+	}
+	state := s.matcher.Follower().State()
+	switch {
+	case s.draining.Load():
+		return no("the node is draining")
+	case state == nil:
+		return no(matcher.ErrNotReady.Error())
+	}
+	seq := int64(state.Seq)
+	return v1.Ready200JSONResponse{Ready: true, IndexSeq: &seq}, nil
+}

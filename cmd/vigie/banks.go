@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	v1 "vigie/api/v1"
+)
+
+type banksCmd struct {
+	List    banksListCmd   `cmd:"" default:"withargs" help:"List banks."`
+	Show    bankShowCmd    `cmd:"" help:"Show a bank."`
+	Create  bankCreateCmd  `cmd:"" help:"Create a bank."`
+	Change  bankChangeCmd  `cmd:"" help:"Change a bank's name, description or policy."`
+	Delete  bankDeleteCmd  `cmd:"" help:"Delete a bank: all its entries stop matching. It can be restored."`
+	Restore bankRestoreCmd `cmd:"" help:"Restore a deleted bank."`
+}
+
+type banksListCmd struct {
+	Deleted bool `help:"Also deleted banks."`
+}
+
+// Run lists banks.
+func (c *banksListCmd) Run(ctx context.Context, a *app) error {
+	node, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	out, err := ask[struct{ Banks []v1.Bank }](node.ListBanks(ctx, &v1.ListBanksParams{Deleted: &c.Deleted}))
+	if err != nil {
+		return err
+	}
+	return list(a.printer, out.Banks, []string{"BANK", "ACTION", "RADIUS", "KEEPS MEDIA", "STATE", "DESCRIPTION"}, bankRow)
+}
+
+func bankRow(b v1.Bank) []string {
+	state := "live"
+	if b.Deleted {
+		state = "deleted"
+	}
+	return []string{b.Name, string(b.Policy.Action), radiusWords(b.Policy.Radius), yesNo(b.Policy.KeepMedia), state, b.Description}
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func radiusWords(r v1.Radius) string {
+	var words []string
+	for _, a := range slices.Sorted(maps.Keys(r)) {
+		words = append(words, fmt.Sprintf("%s=%d", a, r[a]))
+	}
+	return strings.Join(words, " ")
+}
+
+type bankName struct {
+	Name string `arg:"" help:"Name of the bank."`
+}
+
+// ask sends one request about a bank and shows the bank that is answered.
+func (b bankName) ask(ctx context.Context, a *app, request func(*client) (*http.Response, error)) error {
+	node, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	bank, err := ask[v1.Bank](request(node))
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.object(bank)
+	}
+	a.say("bank %s: %s on a match, radius %s, keeps media: %s%s", bank.Name, bank.Policy.Action,
+		radiusWords(bank.Policy.Radius), yesNo(bank.Policy.KeepMedia), map[bool]string{true: " (deleted)"}[bank.Deleted])
+	if bank.Description != "" {
+		a.say("%s", printable(bank.Description))
+	}
+	a.say("created %s, last change %d", bank.CreatedAt.Local().Format(time.DateTime), bank.Seq)
+	return nil
+}
+
+type bankShowCmd struct{ bankName }
+
+// Run shows a bank.
+func (c *bankShowCmd) Run(ctx context.Context, a *app) error {
+	return c.ask(ctx, a, func(n *client) (*http.Response, error) { return n.GetBank(ctx, c.Name) })
+}
+
+// bankPolicy are the flags of a bank's policy.
+type bankPolicy struct {
+	Description *string        `help:"What it is for."`
+	Action      *string        `help:"Recommended on a match: block, hold, review, redirect, label or log (a new bank: review)." placeholder:"ACTION"`
+	Radius      map[string]int `help:"Largest distance that counts, such as pdq=31;phash=4 (a new bank: that)." placeholder:"ALGORITHM=BITS"`
+	KeepMedia   *bool          `help:"Store the flagged bytes too." negatable:""`
+}
+
+func (p bankPolicy) change() v1.BankChange {
+	c := v1.BankChange{Description: p.Description, Action: (*v1.Action)(p.Action), KeepMedia: p.KeepMedia}
+	if len(p.Radius) > 0 {
+		radius := v1.Radius(p.Radius)
+		c.Radius = &radius
+	}
+	return c
+}
+
+type bankCreateCmd struct {
+	bankName
+	bankPolicy
+}
+
+// Run creates a bank.
+func (c *bankCreateCmd) Run(ctx context.Context, a *app) error {
+	p := c.change()
+	return c.ask(ctx, a, func(n *client) (*http.Response, error) {
+		return n.CreateBank(ctx, v1.NewBank{Name: c.Name, Description: p.Description, Action: p.Action, Radius: p.Radius, KeepMedia: p.KeepMedia})
+	})
+}
+
+type bankChangeCmd struct {
+	bankName
+	bankPolicy
+	Rename *string `help:"New name." placeholder:"NAME"`
+}
+
+// Run changes a bank.
+func (c *bankChangeCmd) Run(ctx context.Context, a *app) error {
+	change := c.change()
+	change.Name = c.Rename
+	if change == (v1.BankChange{}) {
+		return usagef("nothing to change: name at least one of --rename, --description, --action, --radius, --keep-media")
+	}
+	return c.ask(ctx, a, func(n *client) (*http.Response, error) { return n.ChangeBank(ctx, c.Name, change) })
+}
+
+type bankDeleteCmd struct{ bankName }
+
+// Run deletes a bank.
+func (c *bankDeleteCmd) Run(ctx context.Context, a *app) error {
+	return c.ask(ctx, a, func(n *client) (*http.Response, error) { return n.DeleteBank(ctx, c.Name) })
+}
+
+type bankRestoreCmd struct{ bankName }
+
+// Run restores a bank.
+func (c *bankRestoreCmd) Run(ctx context.Context, a *app) error {
+	return c.ask(ctx, a, func(n *client) (*http.Response, error) { return n.RestoreBank(ctx, c.Name) })
+}

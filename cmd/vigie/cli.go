@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	kongcompletion "github.com/jotaen/kong-completion"
+)
+
+// cli is the command line: the settings that all commands share, and one field per command.
+type cli struct {
+	Config Config `embed:""`
+	JSON   bool   `help:"Print JSON, one object a line." env:"VIGIE_JSON"`
+
+	Serve      serveCmd      `cmd:"" help:"Run a node."`
+	Flag       flagCmd       `cmd:"" help:"Flag pictures into a bank."`
+	Check      checkCmd      `cmd:"" help:"Check pictures against the banks."`
+	Scan       scanCmd       `cmd:"" help:"Check a whole folder, with progress; can be resumed."`
+	Hash       hashCmd       `cmd:"" help:"Print the signals of pictures; needs no node."`
+	Banks      banksCmd      `cmd:"" help:"List, create, change, delete and restore banks."`
+	Entries    entriesCmd    `cmd:"" help:"List, show, change, retract and restore entries."`
+	Keys       keysCmd       `cmd:"" help:"List, create and revoke API keys."`
+	Log        logCmd        `cmd:"" help:"Read and verify the change log."`
+	Demo       demoCmd       `cmd:"" help:"Show the main job on drawn pictures, in a temporary folder."`
+	ShowConfig configCmd     `cmd:"" name:"config" help:"Print the settings in force and where they come from."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
+	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
+}
+
+// Exit codes; see the package's documentation.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// usageError is wrong use of the command line.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// errSomeFailed ends a command that has told of each failure already.
+var errSomeFailed = errors.New("some inputs failed")
+
+const about = `Finds near-duplicates of known terrorist propaganda.
+
+Commands work on the data folder (--data), alone or through the node that runs on it, or on a node
+elsewhere (--server with --key-file or VIGIE_KEY).
+
+Exit codes: 0 done, 1 some inputs failed or the node refused, 2 wrong use.`
+
+// run is the whole program but for the decode child; it returns the exit code.
+func run(ctx context.Context, args []string, io streams) int {
+	var c cli
+	exited := -1
+	parser, err := kong.New(&c,
+		kong.Name("vigie"), kong.Description(about), kong.Writers(io.out, io.err),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.Help(help), kong.ShortUsageOnError(),
+		kong.Exit(func(code int) { exited = code }),
+		kong.Resolvers(configFile(args)),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.ExplicitGroups([]kong.Group{{Key: nodeGroup, Title: "Settings of a node:"}}),
+	)
+	if err != nil {
+		return fail(io.err, err)
+	}
+	kongcompletion.Register(parser)
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	command, err := parser.Parse(args)
+	if exited >= 0 { // help was printed
+		return exited
+	}
+	if err != nil {
+		return fail(io.err, usageError{err})
+	}
+	app := &app{Config: c.Config, printer: printer{json: c.JSON, streams: io}, kong: command}
+	if err := app.Config.Validate(); err != nil {
+		return fail(io.err, err)
+	}
+	return fail(io.err, command.Run(app))
+}
+
+// app is what a command gets: the settings, and where to print.
+type app struct {
+	Config
+	printer
+	kong *kong.Context
+}
+
+// fail prints an error as one line and returns the exit code that goes with it.
+func fail(w io.Writer, err error) int {
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.Is(err, errSomeFailed):
+		return exitFailed
+	}
+	fmt.Fprintln(w, "vigie:", strings.ReplaceAll(err.Error(), "\n", "; "))
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// help shows the node's settings only where they matter: they would drown the rest.
+func help(o kong.HelpOptions, c *kong.Context) error {
+	shown := map[string]bool{"serve": true, "config": true, "scan": true}
+	node := c.Selected()
+	for _, f := range c.Model.Flags {
+		if f.Group != nil && f.Group.Key == nodeGroup {
+			f.Hidden = node == nil || !shown[node.Name]
+		}
+	}
+	return kong.DefaultHelpPrinter(o, c)
+}

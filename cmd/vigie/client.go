@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"mime/multipart"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+
+	v1 "vigie/api/v1"
+	"vigie/storage"
+)
+
+// client talks to a node over the contract, wherever it is.
+type client struct {
+	*v1.Client
+	config *Config
+
+	mu      sync.Mutex
+	own     *node // started for this command; nil if another process runs it, or it is at a URL
+	settled bool  // it does not become the owner any more
+}
+
+// connect finds the node: at --server; or behind the socket of the data folder; or, if nobody owns
+// the folder, it starts one for as long as the command lasts. Close it.
+func (a *app) connect(ctx context.Context) (*client, error) {
+	if a.Server != "" {
+		key, err := a.key()
+		if err != nil {
+			return nil, err
+		}
+		api, err := v1.NewClient(a.Server, v1.WithRequestEditorFn(func(_ context.Context, r *http.Request) error {
+			r.Header.Set("Authorization", "Bearer "+key)
+			return nil
+		}))
+		return &client{Client: api}, err
+	}
+
+	c := &client{config: &a.Config}
+	conn, err := c.dial(ctx, "", "")
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	_ = conn.Close()
+	transport := &http.Transport{DialContext: c.dial, MaxIdleConnsPerHost: 32}
+	if c.Client, err = v1.NewClient("http://vigie", v1.WithHTTPClient(&http.Client{Transport: transport})); err == nil {
+		err = c.greet(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// ownerPatience is how long a command waits for the owner of the folder, which may come or go.
+const ownerPatience = 5 * time.Second
+
+// dial connects to whoever owns the folder. If nobody does, or not any more, this command becomes
+// the owner.
+func (c *client) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for deadline := time.Now().Add(ownerPatience); ; time.Sleep(20 * time.Millisecond) {
+		conn, err := dialSocket(ctx, c.config.Data)
+		if err == nil || c.own != nil || c.settled || ctx.Err() != nil {
+			return conn, err
+		}
+		own, err := openNode(ctx, c.config, nil)
+		if err == nil {
+			c.own = own
+			err = own.matcher.Follower().Await(ctx, 0)
+		}
+		if errors.Is(err, storage.ErrLocked) {
+			if time.Now().Before(deadline) {
+				continue
+			}
+			err = silent(err)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// settle makes the command stay with the node that it found: if that one goes, the folder is left to
+// its successor. It is for commands that run for long.
+func (c *client) settle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settled = true
+}
+
+// greet asks for a sign of life, so that an owner that hangs does not hang this command.
+func (c *client) greet(ctx context.Context) error {
+	waiting, cancel := context.WithTimeout(ctx, ownerPatience)
+	defer cancel()
+	_, err := ask[v1.Health](c.Health(waiting))
+	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
+		return silent(fmt.Errorf("lock %s: %w", c.config.Data, storage.ErrLocked))
+	}
+	return err
+}
+
+func silent(err error) error { return fmt.Errorf("%w, which does not answer on its socket", err) }
+
+// Close ends the node if it was started for this command.
+func (c *client) Close() error {
+	if c.own != nil {
+		return c.own.Close()
+	}
+	return nil
+}
+
+// problemError is a refusal by a node.
+type problemError struct{ v1.Problem }
+
+func (e *problemError) Error() string {
+	switch {
+	case e.Detail == nil || *e.Detail == "":
+		return e.Title
+	case e.Status == http.StatusUnprocessableEntity, e.Status == http.StatusUnsupportedMediaType, e.Status == http.StatusRequestEntityTooLarge:
+		return e.Title + ": " + *e.Detail // the detail is about the file, and needs the title to make sense
+	}
+	return *e.Detail
+}
+
+// ask sends one request and reads the answer: T, or the problem as an error.
+func ask[T any](response *http.Response, err error) (T, error) {
+	var out T
+	if err != nil {
+		return out, unreachable(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return out, unreachableError{fmt.Errorf("the node's answer breaks off: %w", err)}
+	}
+	if response.StatusCode >= 300 {
+		var p v1.Problem
+		if json.Unmarshal(body, &p) != nil || p.Title == "" {
+			return out, fmt.Errorf("the node answered %s, without saying why", response.Status)
+		}
+		return out, &problemError{p}
+	}
+	if err := json.Unmarshal(body, &out); err != nil {
+		return out, fmt.Errorf("the node's answer is not as the contract says: %w", err)
+	}
+	return out, nil
+}
+
+// unreachableError says that nobody answers.
+type unreachableError struct{ error }
+
+func (e unreachableError) Unwrap() error { return e.error }
+
+// unreachable tells a node that does not answer from a request that could not be made, such as one
+// whose file cannot be read.
+func unreachable(err error) error {
+	var request *url.Error // of every request that was made
+	var file *fs.PathError
+	if errors.As(err, &request) && !errors.As(err, &file) && !errors.Is(err, context.Canceled) {
+		return unreachableError{fmt.Errorf("the node cannot be reached: %w", request.Err)}
+	}
+	return err
+}
+
+// upload is a multipart body: a file and text fields. It is streamed.
+func upload(file io.Reader, fields map[string][]string) (contentType string, body io.Reader) {
+	r, w := io.Pipe()
+	form := multipart.NewWriter(w)
+	go func() {
+		err := writeForm(form, file, fields)
+		w.CloseWithError(err)
+	}()
+	return form.FormDataContentType(), r
+}
+
+func writeForm(form *multipart.Writer, file io.Reader, fields map[string][]string) error {
+	for name, values := range fields {
+		for _, v := range values {
+			if err := form.WriteField(name, v); err != nil {
+				return err
+			}
+		}
+	}
+	part, err := form.CreateFormFile("file", "upload") // its name is nobody's business
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(part, file); err != nil {
+		return err
+	}
+	return form.Close()
+}
+
+// check sends one file to be checked. A node that is busy is asked again, less and less often.
+func (c *client) check(ctx context.Context, open func() (io.ReadCloser, error), fields map[string][]string) (v1.Verdict, error) {
+	for wait := 250 * time.Millisecond; ; wait = min(2*wait, 8*time.Second) {
+		f, err := open()
+		if err != nil {
+			return v1.Verdict{}, err
+		}
+		contentType, body := upload(f, fields)
+		v, err := ask[v1.Verdict](c.CheckWithBody(ctx, contentType, body))
+		_ = f.Close()
+		var problem *problemError
+		if !errors.As(err, &problem) || problem.Status != http.StatusServiceUnavailable {
+			return v, err
+		}
+		select {
+		case <-ctx.Done():
+			return v, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// openRegular opens a file for reading; folders and devices are refused.
+func openRegular(path string) (*os.File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &os.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
+	}
+	return os.Open(path)
+}

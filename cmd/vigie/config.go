@@ -1,0 +1,250 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"vigie/hashing"
+	"vigie/hashing/sandbox"
+)
+
+const nodeGroup = "node"
+
+// Config is every setting. Flags, environment (VIGIE_*) and the file say the same things; a flag wins
+// over the environment, the environment over the file.
+type Config struct {
+	ConfigFile string `name:"config" help:"JSON file of settings, named as the flags." placeholder:"FILE" env:"VIGIE_CONFIG"`
+
+	Data    string `help:"Data folder; made if it is not there. Belongs to one process at a time." default:"vigie-data" placeholder:"DIR" env:"VIGIE_DATA"`
+	Server  string `help:"URL of a node; wins over --data." placeholder:"URL" env:"VIGIE_SERVER"`
+	KeyFile string `help:"File that holds the key for --server; or set VIGIE_KEY." placeholder:"FILE" env:"VIGIE_KEY_FILE"`
+
+	Listen         string        `group:"node" help:"Address to serve HTTP on." default:"127.0.0.1:8740" env:"VIGIE_LISTEN"`
+	MaxBytes       Bytes         `group:"node" help:"Largest file accepted." default:"64MiB" env:"VIGIE_MAX_BYTES"`
+	MaxSide        int           `group:"node" help:"Longest side of a picture, in pixels." default:"30000" env:"VIGIE_MAX_SIDE"`
+	MaxPixels      int           `group:"node" help:"Most pixels of a picture." default:"60000000" env:"VIGIE_MAX_PIXELS"`
+	Decoders       int           `group:"node" help:"Decode children; 0: one for each processor." default:"0" env:"VIGIE_DECODERS"`
+	DecoderMemory  Bytes         `group:"node" help:"Memory of a decode child." default:"1536MiB" env:"VIGIE_DECODER_MEMORY"`
+	DecoderTimeout time.Duration `group:"node" help:"Time to decode and hash a picture." default:"10s" env:"VIGIE_DECODER_TIMEOUT"`
+	UploadMemory   Bytes         `group:"node" help:"Memory for all uploads held at once; more are answered 503." default:"1GiB" env:"VIGIE_UPLOAD_MEMORY"`
+	BodyTimeout    time.Duration `group:"node" help:"Time for a request, or a line of a batch, to arrive." default:"1m" env:"VIGIE_BODY_TIMEOUT"`
+	BatchLines     int           `group:"node" help:"Most lines of a batch." default:"100000" env:"VIGIE_BATCH_LINES"`
+	DrainDelay     time.Duration `group:"node" help:"Time between saying not ready and closing, for a balancer to notice." default:"0s" env:"VIGIE_DRAIN_DELAY"`
+	LogLevel       string        `group:"node" help:"Least level of log lines: debug, info, warn, error." enum:"debug,info,warn,error" default:"info" env:"VIGIE_LOG_LEVEL"`
+}
+
+// keyVariable holds the key itself. There is no flag for it: it would show in the list of processes.
+const keyVariable = "VIGIE_KEY"
+
+// Validate names everything that does not fit, at once.
+func (c *Config) Validate() error {
+	var faults []error
+	positive := func(flag string, v int64) {
+		if v <= 0 {
+			faults = append(faults, fmt.Errorf("--%s: %d; it must be positive", flag, v))
+		}
+	}
+	positive("max-bytes", int64(c.MaxBytes))
+	positive("max-side", int64(c.MaxSide))
+	positive("max-pixels", int64(c.MaxPixels))
+	positive("upload-memory", int64(c.UploadMemory))
+	positive("body-timeout", int64(c.BodyTimeout))
+	positive("batch-lines", int64(c.BatchLines))
+	positive("decoder-timeout", int64(c.DecoderTimeout))
+	if len(faults) == 0 {
+		faults = append(faults, c.sandbox().Validate())
+	}
+	if c.Server != "" && !strings.HasPrefix(c.Server, "http://") && !strings.HasPrefix(c.Server, "https://") {
+		faults = append(faults, fmt.Errorf("--server: %q; accepted is a URL such as http://127.0.0.1:8740", c.Server))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+func (c *Config) limits() hashing.Limits {
+	return hashing.Limits{Bytes: int64(c.MaxBytes), Side: c.MaxSide, Pixels: c.MaxPixels}
+}
+
+func (c *Config) sandbox() sandbox.Options {
+	o := sandbox.Options{
+		Limits: c.limits(), Children: c.Decoders, Memory: int64(c.DecoderMemory), Timeout: c.DecoderTimeout,
+		Command: []string{self, decodeChild},
+	}
+	if hooks := os.Getenv(sandboxTestHooks); hooks != "" {
+		o.Env = []string{sandboxTestHooks + "=" + hooks}
+	}
+	return o
+}
+
+// key is the key for --server: from the environment or the file.
+func (c *Config) key() (string, error) {
+	if k := os.Getenv(keyVariable); k != "" {
+		return k, nil
+	}
+	if c.KeyFile == "" {
+		return "", usagef("no key for %s: set %s, or name a file with --key-file", c.Server, keyVariable)
+	}
+	text, err := os.ReadFile(c.KeyFile)
+	if err != nil {
+		return "", usagef("--key-file: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+// Bytes is a size on the command line: a number with B, KiB, MiB, GiB, or none.
+type Bytes int64
+
+var byteUnits = []struct {
+	suffix string
+	size   int64
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}, {"", 1}}
+
+// UnmarshalText reads "64MiB".
+func (b *Bytes) UnmarshalText(text []byte) error {
+	for _, u := range byteUnits {
+		if digits, ok := strings.CutSuffix(string(text), u.suffix); ok {
+			var n int64
+			if _, err := fmt.Sscanf(digits+"\n", "%d\n", &n); err != nil || n < 0 || n > 1<<50/u.size {
+				break
+			}
+			*b = Bytes(n * u.size)
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is not a size; accepted are numbers with B, KiB, MiB or GiB", text)
+}
+
+func (b Bytes) String() string {
+	for _, u := range byteUnits {
+		if u.size > 0 && int64(b)%u.size == 0 && int64(b) >= u.size {
+			return fmt.Sprintf("%d%s", int64(b)/u.size, u.suffix)
+		}
+	}
+	return "0B"
+}
+
+// configFile resolves flags from the file that --config or VIGIE_CONFIG names.
+func configFile(args []string) kong.Resolver {
+	settings, err := readConfigFile(args)
+	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(flag.Envs, func(e string) bool { _, set := os.LookupEnv(e); return set }) {
+			return nil, nil
+		}
+		return settings[flag.Name], nil
+	})
+}
+
+func readConfigFile(args []string) (map[string]any, error) {
+	path := os.Getenv("VIGIE_CONFIG")
+	for i, a := range args {
+		if v, ok := strings.CutPrefix(a, "--config="); ok {
+			path = v
+		} else if a == "--config" && i+1 < len(args) {
+			path = args[i+1]
+		}
+	}
+	if path == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var settings map[string]any
+	if err := json.Unmarshal(text, &settings); err != nil {
+		return nil, fmt.Errorf("%s: not a JSON object of settings: %w", filepath.Base(path), err)
+	}
+	known := settingNames()
+	for name, v := range settings {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("%s: %q is no setting; accepted are %s", filepath.Base(path), name, strings.Join(known, ", "))
+		}
+		if n, ok := v.(float64); ok {
+			settings[name] = fmt.Sprintf("%.0f", n)
+		}
+	}
+	return settings, nil
+}
+
+// settingNames are the flags of Config but for --config itself.
+func settingNames() []string {
+	var names []string
+	t := reflect.TypeFor[Config]()
+	for i := 1; i < t.NumField(); i++ {
+		names = append(names, flagName(t.Field(i)))
+	}
+	return names
+}
+
+// flagName is kong's name for a field: DecoderMemory is decoder-memory.
+func flagName(f reflect.StructField) string {
+	var b strings.Builder
+	for i, r := range f.Name {
+		if r >= 'A' && r <= 'Z' {
+			if i > 0 {
+				b.WriteByte('-')
+			}
+			r += 'a' - 'A'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+type configCmd struct{}
+
+// setting is one line of vigie config.
+type setting struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+	From  string `json:"from"`
+}
+
+// Run prints every setting, its value, and where it comes from; keys are masked.
+func (configCmd) Run(a *app) error {
+	file, _ := readConfigFile(os.Args[1:])
+	v := reflect.ValueOf(a.Config)
+	var all []setting
+	for i := 1; i < v.NumField(); i++ {
+		s := setting{Name: flagName(v.Type().Field(i)), Value: fmt.Sprint(v.Field(i).Interface()), From: "default"}
+		env := v.Type().Field(i).Tag.Get("env")
+		if _, ok := file[s.Name]; ok {
+			s.From = "file"
+		}
+		if _, ok := os.LookupEnv(env); ok {
+			s.From = "environment (" + env + ")"
+		}
+		for _, p := range a.kong.Path {
+			if p.Flag != nil && p.Flag.Name == s.Name && !p.Resolved {
+				s.From = "flag"
+			}
+		}
+		all = append(all, s)
+	}
+	if k := os.Getenv(keyVariable); k != "" {
+		all = append(all, setting{Name: "key", Value: maskKey(k), From: "environment (" + keyVariable + ")"})
+	}
+	return list(a.printer, all, []string{"SETTING", "VALUE", "FROM"}, func(s setting) []string { return []string{s.Name, s.Value, s.From} })
+}
+
+// maskKey shows the public part of a key.
+func maskKey(k string) string {
+	if parts := strings.Split(k, "_"); len(parts) == 3 && parts[0] == "vg" {
+		return "vg_" + parts[1] + "_****"
+	}
+	return "****"
+}

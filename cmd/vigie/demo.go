@@ -1,0 +1,350 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"image/png"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/image/draw"
+
+	v1 "vigie/api/v1"
+	"vigie/fixtures"
+)
+
+type demoCmd struct {
+	Keep bool `help:"Keep the temporary folder."`
+}
+
+// Run shows the main job end to end on real HTTP, and fails if anything is not as it should be.
+func (c *demoCmd) Run(ctx context.Context, a *app) error {
+	dir, err := os.MkdirTemp("", "vigie-demo-")
+	if err != nil {
+		return err
+	}
+	if c.Keep {
+		defer a.say("Everything is in %s.", dir)
+	} else {
+		defer os.RemoveAll(dir)
+	}
+	d := &demo{app: a, dir: dir, out: tabwriter.NewWriter(a.printer.out, 0, 0, 2, ' ', 0)}
+	if err := d.start(ctx); err != nil {
+		return fmt.Errorf("demo: start a node: %w", err)
+	}
+	defer d.node.Process.Kill() //nolint:errcheck // it has ended long since, if all went well
+	for _, step := range []func(context.Context) error{d.keys, d.flag, d.check, d.retract, d.scan, d.end} {
+		if err := step(ctx); err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
+	}
+	a.say(`
+All as expected. Your own node:
+
+  vigie serve --data my-vigie                                    # then, in another terminal:
+  vigie banks create --data my-vigie --action block propaganda
+  vigie flag  --data my-vigie --bank propaganda PICTURE...
+  vigie check --data my-vigie UPLOAD...
+  vigie keys create --data my-vigie --role platform NAME         # for checks over HTTP; see /docs`)
+	return nil
+}
+
+// demo is one run: a node in a process of its own, and clients with keys of each role.
+type demo struct {
+	*app
+	dir, url string
+	node     *exec.Cmd
+	out      *tabwriter.Writer
+
+	admin, analyst, platform *v1.Client
+	platformKey              string
+	entries                  map[string]int64 // by name of the fixture
+}
+
+const demoBank = "demo"
+
+// title begins a part of the report.
+func (d *demo) title(format string, args ...any) { d.say("\n"+format, args...) }
+
+func (d *demo) start(ctx context.Context) error {
+	began := time.Now()
+	d.node = exec.CommandContext(ctx, self, "serve", "--json", "--data", filepath.Join(d.dir, "node"), "--listen", "127.0.0.1:0", "--log-level", "error")
+	d.node.Env = []string{"PATH=" + os.Getenv("PATH")}
+	d.node.Cancel = func() error { return d.node.Process.Signal(syscall.SIGTERM) }
+	d.node.Stderr = d.printer.err
+	stdout, err := d.node.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := d.node.Start(); err != nil {
+		return err
+	}
+	line, err := bufio.NewReader(stdout).ReadBytes('\n')
+	if err != nil {
+		return fmt.Errorf("it ended before it was ready: %w", errors.Join(err, d.node.Wait()))
+	}
+	var ready readyLine
+	if err := json.Unmarshal(line, &ready); err != nil {
+		return err
+	}
+	d.url = ready.URL
+	d.say("A node on SQLite and a folder is ready at %s after %s.", d.url, time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// keys makes a key for each role as the operator does: through the socket in the data folder.
+func (d *demo) keys(ctx context.Context) error {
+	local := *d.app
+	local.Server, local.Data = "", filepath.Join(d.dir, "node")
+	socket, err := local.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	for role, to := range map[v1.Role]**v1.Client{v1.Admin: &d.admin, v1.Analyst: &d.analyst, v1.Platform: &d.platform} {
+		made, err := ask[v1.CreatedKey](socket.CreateKey(ctx, v1.NewKey{Name: "demo " + string(role), Role: role}))
+		if err != nil {
+			return err
+		}
+		if role == v1.Platform {
+			d.platformKey = made.Secret
+		}
+		*to, err = v1.NewClient(d.url, v1.WithRequestEditorFn(func(_ context.Context, r *http.Request) error {
+			r.Header.Set("Authorization", "Bearer "+made.Secret)
+			return nil
+		}))
+		if err != nil {
+			return err
+		}
+	}
+	action := v1.ActionBlock
+	_, err = ask[v1.Bank](d.admin.CreateBank(ctx, v1.NewBank{Name: demoBank, Action: &action}))
+	d.say("Keys for an admin, an analyst and a platform are made, and a bank %q whose matches are to be blocked.", demoBank)
+	return err
+}
+
+// What the demo flags, one for each alteration, and pictures that have nothing to do with them.
+var (
+	flagged   = []string{"bridge.jpg", "contours.png", "discs.jpg", "hills.jpg", "lighthouse.jpg"}
+	unrelated = []string{"mosaic.jpg", "page.png", "skyline.png"}
+)
+
+func (d *demo) flag(ctx context.Context) error {
+	d.title("The analyst flags:")
+	d.entries = map[string]int64{}
+	row(d.out, "  PICTURE", "ENTRY", "CHANGE", "MATCHABLE", "MS")
+	for _, name := range flagged {
+		began := time.Now()
+		contentType, body := upload(bytes.NewReader(fixtures.Read(name)), map[string][]string{"labels": {"demo"}, "origin": {"fixtures/" + name}})
+		f, err := ask[v1.Flagged](d.analyst.FlagWithBody(ctx, demoBank, contentType, body))
+		if err != nil {
+			return fmt.Errorf("flag %s: %w", name, err)
+		}
+		if !f.Created || !f.Matchable {
+			return fmt.Errorf("flag %s: created %v, matchable %v; both should be true", name, f.Created, f.Matchable)
+		}
+		d.entries[name] = f.Entry.Id
+		row(d.out, "  "+name, fmt.Sprint(f.Entry.Id), fmt.Sprint(f.Seq), "yes", ms(time.Since(began)))
+	}
+	return d.out.Flush()
+}
+
+// alteration is one way of making a copy that people see as the same picture.
+type alteration struct {
+	name      string
+	make      func(image.Image) ([]byte, error)
+	transform []v1.Transform // under which it should be found
+}
+
+var alterations = []alteration{
+	{"re-encoded (JPEG 40)", func(m image.Image) ([]byte, error) { return asJPEG(m, 40) }, []v1.Transform{v1.TransformNone}},
+	{"resized to half", func(m image.Image) ([]byte, error) { return asJPEG(half(m), 85) }, []v1.Transform{v1.TransformNone}},
+	{"recoloured (sepia)", func(m image.Image) ([]byte, error) { return asJPEG(sepia(m), 85) }, []v1.Transform{v1.TransformNone}},
+	{"mirrored", func(m image.Image) ([]byte, error) { return asJPEG(mirrored(m), 85) }, []v1.Transform{v1.TransformMirror}},
+	{"rotated a quarter", func(m image.Image) ([]byte, error) { return asJPEG(quarterTurn(m), 85) }, []v1.Transform{v1.TransformRotate90, v1.TransformRotate270}},
+}
+
+func (d *demo) check(ctx context.Context) error {
+	d.title("The platform checks uploads:")
+	if err := os.MkdirAll(filepath.Join(d.dir, "posted", "copies"), 0o700); err != nil {
+		return err
+	}
+	row(d.out, "  UPLOAD", "LEVEL", "ACTION", "ENTRY", "BY", "MS")
+	for i, name := range flagged {
+		picture, err := decodeFixture(name)
+		if err != nil {
+			return err
+		}
+		alt := alterations[i]
+		data, err := alt.make(picture)
+		if err != nil {
+			return err
+		}
+		v, err := d.checkOne(ctx, name+", "+alt.name, data)
+		if err != nil {
+			return err
+		}
+		if v.Level != v1.LevelMatch || v.Action != v1.RecommendationBlock || v.Matches[0].Entry != d.entries[name] {
+			return fmt.Errorf("%s, %s: %s by %d matches; a match with entry %d is expected", name, alt.name, v.Level, len(v.Matches), d.entries[name])
+		}
+		if found := v.Matches[0].Transform; !slices.Contains(alt.transform, found) {
+			return fmt.Errorf("%s, %s: found as %s, expected %v", name, alt.name, found, alt.transform)
+		}
+		if err := os.WriteFile(filepath.Join(d.dir, "posted", "copies", fmt.Sprintf("%d.jpg", i)), data, 0o600); err != nil {
+			return err
+		}
+	}
+	for i, name := range unrelated {
+		data := fixtures.Read(name)
+		v, err := d.checkOne(ctx, name+", unrelated", data)
+		if err != nil {
+			return err
+		}
+		if v.Level != v1.LevelNone {
+			return fmt.Errorf("%s is unrelated, and found as %s", name, v.Level)
+		}
+		if err := os.WriteFile(filepath.Join(d.dir, "posted", fmt.Sprintf("other-%d%s", i, filepath.Ext(name))), data, 0o600); err != nil {
+			return err
+		}
+	}
+	return d.out.Flush()
+}
+
+func (d *demo) checkOne(ctx context.Context, what string, data []byte) (v1.Verdict, error) {
+	began := time.Now()
+	contentType, body := upload(bytes.NewReader(data), nil)
+	v, err := ask[v1.Verdict](d.platform.CheckWithBody(ctx, contentType, body))
+	if err != nil {
+		return v, fmt.Errorf("check %s: %w", what, err)
+	}
+	entry, by := "-", "-"
+	if len(v.Matches) > 0 {
+		entry, by = fmt.Sprint(v.Matches[0].Entry), matchWords(v.Matches[0])
+	}
+	row(d.out, "  "+what, string(v.Level), string(v.Action), entry, by, ms(time.Since(began)))
+	return v, nil
+}
+
+func (d *demo) retract(ctx context.Context) error {
+	name := flagged[0]
+	d.title("The analyst retracts entry %d (%s); the same upload is checked again:", d.entries[name], name)
+	if _, err := ask[v1.Entry](d.analyst.Retract(ctx, d.entries[name], v1.Reason{Reason: "flagged for the demo"})); err != nil {
+		return err
+	}
+	row(d.out, "  UPLOAD", "LEVEL", "ACTION", "ENTRY", "BY", "MS")
+	v, err := d.checkOne(ctx, name, fixtures.Read(name))
+	if err != nil {
+		return err
+	}
+	if v.Level != v1.LevelNone {
+		return fmt.Errorf("%s is retracted, and still found as %s", name, v.Level)
+	}
+	return d.out.Flush()
+}
+
+// scan goes through a folder of what was posted, as a command of its own.
+func (d *demo) scan(ctx context.Context) error {
+	d.title("What was posted before is scanned (vigie scan --server %s ...):", d.url)
+	scan := exec.CommandContext(ctx, self, "scan", "--json", "--server", d.url, filepath.Join(d.dir, "posted"))
+	scan.Env = []string{keyVariable + "=" + d.platformKey, "HOME=" + d.dir, "XDG_CACHE_HOME=" + d.dir}
+	scan.Stderr = d.printer.err
+	text, err := scan.Output()
+	if err != nil {
+		return fmt.Errorf("scan: %w", err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	var end scanSummary
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &end); err != nil {
+		return err
+	}
+	end.Summary.Took = time.Duration(end.Seconds * float64(time.Second))
+	d.say("  %s", summaryWords(end.Summary))
+	// One of the five copies is of the entry that was retracted.
+	want := int64(len(flagged))
+	if got := end.Summary.Levels["match"]; got != want-1 || end.Summary.Items != want+int64(len(unrelated)) {
+		return fmt.Errorf("scan: %d of %d files match; %d of %d are expected", got, end.Summary.Items, want-1, want+int64(len(unrelated)))
+	}
+	return nil
+}
+
+// end verifies the log and stops the node.
+func (d *demo) end(ctx context.Context) error {
+	local := *d.app
+	local.Server, local.Data = "", filepath.Join(d.dir, "node")
+	d.title("The change log is verified, and the node stopped:")
+	if err := (logVerifyCmd{}).Run(ctx, &local); err != nil {
+		return err
+	}
+	if err := d.node.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	return d.node.Wait()
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d.Microseconds())/1000) }
+
+func decodeFixture(name string) (image.Image, error) {
+	decode := png.Decode
+	if filepath.Ext(name) == ".jpg" {
+		decode = jpeg.Decode
+	}
+	return decode(bytes.NewReader(fixtures.Read(name)))
+}
+
+func asJPEG(m image.Image, quality int) ([]byte, error) {
+	var b bytes.Buffer
+	err := jpeg.Encode(&b, m, &jpeg.Options{Quality: quality})
+	return b.Bytes(), err
+}
+
+func half(m image.Image) image.Image {
+	out := image.NewRGBA(image.Rect(0, 0, m.Bounds().Dx()/2, m.Bounds().Dy()/2))
+	draw.CatmullRom.Scale(out, out.Bounds(), m, m.Bounds(), draw.Src, nil)
+	return out
+}
+
+// mapped makes a picture of a size by a function from its places to those of m.
+func mapped(m image.Image, w, h int, at func(x, y int) (int, int)) image.Image {
+	out := image.NewRGBA(image.Rect(0, 0, w, h))
+	for y := range h {
+		for x := range w {
+			fx, fy := at(x, y)
+			out.Set(x, y, m.At(m.Bounds().Min.X+fx, m.Bounds().Min.Y+fy))
+		}
+	}
+	return out
+}
+
+func mirrored(m image.Image) image.Image {
+	w, h := m.Bounds().Dx(), m.Bounds().Dy()
+	return mapped(m, w, h, func(x, y int) (int, int) { return w - 1 - x, y })
+}
+
+func quarterTurn(m image.Image) image.Image {
+	w, h := m.Bounds().Dx(), m.Bounds().Dy()
+	return mapped(m, h, w, func(x, y int) (int, int) { return y, h - 1 - x })
+}
+
+func sepia(m image.Image) image.Image {
+	out := image.NewRGBA(image.Rect(0, 0, m.Bounds().Dx(), m.Bounds().Dy()))
+	draw.Draw(out, out.Bounds(), m, m.Bounds().Min, draw.Src)
+	for i := 0; i < len(out.Pix); i += 4 {
+		y := color.GrayModel.Convert(color.RGBA{out.Pix[i], out.Pix[i+1], out.Pix[i+2], 255}).(color.Gray).Y
+		out.Pix[i], out.Pix[i+1], out.Pix[i+2] = min(y, 215)+40, y, uint8(float64(y)*0.7)
+	}
+	return out
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	v1 "vigie/api/v1"
+	"vigie/hashing"
+)
+
+type flagCmd struct {
+	Bank      string   `required:"" help:"Bank to flag into." placeholder:"NAME"`
+	Label     []string `help:"Label of the entries; may be repeated." placeholder:"LABEL"`
+	Note      string   `help:"Note on the entries."`
+	Origin    string   `help:"Where they come from: a URL, a case number."`
+	ExactOnly bool     `help:"Take the files by their digests alone."`
+	Signal    []string `help:"Flag a signal instead of files: pdq:<64 hex>, md5:<32 hex>, ...; repeat for more signals of one entry." placeholder:"SIGNAL"`
+	Files     []string `arg:"" optional:"" name:"file" help:"Pictures."`
+}
+
+// flaggedFile is one line of vigie flag --json.
+type flaggedFile struct {
+	File       string         `json:"file,omitempty"`
+	Entry      int64          `json:"entry"`
+	Seq        int64          `json:"seq"`
+	Created    bool           `json:"created"`
+	Matchable  bool           `json:"matchable"`
+	Neighbours []v1.Neighbour `json:"neighbours"`
+}
+
+// Run flags each file, or the signals given.
+func (c *flagCmd) Run(ctx context.Context, a *app) error {
+	if (len(c.Files) == 0) == (len(c.Signal) == 0) {
+		return usagef("flag files, or signals with --signal: one of both")
+	}
+	signals, err := parseSignals(c.Signal)
+	if err != nil {
+		return err
+	}
+	node, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	if len(signals) > 0 {
+		labels := append(v1.Labels{}, c.Label...) // none is an empty list: the contract knows no null
+		body := v1.FlagSignals{Signals: signals, Labels: &labels, Note: &c.Note, Origin: &c.Origin}
+		out, err := ask[v1.Flagged](node.Flag(ctx, c.Bank, body))
+		if err != nil {
+			return err
+		}
+		return c.show(a, flaggedOf("", out))
+	}
+	fields := map[string][]string{
+		"labels": c.Label, "note": {c.Note}, "origin": {c.Origin}, "exact_only": {fmt.Sprint(c.ExactOnly)},
+	}
+	work := func(ctx context.Context, file string) (flaggedFile, error) {
+		f, err := openRegular(file)
+		if err != nil {
+			return flaggedFile{}, err
+		}
+		defer f.Close()
+		contentType, body := upload(f, fields)
+		out, err := ask[v1.Flagged](node.FlagWithBody(ctx, c.Bank, contentType, body))
+		return flaggedOf(file, out), err
+	}
+	return eachFile(ctx, a.printer, c.Files, work, func(f flaggedFile) error { return c.show(a, f) })
+}
+
+func flaggedOf(file string, f v1.Flagged) flaggedFile {
+	return flaggedFile{file, f.Entry.Id, f.Seq, f.Created, f.Matchable, f.Neighbours}
+}
+
+func (c *flagCmd) show(a *app, f flaggedFile) error {
+	if a.json {
+		return a.object(f)
+	}
+	what := "flagged as entry %d (change %d)"
+	if !f.Created {
+		what = "the bank had it as entry %d; the source was added (change %d)"
+	}
+	prefix := ""
+	if f.File != "" {
+		prefix = printable(f.File) + ": "
+	}
+	a.say("%s"+what, prefix, f.Entry, f.Seq)
+	for _, n := range f.Neighbours {
+		a.say("  near entry %d of %s: %s distance %d%s", n.Entry, n.Bank, n.Algorithm, n.Distance, turnedBy(n.Transform))
+	}
+	return nil
+}
+
+func turnedBy(t v1.Transform) string {
+	if t == v1.TransformNone {
+		return ""
+	}
+	return ", " + string(t)
+}
+
+// parseSignals reads signals from the command line.
+func parseSignals(texts []string) ([]v1.Signal, error) {
+	var out []v1.Signal
+	for _, text := range texts {
+		s, err := hashing.Parse(strings.TrimSpace(text))
+		if err != nil {
+			return nil, usagef("--signal: %w", err)
+		}
+		variant := v1.Variant(s.Variant.String())
+		out = append(out, v1.Signal{Algorithm: v1.Algorithm(s.Algorithm.String()), Variant: &variant, Value: s.Hex()})
+	}
+	return out, nil
+}

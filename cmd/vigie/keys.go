@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	v1 "vigie/api/v1"
+)
+
+type keysCmd struct {
+	List   keysListCmd  `cmd:"" default:"withargs" help:"List keys."`
+	Create keyCreateCmd `cmd:"" help:"Create a key; it is shown once."`
+	Revoke keyRevokeCmd `cmd:"" help:"Revoke a key."`
+}
+
+type keysListCmd struct{}
+
+// Run lists keys, never their secrets.
+func (c *keysListCmd) Run(ctx context.Context, a *app) error {
+	node, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	out, err := ask[struct{ Keys []v1.Key }](node.ListKeys(ctx))
+	if err != nil {
+		return err
+	}
+	return list(a.printer, out.Keys, []string{"KEY", "ROLE", "STATE", "CREATED", "NAME"}, func(k v1.Key) []string {
+		return []string{k.Id, string(k.Role), keyState(k), k.CreatedAt.Local().Format(time.DateTime), k.Name}
+	})
+}
+
+func keyState(k v1.Key) string {
+	switch {
+	case k.RevokedAt != nil:
+		return "revoked"
+	case k.ExpiresAt == nil:
+		return "valid"
+	case k.ExpiresAt.Before(time.Now()):
+		return "expired"
+	}
+	return "valid until " + k.ExpiresAt.Local().Format(time.DateTime)
+}
+
+type keyCreateCmd struct {
+	Role    v1.Role       `required:"" help:"platform, analyst, admin or auditor." placeholder:"ROLE"`
+	Expires time.Duration `help:"Valid for so long, such as 720h; 0: for ever." default:"0s"`
+	Out     string        `help:"Write the key to this file, which must not exist, instead of printing it." placeholder:"FILE"`
+	Name    string        `arg:"" help:"Whose key it is."`
+}
+
+// Run creates a key and shows it, once.
+func (c *keyCreateCmd) Run(ctx context.Context, a *app) error {
+	if c.Expires < 0 {
+		return usagef("--expires: %v; it must not be negative", c.Expires)
+	}
+	node, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	request := v1.NewKey{Name: c.Name, Role: c.Role}
+	if c.Expires > 0 {
+		at := time.Now().Add(c.Expires).UTC()
+		request.ExpiresAt = &at
+	}
+	var file *os.File
+	if c.Out != "" { // before the key is made: one that cannot be written is lost
+		if file, err = os.OpenFile(c.Out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err != nil {
+			return usagef("--out: %w", err)
+		}
+		defer file.Close()
+	}
+	out, err := ask[v1.CreatedKey](node.CreateKey(ctx, request))
+	if err != nil {
+		if file != nil {
+			_ = os.Remove(c.Out)
+		}
+		return err
+	}
+	if file != nil {
+		if _, err := fmt.Fprintln(file, out.Secret); err != nil {
+			return err
+		}
+		if err := file.Close(); err != nil {
+			return err
+		}
+		out.Secret = ""
+	}
+	switch {
+	case a.json && file != nil:
+		return a.object(out.Key)
+	case a.json:
+		return a.object(out)
+	case file != nil:
+		a.say("key %s (%s) is in %s", out.Key.Id, out.Key.Role, c.Out)
+		return nil
+	}
+	fmt.Fprintf(a.err, "The %s key %s, shown this once; it is stored nowhere:\n", out.Key.Role, out.Key.Id)
+	a.say("%s", out.Secret)
+	return nil
+}
+
+type keyRevokeCmd struct {
+	Key string `arg:"" help:"The key's id: the middle part of vg_<id>_<secret>."`
+}
+
+// Run revokes a key.
+func (c *keyRevokeCmd) Run(ctx context.Context, a *app) error {
+	node, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	key, err := ask[v1.Key](node.RevokeKey(ctx, c.Key))
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.object(key)
+	}
+	a.say("key %s is revoked", key.Id)
+	return nil
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"vigie/api"
+	"vigie/hashing/fingerprint"
+	"vigie/hashing/sandbox"
+	"vigie/index"
+	"vigie/internal/buildinfo"
+	"vigie/matcher"
+	"vigie/storage"
+	"vigie/storage/datadir"
+	"vigie/storage/media"
+	"vigie/storage/sqlstore"
+)
+
+// decodeChild is the hidden command of a decode child; self is how this program starts itself, even
+// after its file was replaced by an upgrade.
+const (
+	decodeChild      = "decode-child"
+	sandboxTestHooks = "VIGIE_DECODE_TEST_HOOKS"
+)
+
+var self = ownProgram()
+
+func ownProgram() string {
+	const running = "/proc/self/exe"
+	if _, err := os.Stat(running); err == nil {
+		return running
+	}
+	path, err := os.Executable()
+	if err != nil {
+		return os.Args[0]
+	}
+	return path
+}
+
+// runDecodeChild is the whole life of a decode child.
+func runDecodeChild() int {
+	o, err := sandbox.ChildOptionsFrom(os.Getenv)
+	if err == nil {
+		err = sandbox.Child(os.Stdin, os.Stdout, fingerprint.New(o.Limits).Picture, o)
+	}
+	if err != nil {
+		return exitFailed
+	}
+	return exitDone
+}
+
+// Files of a data folder.
+const (
+	catalogueFile = "catalogue.db"
+	mediaFolder   = "media"
+	socketFile    = "vigie.sock"
+)
+
+// node is everything that runs on a data folder, wired. Whoever owns the folder serves its socket.
+type node struct {
+	lock    *datadir.Lock
+	store   *sqlstore.Store
+	blobs   *media.Folder
+	pool    *sandbox.Pool
+	matcher *matcher.Matcher
+	api     *api.Server
+	local   *http.Server // on the socket
+
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+// openNode wires the rooms on a data folder and starts to follow the log. storage.ErrLocked if
+// another process owns the folder. log may be nil.
+func openNode(ctx context.Context, c *Config, log *slog.Logger) (_ *node, err error) {
+	n := &node{}
+	defer func() {
+		if err != nil {
+			_ = n.Close()
+		}
+	}()
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	if n.lock, err = datadir.LockFolder(c.Data); err != nil {
+		return nil, err
+	}
+	if n.store, err = sqlstore.OpenSQLite(ctx, filepath.Join(c.Data, catalogueFile), storage.Options{}); err != nil {
+		return nil, fmt.Errorf("%w", err)
+	}
+	if n.blobs, err = media.OpenFolder(filepath.Join(c.Data, mediaFolder)); err != nil {
+		return nil, fmt.Errorf("open the media folder: %w", err)
+	}
+	if n.pool, err = sandbox.New(c.sandbox()); err != nil {
+		return nil, fmt.Errorf("prepare the decode children: %w", err)
+	}
+	if walls := n.pool.Stats().Protections; walls.Full() {
+		log.Info("decode children", "protections", walls.String())
+	} else {
+		log.Warn("decode children lack protections that this kernel does not have", "protections", walls.String())
+	}
+	metrics := api.NewMetrics()
+	events := metrics.Watch(matcher.Events{Fault: func(err error) { log.Error("follower", "error", err) }})
+	n.matcher = matcher.New(n.store, n.blobs, n.pool, index.New(index.Options{}), matcher.Options{Events: events})
+	gauges(metrics, n)
+
+	n.api, err = api.New(n.matcher, n.store, api.Options{
+		Limits: c.limits(), UploadMemory: int64(c.UploadMemory), BodyTime: c.BodyTimeout, BatchLines: c.BatchLines,
+		Version: buildinfo.Version(), Logger: log, Metrics: metrics,
+	})
+	if err != nil {
+		return nil, err
+	}
+	socket, err := listenSocket(c.Data)
+	if err != nil {
+		return nil, err
+	}
+	n.local = n.server()
+	n.local.ConnContext = func(ctx context.Context, _ net.Conn) context.Context { return api.TrustLocal(ctx) }
+	n.running.Go(func() { _ = n.local.Serve(socket) })
+
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
+	n.stop = stop
+	n.running.Go(func() { _ = n.matcher.Follower().Run(following) })
+	n.running.Go(func() { n.sweep(following, log) })
+	return n, nil
+}
+
+// server is an HTTP server for the node's API. Bodies have deadlines of their own, in api.
+func (n *node) server() *http.Server {
+	return &http.Server{
+		Handler: n.api.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+	}
+}
+
+// sweep removes media of unfinished flags, at once and then each hour.
+func (n *node) sweep(ctx context.Context, log *slog.Logger) {
+	for {
+		removed, err := n.matcher.Sweep(ctx)
+		if err != nil && ctx.Err() == nil {
+			log.Error("sweep media", "error", err)
+		} else if removed > 0 {
+			log.Info("sweep media", "removed", removed)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Hour):
+		}
+	}
+}
+
+// Close stops what runs, in the reverse order of its start. Nothing that was acknowledged is lost.
+func (n *node) Close() error {
+	var faults []error
+	if n.local != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		faults = append(faults, n.local.Shutdown(ctx))
+		cancel()
+	}
+	if n.stop != nil {
+		n.stop()
+	}
+	n.running.Wait()
+	if n.pool != nil {
+		faults = append(faults, n.pool.Close())
+	}
+	if n.blobs != nil {
+		faults = append(faults, n.blobs.Close())
+	}
+	if n.store != nil {
+		faults = append(faults, n.store.Close())
+	}
+	if n.lock != nil {
+		faults = append(faults, n.lock.Close())
+	}
+	return errors.Join(faults...)
+}
+
+// gauges are the numbers of the rooms that /metrics reads when it is asked.
+func gauges(m *api.Metrics, n *node) {
+	stats := func(read func(index.Stats) float64) func() float64 {
+		return func() float64 {
+			if s := n.matcher.Follower().State(); s != nil {
+				return read(s.Snapshot.Stats())
+			}
+			return 0
+		}
+	}
+	m.Gauge("vigie_index_seq", "The last change that the index has seen.", stats(func(s index.Stats) float64 { return float64(s.Seq) }))
+	m.Gauge("vigie_index_entries", "Entries with live rows in the index.", stats(func(s index.Stats) float64 { return float64(s.Entries) }))
+	m.Gauge("vigie_index_bytes", "Memory of the index.", stats(func(s index.Stats) float64 { return float64(s.Bytes) }))
+	m.Gauge("vigie_index_segments", "Segments of the index.", stats(func(s index.Stats) float64 { return float64(s.Segments) }))
+	m.Gauge("vigie_index_dead_rows", "Rows that are replaced or removed and still take memory.", stats(func(s index.Stats) float64 { return float64(s.Dead) }))
+	m.Gauge("vigie_decoders_busy", "Decode children at work.", func() float64 { return float64(n.pool.Stats().Busy) })
+	m.Counter("vigie_decoders_started_total", "Decode children started.", func() float64 { return float64(n.pool.Stats().Started) })
+	for _, reason := range []sandbox.DeathReason{sandbox.DiedTimeout, sandbox.DiedMemory, sandbox.DiedCrash, sandbox.DiedGarbage} {
+		m.Counter("vigie_decoders_died_"+string(reason)+"_total", "Decode children that a file cost: "+string(reason)+".",
+			func() float64 { return float64(n.pool.Stats().Died[reason]) })
+	}
+}

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
+
+	v1 "vigie/api/v1"
+	"vigie/rescan"
+)
+
+type scanCmd struct {
+	Folder  string   `arg:"" help:"Folder to scan, with all folders below it."`
+	Bank    []string `help:"Only this bank; may be repeated." placeholder:"NAME"`
+	Workers int      `help:"Files checked at a time; 0: twice the processors." default:"0"`
+	Resume  bool     `help:"Go on where a scan of this folder was stopped."`
+	All     bool     `help:"Print every file, not only those that match or fail (--json prints all)."`
+}
+
+// scanSummary is the last line of vigie scan --json.
+type scanSummary struct {
+	Summary rescan.Summary `json:"summary"`
+	Seconds float64        `json:"seconds"`
+	Stopped bool           `json:"stopped,omitempty"`
+}
+
+// Run scans the folder, with a progress bar if a person is watching.
+func (c *scanCmd) Run(ctx context.Context, a *app) error {
+	if info, err := os.Stat(c.Folder); err != nil {
+		return usageError{err}
+	} else if !info.IsDir() {
+		return usagef("%s is not a folder; for files there is vigie check", c.Folder)
+	}
+	root, err := filepath.Abs(c.Folder)
+	if err != nil {
+		return err
+	}
+	checkpoint, err := c.checkpoint(a, root)
+	if err != nil {
+		return err
+	}
+	node, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	node.settle()
+
+	folder := rescan.Dir(root)
+	if own, err := filepath.Abs(a.Data); err == nil && a.Server == "" {
+		folder.Without, _ = filepath.Rel(root, own) // Vigie's own files are nobody's uploads
+	}
+	progress := a.progress(ctx, folder, checkpoint)
+	fields := checkFields(c.Bank, 0)
+	scan := rescan.Scan[v1.Verdict]{
+		Source: folder, Checkpoint: checkpoint, Workers: c.Workers,
+		Check: func(ctx context.Context, item rescan.Item) (v1.Verdict, error) {
+			return node.check(ctx, item.Open, fields)
+		},
+		Level: func(v v1.Verdict) string { return string(v.Level) },
+		Emit: func(r rescan.Result[v1.Verdict]) error {
+			defer progress.done(r.Item)
+			return c.emit(progress.printer, filepath.Join(c.Folder, r.Item.Name), r)
+		},
+	}
+	if scan.Workers <= 0 {
+		scan.Workers = 2 * runtime.GOMAXPROCS(0)
+	}
+	summary, err := scan.Run(ctx)
+	progress.end()
+	stopped := ctx.Err() != nil
+	if err != nil && !stopped {
+		return err
+	}
+	if a.json {
+		err = a.object(scanSummary{summary, summary.Took.Seconds(), stopped})
+	} else {
+		a.say("%s", summaryWords(summary))
+		err = nil
+	}
+	switch {
+	case err != nil:
+		return err
+	case stopped:
+		return fmt.Errorf("stopped; go on with: vigie scan --resume %s", c.Folder)
+	case summary.Failed > 0:
+		return errSomeFailed
+	}
+	return nil
+}
+
+// checkpoint is where this scan stands: a file named by the folder and where it is checked.
+func (c *scanCmd) checkpoint(a *app, root string) (*rescan.Checkpoint, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil, fmt.Errorf("find a place for the checkpoint: %w", err)
+	}
+	target := a.Server
+	if target == "" {
+		if target, err = filepath.Abs(a.Data); err != nil {
+			return nil, err
+		}
+	}
+	id := sha256.Sum256([]byte(strings.Join(append([]string{root, target}, c.Bank...), "\x00")))
+	path := filepath.Join(cache, "vigie", "scan-"+hex.EncodeToString(id[:8])+".json")
+	if !c.Resume {
+		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+			return nil, err
+		}
+	}
+	checkpoint, err := rescan.OpenCheckpoint(path)
+	if err == nil && c.Resume && !checkpoint.Begun() {
+		return nil, usagef("--resume: no scan of %s was stopped before its end", c.Folder)
+	}
+	return checkpoint, err
+}
+
+// emit prints one result. A node that is gone ends the scan: the file is not at fault.
+func (c *scanCmd) emit(p printer, file string, r rescan.Result[v1.Verdict]) error {
+	var gone unreachableError
+	switch {
+	case errors.As(r.Err, &gone):
+		return fmt.Errorf("%w; go on with --resume when it is back", gone)
+	case r.Err != nil:
+		p.fileFailed(file, r.Err)
+	case p.json || c.All || r.Verdict.Level != v1.LevelNone:
+		return showVerdict(p, checkedFile{file, r.Verdict})
+	}
+	return nil
+}
+
+func summaryWords(s rescan.Summary) string {
+	var levels []string
+	for _, l := range slices.Sorted(maps.Keys(s.Levels)) {
+		levels = append(levels, fmt.Sprintf("%d %s", s.Levels[l], l))
+	}
+	if len(levels) == 0 {
+		levels = []string{"none checked"}
+	}
+	rate := float64(s.Items) / max(s.Took.Seconds(), 0.001)
+	return fmt.Sprintf("%d files (%.1f MB) in %s, %.1f a second: %s; %d failed", s.Items, float64(s.Bytes)/1e6,
+		s.Took.Round(10*time.Millisecond), rate, strings.Join(levels, ", "), s.Failed)
+}
+
+// progress is the bar of a scan, if a person is watching; otherwise it does nothing.
+type progress struct {
+	printer
+	container *mpb.Progress
+	bar       *mpb.Bar
+	stop      context.CancelFunc
+}
+
+// progress starts the bar. It counts the files in the background: the total grows until it is known.
+func (a *app) progress(ctx context.Context, folder rescan.Folder, from *rescan.Checkpoint) *progress {
+	p := &progress{printer: a.printer, stop: func() {}}
+	screen, ok := a.err.(*os.File)
+	if a.json || !ok || !term.IsTerminal(int(screen.Fd())) {
+		return p
+	}
+	done := from.Summary.Items
+	p.container = mpb.New(mpb.WithOutput(screen), mpb.WithWidth(48))
+	p.bar = p.container.AddBar(0,
+		mpb.PrependDecorators(decor.CountersNoUnit("%d of %d files ")),
+		mpb.AppendDecorators(decor.Percentage(), decor.Name("  "), decor.AverageSpeed(0, "%.1f/s  "), decor.AverageETA(decor.ET_STYLE_GO)))
+	p.bar.SetCurrent(done)
+	// Lines for people go above the bar.
+	p.printer.out, p.printer.err = p.container, p.container
+	ctx, p.stop = context.WithCancel(ctx)
+	go func() {
+		total := done
+		for _, err := range folder.Items(ctx, from.Cursor) {
+			if ctx.Err() != nil || err != nil && total == 0 {
+				return
+			}
+			if total++; total%256 == 0 {
+				p.bar.SetTotal(total, false)
+			}
+		}
+		p.bar.SetTotal(total, false)
+	}()
+	return p
+}
+
+func (p *progress) done(rescan.Item) {
+	if p.bar != nil {
+		p.bar.Increment()
+	}
+}
+
+func (p *progress) end() {
+	p.stop()
+	if p.bar != nil {
+		p.bar.Abort(false)
+		p.container.Wait()
+	}
+}

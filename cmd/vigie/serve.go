@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"vigie/internal/buildinfo"
+)
+
+type serveCmd struct{}
+
+// Run serves until it is told to stop (SIGINT, SIGTERM), then drains: /readyz says no, requests
+// under way are answered, new connections are refused.
+func (serveCmd) Run(ctx context.Context, a *app) error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(a.LogLevel)); err != nil {
+		return usagef("--log-level: %w", err)
+	}
+	log := slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: level}))
+	n, err := openNode(ctx, &a.Config, log)
+	if err != nil {
+		return err
+	}
+	defer n.Close()
+	listener, err := net.Listen("tcp", a.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	server := n.server()
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	url := "http://" + listener.Addr().String()
+	log.Info("serving", "url", url, "version", buildinfo.Version())
+	go func() {
+		if n.matcher.Follower().Await(ctx, 0) == nil {
+			state := n.matcher.Follower().State()
+			if a.json {
+				_ = a.object(readyLine{URL: url, Entries: state.Snapshot.Stats().Entries, Seq: state.Seq})
+			}
+			a.say("Vigie is ready at %s (%d entries, change %d). The API is explained at %s/docs.", url, state.Snapshot.Stats().Entries, state.Seq, url)
+			if len(state.Keys) == 0 {
+				a.say("There are no keys yet: vigie keys create --data %s --role admin NAME", a.Data)
+			}
+		}
+	}()
+
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	log.Info("draining")
+	n.api.Drain()
+	time.Sleep(a.DrainDelay)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	if err := server.Shutdown(grace); err != nil {
+		log.Error("drain", "error", err)
+	}
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	log.Info("stopped")
+	return n.Close()
+}
+
+// readyLine is what serve --json prints when the node is ready.
+type readyLine struct {
+	URL     string `json:"url"`
+	Entries int    `json:"entries"`
+	Seq     uint64 `json:"seq"`
+}
+
+type versionCmd struct{}
+
+// Run prints the version.
+func (versionCmd) Run(a *app) error {
+	if a.json {
+		return a.object(map[string]string{"version": buildinfo.Version()})
+	}
+	a.say("vigie %s", strings.TrimSpace(buildinfo.Version()))
+	return nil
+}
