@@ -45,8 +45,8 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 		who, local := ctx.Value(principalKey{}).(principal)
 		if !local {
 			scheme, text, _ := strings.Cut(c.Request().Header.Get(echo.HeaderAuthorization), " ")
-			if text != "" && !strings.EqualFold(scheme, "Bearer") {
-				return fmt.Errorf("%w: the Authorization scheme is Bearer", matcher.ErrBadKey)
+			if scheme != "" && !strings.EqualFold(scheme, "Bearer") {
+				return fmt.Errorf("%w: the header is written `Authorization: Bearer vg_...`", matcher.ErrBadKey)
 			}
 			key, err := s.matcher.Authenticate(strings.TrimSpace(text))
 			if err != nil {

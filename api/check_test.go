@@ -84,8 +84,10 @@ func TestContentTypeIsReadAsItIsMeant(t *testing.T) {
 	for _, test := range []struct{ name, path, kind, body string }{
 		{"JSON with a charset", "/v1/check", "application/json; charset=utf-8", asks(digest(0))},
 		{"JSON in capitals", "/v1/check", "Application/JSON", asks(digest(0))},
-		{"multipart in capitals", "/v1/check", `Multipart/Form-Data; Boundary="b"`,
-			"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\n" + string(fixtures.Read("hills.jpg")) + "\r\n--b--\r\n"},
+		{
+			"multipart in capitals", "/v1/check", `Multipart/Form-Data; Boundary="b"`,
+			"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\n" + string(fixtures.Read("hills.jpg")) + "\r\n--b--\r\n",
+		},
 		{"NDJSON in capitals", "/v1/check/batch", "Application/X-NDJSON; charset=utf-8", asks(digest(0))},
 	} {
 		t.Run(test.name, func(t *testing.T) {

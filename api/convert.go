@@ -117,9 +117,9 @@ func mediaOut(m storage.MediaInfo) *v1.MediaInfo {
 	return &v1.MediaInfo{Bytes: m.Bytes, Format: some(m.Format), Width: some(m.Width), Height: some(m.Height), Kept: some(m.Kept)}
 }
 
-func entryOut(e storage.Entry, bank string) v1.Entry {
+func entryOut(e storage.Entry, bank storage.Bank) v1.Entry {
 	out := v1.Entry{
-		Id: int64(e.ID), Bank: bank, Status: v1.Status(e.Status), ExactOnly: e.ExactOnly,
+		Id: int64(e.ID), Bank: bank.Name, BankDeleted: some(bank.Deleted), Status: v1.Status(e.Status), ExactOnly: e.ExactOnly,
 		Signals: signalsOut(e.Signals), Labels: labelsOut(e.Labels), Note: e.Note, Reason: some(e.Reason),
 		Media: mediaOut(e.Media), CreatedAt: e.CreatedAt, Seq: int64(e.Seq), Sources: []v1.Source{},
 	}
@@ -148,7 +148,7 @@ func someTime(t time.Time) *time.Time {
 func verdictOut(v matcher.Verdict) v1.Verdict {
 	out := v1.Verdict{
 		Level: v1.Level(v.Level.String()), Action: v1.Recommendation(v.Action.String()),
-		Matches: []v1.Match{}, MatchesTotal: v.MatchesTotal, ContentId: some(v.ContentID),
+		Matches: []v1.Match{}, MatchesTotal: v.MatchesTotal, Banks: v.Banks, ContentId: some(v.ContentID),
 		Signals: signalsOut(v.Signals), IndexSeq: int64(v.IndexSeq), LogId: v.LogID,
 		Timings: v1.Timings{
 			Hash: millis(v.Timings.Hash), Search: millis(v.Timings.Search),
@@ -185,13 +185,16 @@ func millis(d time.Duration) float32 { return float32(d.Microseconds()) / 1000 }
 
 func flaggedOut(f matcher.Flagged) v1.Flagged {
 	out := v1.Flagged{
-		Entry: entryOut(f.Entry, f.Bank.Name), Created: f.Created, Seq: int64(f.Seq), Matchable: f.Matchable,
-		Neighbours: []v1.Neighbour{},
+		Entry: entryOut(f.Entry, f.Bank), Created: f.Created, Seq: int64(f.Seq), Matchable: f.Matchable,
+		Retracted: []v1.RetractedEntry{}, Neighbours: []v1.Neighbour{},
+	}
+	for _, r := range f.Retracted {
+		out.Retracted = append(out.Retracted, v1.RetractedEntry{Entry: int64(r.ID), Reason: r.Reason})
 	}
 	for _, n := range f.Neighbours {
 		out.Neighbours = append(out.Neighbours, v1.Neighbour{
 			Entry: int64(n.Entry), Bank: n.Bank.Name, Algorithm: v1.Algorithm(n.Algorithm.String()),
-			Distance: n.Distance, Transform: v1.Transform(n.Transform.String()),
+			Variant: v1.Variant(n.Variant.String()), Distance: n.Distance, Transform: v1.Transform(n.Transform.String()),
 		})
 	}
 	return out

@@ -87,9 +87,9 @@ func (s *Server) ListEntries(ctx context.Context, r v1.ListEntriesRequestObject)
 		if err != nil {
 			return err
 		}
-		names := map[storage.BankID]string{}
+		byID := map[storage.BankID]storage.Bank{}
 		for _, b := range banks {
-			names[b.ID] = b.Name
+			byID[b.ID] = b
 		}
 		page, err := reader.Entries(q) // one more than asked for tells whether there is a next page
 		if len(page) > limit {
@@ -97,7 +97,7 @@ func (s *Server) ListEntries(ctx context.Context, r v1.ListEntriesRequestObject)
 			out.Next = some(cursorOut(page[limit-1].ID))
 		}
 		for _, e := range page {
-			out.Entries = append(out.Entries, entryOut(e, names[e.Bank]))
+			out.Entries = append(out.Entries, entryOut(e, byID[e.Bank]))
 		}
 		return err
 	})
@@ -107,7 +107,7 @@ func (s *Server) ListEntries(ctx context.Context, r v1.ListEntriesRequestObject)
 // entry reads an entry for an answer.
 func (s *Server) entry(ctx context.Context, id int64) (v1.Entry, error) {
 	e, b, err := s.matcher.Entry(ctx, storage.EntryID(id))
-	return entryOut(e, b.Name), err
+	return entryOut(e, b), err
 }
 
 // GetEntry answers GET /v1/entries/{entry}.

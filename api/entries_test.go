@@ -38,8 +38,11 @@ func TestEntriesByCursor(t *testing.T) {
 		{"retracted", v1.ListEntriesParams{Status: status(v1.Retracted)}, func(i int) bool { return i%5 == 0 }},
 		{"active", v1.ListEntriesParams{Status: status(v1.Active)}, func(i int) bool { return i%5 != 0 }},
 		{"by label", v1.ListEntriesParams{Label: text("third:2")}, func(i int) bool { return i%3 == 2 }},
-		{"all filters", v1.ListEntriesParams{Bank: text("even"), Status: status(v1.Active), Label: text("third:1")},
-			func(i int) bool { return i%2 == 0 && i%5 != 0 && i%3 == 1 }},
+		{
+			"all filters",
+			v1.ListEntriesParams{Bank: text("even"), Status: status(v1.Active), Label: text("third:1")},
+			func(i int) bool { return i%2 == 0 && i%5 != 0 && i%3 == 1 },
+		},
 		{"no such label", v1.ListEntriesParams{Label: text("nothing")}, func(int) bool { return false }},
 	} {
 		for _, limit := range []int{1, 7, 30, 60, 1000} {

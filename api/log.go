@@ -23,9 +23,18 @@ func (s *Server) ListChanges(ctx context.Context, r v1.ListChangesRequestObject)
 		LogId: head.LogID, Head: v1.Head{Seq: int64(head.Seq), Root: hex.EncodeToString(head.Root[:])}, Changes: []v1.Change{},
 	}
 	for _, c := range changes {
+		if c.Key != "" && !maySeeKeys(ctx) {
+			c.Private, c.Salt = nil, nil // whose key it is
+		}
 		out.Changes = append(out.Changes, changeOut(c))
 	}
 	return out, nil
+}
+
+// maySeeKeys reports whether who asks may list keys.
+func maySeeKeys(ctx context.Context) bool {
+	p, _ := ctx.Value(principalKey{}).(principal)
+	return p.Role == storage.Admin || p.Role == storage.Auditor
 }
 
 // ListKeys answers GET /v1/keys.

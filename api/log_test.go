@@ -59,7 +59,8 @@ func TestNothingSensitiveIsLogged(t *testing.T) {
 	signal := v1.Signal{Algorithm: v1.Pdq, Value: strings.Repeat("a5", 32)}
 	noteText, originText := note, origin
 	flagged, err := n.as("analyst").FlagWithResponse(t.Context(), bank, v1.FlagSignals{
-		Signals: v1.Signals{signal}, Labels: &v1.Labels{label}, Note: &noteText, Origin: &originText})
+		Signals: v1.Signals{signal}, Labels: &v1.Labels{label}, Note: &noteText, Origin: &originText,
+	})
 	must(t, err)
 	body, kind := form("file", picture, "note", note, "origin", origin, "labels", label)
 	n.send("POST", "/v1/banks/"+bank+"/entries", body, kind)
@@ -84,9 +85,7 @@ func TestNothingSensitiveIsLogged(t *testing.T) {
 	for _, key := range n.keys {
 		secrets = append(secrets, key, key[strings.LastIndex(key, "_")+1:])
 	}
-	for _, text := range hexes.FindAllString(verdict, -1) {
-		secrets = append(secrets, text)
-	}
+	secrets = append(secrets, hexes.FindAllString(verdict, -1)...)
 	if len(secrets) < 25 {
 		t.Fatalf("only %d secrets: the session did not do what it should", len(secrets))
 	}

@@ -27,8 +27,9 @@ func TestPages(t *testing.T) {
 		{"/openapi.yaml", "application/yaml", []string{string(contract)}},
 		{"/metrics", "text/plain", []string{
 			`vigie_checks_total{asked="signals",level="none"} 1`, "vigie_changes_applied_total",
-			`vigie_http_request_seconds_count{method="POST",route="/v1/check",status="200"} 1`}},
-		{"/healthz?from=balancer", "application/json", []string{`{"status":"alive","version":"test"}`}},
+			`vigie_http_request_seconds_count{method="POST",route="/v1/check",status="200"} 1`,
+		}},
+		{"/healthz?from=balancer", "application/json", []string{`{"serving":false,"status":"alive","version":"test"}`}},
 	} {
 		t.Run(test.path, func(t *testing.T) {
 			t.Parallel()

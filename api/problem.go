@@ -49,7 +49,7 @@ var (
 	pSlowBody    = problemType{"body-timeout", 408, "The request took too long to arrive", "Send it in one go."}
 	pBankExists  = problemType{"bank-exists", 409, "A bank of that name exists", "Choose another name."}
 	pDuplicate   = problemType{"duplicate-entry", 409, "Another active entry has the same media", "Retract that one first, or leave it."}
-	pBodyBig     = problemType{"body-too-large", 413, "The request is larger than this node accepts", "The limits are those of `vigie config`."}
+	pBodyBig     = problemType{"body-too-large", 413, "The request is larger than this node accepts", "The operator sets the limits."}
 	pMediaBig    = problemType{"media-too-large", 413, "The picture is larger than this node decodes", "Reduce it; perceptual hashes do not need more."}
 	pContent     = problemType{"unsupported-content-type", 415, "The body's Content-Type is not accepted", "Accepted types are at /docs."}
 	pFormat      = problemType{"unsupported-format", 415, "The file is of no format that this node decodes", "Accepted are JPEG, PNG, GIF, WebP, BMP, TIFF."}

@@ -37,6 +37,7 @@ type Options struct {
 	// BatchLines is how many lines a batch may have; default 100,000.
 	BatchLines int
 	Version    string
+	Serving    bool         // false for a node within a command
 	Logger     *slog.Logger // nil: no request log
 	Metrics    *Metrics     // nil: none
 }
@@ -147,10 +148,13 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		attrs := []slog.Attr{
 			slog.String("id", id), slog.String("method", c.Request().Method), slog.String("route", route),
-			slog.Int("status", status), slog.Duration("took", took), slog.Int64("out", c.Response().Size),
+			slog.Int("status", status), slog.Float64("took_ms", float64(took.Microseconds())/1000), slog.Int64("out", c.Response().Size),
 			slog.String("actor", actor(c.Request().Context())),
 		}
 		level := slog.LevelInfo
+		if route == "/healthz" || route == "/readyz" || route == "/metrics" {
+			level = slog.LevelDebug // probes, many times a minute
+		}
 		if err, ok := c.Get(problemKey).(error); ok {
 			is, _ := classify(err)
 			attrs = append(attrs, slog.String("problem", is.Slug))
@@ -311,7 +315,7 @@ func newID() string {
 
 // Health answers /healthz.
 func (s *Server) Health(context.Context, v1.HealthRequestObject) (v1.HealthResponseObject, error) {
-	return v1.Health200JSONResponse{Status: v1.Alive, Version: s.o.Version}, nil
+	return v1.Health200JSONResponse{Status: v1.Alive, Version: s.o.Version, Serving: s.o.Serving}, nil
 }
 
 // Ready answers /readyz: yes once the index is loaded, and until the node drains.

@@ -30,7 +30,7 @@ func ReadMedia(r io.Reader, limit int64) (Media, error) {
 	case n > limit:
 		return Media{}, &MediaError{Kind: TooLarge, Detail: fmt.Sprintf("more than %d bytes", limit)}
 	case n == 0:
-		return Media{}, &MediaError{Kind: Empty, Detail: "no bytes"}
+		return Media{}, &MediaError{Kind: Empty, Detail: "the file is empty"}
 	}
 	return Media{Data: buf.Bytes(), SHA256: ValueFromBytes(sha.Sum(nil)), MD5: ValueFromBytes(md.Sum(nil))}, nil
 }

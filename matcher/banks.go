@@ -1,6 +1,7 @@
 package matcher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,7 +80,8 @@ func (m *Matcher) DeleteBank(ctx context.Context, actor, name string) (storage.B
 }
 
 // RestoreBank undoes the deletion of the bank of that name that was deleted last. Restoring a bank
-// that is not deleted changes nothing and is no error. ErrUnknownBank.
+// that is not deleted changes nothing and is no error; but ErrBankExists if it took the name of one
+// that is. ErrUnknownBank.
 func (m *Matcher) RestoreBank(ctx context.Context, actor, name string) (storage.Bank, error) {
 	return m.changeBank(ctx, actor, storage.BankRestored, func(w storage.Writer) (storage.Bank, error) {
 		b, err := w.BankNamed(name)
@@ -87,11 +89,22 @@ func (m *Matcher) RestoreBank(ctx context.Context, actor, name string) (storage.
 			return b, translate(err, ErrUnknownBank, name)
 		}
 		if !b.Deleted {
-			return b, errUnchanged
+			return b, cmp.Or(nameTaken(w, b), errUnchanged)
 		}
 		b.Deleted = false
 		return b, w.UpdateBank(b)
 	})
+}
+
+// nameTaken is ErrBankExists if a deleted bank had the name that b has now.
+func nameTaken(r storage.Reader, b storage.Bank) error {
+	banks, err := r.Banks()
+	for _, o := range banks {
+		if o.Deleted && o.Name == b.Name {
+			return fmt.Errorf("%w: %s; rename or delete that one first", ErrBankExists, b.Name)
+		}
+	}
+	return err
 }
 
 // errUnchanged ends a change that finds nothing to do.

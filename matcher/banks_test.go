@@ -167,3 +167,19 @@ func TestRenameBank(t *testing.T) {
 		wantErr(t, second(n.ChangeBank(n.ctx, "local", "renamed", matcher.BankEdit{Name: ptr("other")})), matcher.ErrBankExists)
 	})
 }
+
+// A bank whose name another one took cannot come back, and says so rather than answer with the other.
+func TestRestoreBankWhoseNameIsTaken(t *testing.T) {
+	overEach(t, func(t *testing.T, n *node) {
+		old := n.bank("a", "block", nil)
+		_, err := n.DeleteBank(n.ctx, "local", "a")
+		must(t, err)
+		n.bank("a", "log", nil)
+		_, err = n.RestoreBank(n.ctx, "local", "a")
+		wantErr(t, err, matcher.ErrBankExists)
+		n.changeBank("a", matcher.BankEdit{Name: ptr("b")})
+		back, err := n.RestoreBank(n.ctx, "local", "a")
+		must(t, err)
+		equal(t, back.ID, old.ID)
+	})
+}

@@ -28,21 +28,20 @@ type Question struct {
 // Other errors: [*InputError], ErrUnknownBank, ErrIndexBehind, ErrBeyondHead, ErrNotReady.
 func (m *Matcher) Check(ctx context.Context, q Question) (Verdict, error) {
 	start := m.o.Now()
-	state, err := m.stateAt(ctx, q.MinSeq)
-	if err != nil {
-		return Verdict{}, err
+	if _, _, err := m.known(ctx, q); err != nil {
+		return Verdict{}, err // before the work of hashing
 	}
-	banks, err := state.scope(q.Banks)
-	if err != nil {
-		return Verdict{}, err
-	}
-	v := Verdict{ContentID: q.ContentID, IndexSeq: state.Seq, LogID: state.LogID}
-
+	v := Verdict{ContentID: q.ContentID}
 	queries, mediaErr, err := m.ask(ctx, q, &v)
 	if err != nil {
 		return Verdict{}, err
 	}
 	hashed := m.o.Now()
+	state, banks, err := m.known(ctx, q) // what was flagged while it was hashed counts
+	if err != nil {
+		return Verdict{}, err
+	}
+	v.IndexSeq, v.LogID, v.Banks = state.Seq, state.LogID, len(banks)
 	found, err := search(ctx, state, queries, banks)
 	if err != nil {
 		return Verdict{}, err
@@ -69,6 +68,16 @@ func (m *Matcher) Check(ctx context.Context, q Question) (Verdict, error) {
 		m.o.Events.Checked(v)
 	}
 	return v, nil
+}
+
+// known is what a question is asked of: the newest state that has seen its MinSeq, and its banks.
+func (m *Matcher) known(ctx context.Context, q Question) (*State, []storage.Bank, error) {
+	state, err := m.stateAt(ctx, q.MinSeq)
+	if err != nil {
+		return nil, nil, err
+	}
+	banks, err := state.scope(q.Banks)
+	return state, banks, err
 }
 
 // stateAt is the newest state, once it has seen minSeq.

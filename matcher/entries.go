@@ -47,7 +47,7 @@ func (m *Matcher) setStatus(ctx context.Context, actor string, id storage.EntryI
 			return nil, nil
 		}
 		if to == storage.Active {
-			had, err := sameMedia(w, e.Bank, *e)
+			had, _, err := sameMedia(w, e.Bank, *e)
 			if err != nil {
 				return nil, err
 			}

@@ -26,11 +26,14 @@ type Flagging struct {
 
 // Flagged answers a flag.
 type Flagged struct {
-	Entry      storage.Entry
-	Bank       storage.Bank
-	Created    bool // false if the bank had it already, and the source was added
-	Seq        uint64
-	Matchable  bool    // this node's index has it already
+	Entry     storage.Entry
+	Bank      storage.Bank
+	Created   bool // false if the bank had it already, and the source was added
+	Seq       uint64
+	Matchable bool // this node's index has it already
+	// Retracted are entries of the same media in the bank that people have taken back, with their
+	// reasons; whoever flags it again should know. Only if Created.
+	Retracted  []storage.Entry
 	Neighbours []Found // other entries that it matches, of all banks, strongest first, without labels; at most 20
 }
 
@@ -39,7 +42,7 @@ const maxNeighbours = 20
 
 // Flag adds media to a bank. What the bank has already (same SHA-256 or same PDQ; where the flag has
 // neither, all its signals) is answered with the existing entry, and the source is added to it; its
-// labels and note stay. Retracted entries do not count as had.
+// labels and note stay. Retracted entries do not count as had, but the answer names them.
 //
 // Media that cannot be hashed perceptually are an [*UnhashableError], media that cannot be decoded a
 // [*hashing.MediaError], unless ExactOnly asks for the digests alone. Other errors: [*InputError],
@@ -181,7 +184,7 @@ func (m *Matcher) keep(ctx context.Context, f Flagging, e storage.Entry) (kept b
 		if err != nil {
 			return err
 		}
-		had, err := sameMedia(r, bank.ID, e)
+		had, _, err := sameMedia(r, bank.ID, e)
 		kept = f.Media != nil && bank.Policy.KeepMedia && had == nil
 		return err
 	})
@@ -208,11 +211,11 @@ func (m *Matcher) add(ctx context.Context, f Flagging, entry storage.Entry) (out
 		if err != nil {
 			return nil, err
 		}
-		had, err := sameMedia(w, bank.ID, entry)
+		had, retracted, err := sameMedia(w, bank.ID, entry)
 		if err != nil {
 			return nil, err
 		}
-		out.Bank, out.Created = bank, had == nil
+		out.Bank, out.Created, out.Retracted = bank, had == nil, nil
 		if had != nil {
 			if err := w.AddSource(had.ID, entry.Sources[0]); err != nil {
 				return nil, err
@@ -230,7 +233,7 @@ func (m *Matcher) add(ctx context.Context, f Flagging, entry storage.Entry) (out
 				return nil, err
 			}
 		}
-		out.Entry = entry
+		out.Entry, out.Retracted = entry, retracted
 		out.Entry.Bank = bank.ID
 		if err := w.CreateEntry(&out.Entry); err != nil {
 			return nil, err
@@ -242,9 +245,10 @@ func (m *Matcher) add(ctx context.Context, f Flagging, entry storage.Entry) (out
 }
 
 // sameMedia finds the active entry of a bank that has the same SHA-256 or the same plain PDQ; for an
-// entry that has neither, one that has all its signals. It is nil if there is none. An entry does not
-// stand for one that is matched by more.
-func sameMedia(r storage.Reader, bank storage.BankID, e storage.Entry) (*storage.Entry, error) {
+// entry that has neither, one that has all its signals. It is nil if there is none; then retracted are
+// those that would be it, had they not been retracted. An entry does not stand for one that is matched
+// by more.
+func sameMedia(r storage.Reader, bank storage.BankID, e storage.Entry) (had *storage.Entry, retracted []storage.Entry, err error) {
 	var telling []hashing.Signal
 	for _, a := range []hashing.Algorithm{hashing.SHA256, hashing.PDQ} {
 		for _, s := range e.Signals {
@@ -257,22 +261,30 @@ func sameMedia(r storage.Reader, bank storage.BankID, e storage.Entry) (*storage
 	if all {
 		telling = e.Signals[:min(1, len(e.Signals))]
 	}
+	seen := map[storage.EntryID]bool{e.ID: true}
 	for _, s := range telling {
 		ids, err := r.EntriesWith(bank, s)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, id := range ids {
-			had, err := r.Entry(id)
-			if err != nil {
-				return nil, err
+			if seen[id] {
+				continue
 			}
-			if had.Status == storage.Active && strength(had) >= strength(e) && (!all || includes(had.Signals, e.Signals)) {
-				return &had, nil
+			seen[id] = true
+			other, err := r.Entry(id)
+			switch {
+			case err != nil:
+				return nil, nil, err
+			case strength(other) < strength(e) || all && !includes(other.Signals, e.Signals):
+			case other.Status == storage.Active:
+				return &other, nil, nil
+			default:
+				retracted = append(retracted, other)
 			}
 		}
 	}
-	return nil, nil
+	return nil, retracted, nil
 }
 
 // strength is by what an entry is matched: 0 digests alone, 1 hashes of 64 bits, 2 PDQ.

@@ -465,3 +465,20 @@ func TestFlagThatIsNotSeenInTime(t *testing.T) {
 		}
 	})
 }
+
+// What people took back may be flagged again, but nobody does it unknowingly.
+func TestFlagNamesWhatWasRetracted(t *testing.T) {
+	overEach(t, func(t *testing.T, n *node) {
+		n.bank("b", "block", nil)
+		data := pngOf(drawn(1))
+		first := n.flagMedia(data)
+		must(t, n.Retract(n.ctx, "local", first.Entry.ID, "a news photograph"))
+		again := n.flagMedia(data)
+		if !again.Created || len(again.Retracted) != 1 || again.Retracted[0].ID != first.Entry.ID || again.Retracted[0].Reason != "a news photograph" {
+			t.Fatalf("created %v, retracted %+v", again.Created, again.Retracted)
+		}
+		if had := n.flagMedia(data); had.Created || had.Retracted != nil {
+			t.Errorf("flagged while active: created %v, retracted %+v", had.Created, had.Retracted)
+		}
+	})
+}

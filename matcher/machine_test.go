@@ -139,8 +139,8 @@ func (m *machine) restoreBank(t *rapid.T) {
 		}
 	}
 	live := m.bankNamed(name)
-	same(t, "restore bank", err, live != nil || last != nil)
-	if live == nil && last != nil {
+	same(t, "restore bank", err, (live != nil) != (last != nil))
+	if err == nil && last != nil {
 		last.deleted = 0
 	}
 }

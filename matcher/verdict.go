@@ -15,6 +15,7 @@ type Verdict struct {
 	Level        Level
 	Action       Action  // the strongest that a match recommends
 	Matches      []Found // strongest first, at most MaxMatches
+	Banks        int     // how many were asked
 	MatchesTotal int     // of entries, whatever is cut
 	ContentID    string
 	Media        *storage.MediaInfo // nil if signals were sent

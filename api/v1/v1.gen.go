@@ -380,13 +380,16 @@ type CreatedKey struct {
 
 // Entry defines model for Entry.
 type Entry struct {
-	Bank      string     `json:"bank"`
-	CreatedAt time.Time  `json:"created_at"`
-	ExactOnly bool       `json:"exact_only"`
-	Id        int64      `json:"id"`
-	Labels    Labels     `json:"labels"`
-	Media     *MediaInfo `json:"media,omitempty"`
-	Note      string     `json:"note"`
+	Bank string `json:"bank"`
+
+	// BankDeleted The bank is deleted: nothing of it matches.
+	BankDeleted *bool      `json:"bank_deleted,omitempty"`
+	CreatedAt   time.Time  `json:"created_at"`
+	ExactOnly   bool       `json:"exact_only"`
+	Id          int64      `json:"id"`
+	Labels      Labels     `json:"labels"`
+	Media       *MediaInfo `json:"media,omitempty"`
+	Note        string     `json:"note"`
 
 	// Reason Of the last retraction or restoration.
 	Reason *string `json:"reason,omitempty"`
@@ -455,6 +458,9 @@ type Flagged struct {
 	// Neighbours The nearest entries of all banks that match it too, at most 20.
 	Neighbours []Neighbour `json:"neighbours"`
 
+	// Retracted Entries of the same media in this bank that were retracted, and why; only if created.
+	Retracted []RetractedEntry `json:"retracted"`
+
 	// Seq Of this change.
 	Seq int64 `json:"seq"`
 }
@@ -468,6 +474,8 @@ type Head struct {
 
 // Health defines model for Health.
 type Health struct {
+	// Serving False: it runs within a command, and ends with it.
+	Serving bool         `json:"serving"`
 	Status  HealthStatus `json:"status"`
 	Version string       `json:"version"`
 }
@@ -544,6 +552,9 @@ type Neighbour struct {
 
 	// Transform What was done to the upload before it matched; angles counter-clockwise, flip is top to bottom, mirror left to right.
 	Transform Transform `json:"transform"`
+
+	// Variant From which rendering of the picture; empty for the plain one.
+	Variant Variant `json:"variant"`
 }
 
 // NewBank defines model for NewBank.
@@ -622,6 +633,12 @@ type Reason struct {
 // Recommendation defines model for Recommendation.
 type Recommendation string
 
+// RetractedEntry defines model for RetractedEntry.
+type RetractedEntry struct {
+	Entry  int64  `json:"entry"`
+	Reason string `json:"reason"`
+}
+
 // Role defines model for Role.
 type Role string
 
@@ -681,6 +698,9 @@ type Variant string
 // Verdict defines model for Verdict.
 type Verdict struct {
 	Action Recommendation `json:"action"`
+
+	// Banks How many banks were asked; with 0 nothing could match.
+	Banks int `json:"banks"`
 
 	// ContentId Your own opaque reference; it comes back in the verdict.
 	ContentId *ContentID `json:"content_id,omitempty"`
@@ -1021,7 +1041,7 @@ type ClientInterface interface {
 
 	// RetractWithBody Retract an entry
 	//
-	// It stops matching in the next snapshot. It can be restored.
+	// On this node it stops matching before the answer arrives. It can be restored.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1030,7 +1050,7 @@ type ClientInterface interface {
 
 	// Retract Retract an entry
 	//
-	// It stops matching in the next snapshot. It can be restored.
+	// On this node it stops matching before the answer arrives. It can be restored.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1459,7 +1479,7 @@ func (c *Client) Restore(ctx context.Context, entry OfEntry, body RestoreJSONReq
 
 // RetractWithBody Retract an entry
 //
-// It stops matching in the next snapshot. It can be restored.
+// On this node it stops matching before the answer arrives. It can be restored.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1478,7 +1498,7 @@ func (c *Client) RetractWithBody(ctx context.Context, entry OfEntry, contentType
 
 // Retract Retract an entry
 //
-// It stops matching in the next snapshot. It can be restored.
+// On this node it stops matching before the answer arrives. It can be restored.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2655,7 +2675,7 @@ type ClientWithResponsesInterface interface {
 
 	// RetractWithBodyWithResponse Retract an entry
 	//
-	// It stops matching in the next snapshot. It can be restored.
+	// On this node it stops matching before the answer arrives. It can be restored.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2664,7 +2684,7 @@ type ClientWithResponsesInterface interface {
 
 	// RetractWithResponse Retract an entry
 	//
-	// It stops matching in the next snapshot. It can be restored.
+	// On this node it stops matching before the answer arrives. It can be restored.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -3994,7 +4014,7 @@ func (c *ClientWithResponses) RestoreWithResponse(ctx context.Context, entry OfE
 
 // RetractWithBodyWithResponse Retract an entry
 //
-// It stops matching in the next snapshot. It can be restored.
+// On this node it stops matching before the answer arrives. It can be restored.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4009,7 +4029,7 @@ func (c *ClientWithResponses) RetractWithBodyWithResponse(ctx context.Context, e
 
 // RetractWithResponse Retract an entry
 //
-// It stops matching in the next snapshot. It can be restored.
+// On this node it stops matching before the answer arrives. It can be restored.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	v1 "vigie/api/v1"
 )
@@ -68,7 +67,11 @@ type bankName struct {
 
 // ask sends one request about a bank and shows the bank that is answered.
 func (b bankName) ask(ctx context.Context, a *app, request func(*client) (*http.Response, error)) error {
-	node, err := a.connect(ctx)
+	return b.askOf(ctx, a, a.connect, request)
+}
+
+func (b bankName) askOf(ctx context.Context, a *app, connect func(context.Context) (*client, error), request func(*client) (*http.Response, error)) error {
+	node, err := connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -85,7 +88,7 @@ func (b bankName) ask(ctx context.Context, a *app, request func(*client) (*http.
 	if bank.Description != "" {
 		a.say("%s", printable(bank.Description))
 	}
-	a.say("created %s, last change %d", bank.CreatedAt.Local().Format(time.DateTime), bank.Seq)
+	a.say("created %s, last change %d", bank.CreatedAt.Local().Format(stamp), bank.Seq)
 	return nil
 }
 
@@ -100,7 +103,7 @@ func (c *bankShowCmd) Run(ctx context.Context, a *app) error {
 type bankPolicy struct {
 	Description *string        `help:"What it is for."`
 	Action      *string        `help:"Recommended on a match: block, hold, review, redirect, label or log (a new bank: review)." placeholder:"ACTION"`
-	Radius      map[string]int `help:"Largest distance that counts, such as pdq=31;phash=4 (a new bank: that)." placeholder:"ALGORITHM=BITS"`
+	Radius      map[string]int `help:"Largest distance that counts, such as pdq=31;phash=4, which is what a new bank has. What is left out is not matched." placeholder:"ALGORITHM=BITS"`
 	KeepMedia   *bool          `help:"Store the flagged bytes too." negatable:""`
 }
 
@@ -121,7 +124,7 @@ type bankCreateCmd struct {
 // Run creates a bank.
 func (c *bankCreateCmd) Run(ctx context.Context, a *app) error {
 	p := c.change()
-	return c.ask(ctx, a, func(n *client) (*http.Response, error) {
+	return c.askOf(ctx, a, a.connectOrMake, func(n *client) (*http.Response, error) {
 		return n.CreateBank(ctx, v1.NewBank{Name: c.Name, Description: p.Description, Action: p.Action, Radius: p.Radius, KeepMedia: p.KeepMedia})
 	})
 }

@@ -75,6 +75,9 @@ func showVerdict(p printer, v checkedFile) error {
 	if name == "" {
 		name = "signals"
 	}
+	if v.Banks == 0 {
+		p.warn("there is no bank to check against: nothing can match")
+	}
 	p.say("%s: %s%s", printable(name), verdictWords(v.Verdict), unhashableWords(v.Unhashable))
 	for _, m := range v.Matches {
 		p.say("  entry %d of %s: %s%s", m.Entry, m.Bank, matchWords(m), labelWords(m.Labels))
@@ -101,10 +104,7 @@ func unhashableWords(u *v1.Unhashable) string {
 
 // matchWords explain a match: "pdq distance 12 of 31, mirror".
 func matchWords(m v1.Match) string {
-	name := string(m.Algorithm)
-	if m.Variant != "" {
-		name += "/" + string(m.Variant)
-	}
+	name := signalName(m.Algorithm, m.Variant)
 	if m.Radius == 0 && m.Distance == 0 {
 		return "the same bytes (" + name + ")"
 	}

@@ -9,12 +9,15 @@ import (
 
 	"github.com/alecthomas/kong"
 	kongcompletion "github.com/jotaen/kong-completion"
+
+	"vigie/internal/buildinfo"
 )
 
 // cli is the command line: the settings that all commands share, and one field per command.
 type cli struct {
-	Config Config `embed:""`
-	JSON   bool   `help:"Print JSON, one object a line." env:"VIGIE_JSON"`
+	Config Config           `embed:""`
+	Show   kong.VersionFlag `name:"version" help:"Print the version."`
+	JSON   bool             `help:"Print JSON, one object a line." env:"VIGIE_JSON"`
 
 	Serve      serveCmd      `cmd:"" help:"Run a node."`
 	Flag       flagCmd       `cmd:"" help:"Flag pictures into a bank."`
@@ -56,14 +59,19 @@ Exit codes: 0 done, 1 some inputs failed or the node refused, 2 wrong use.`
 // run is the whole program but for the decode child; it returns the exit code.
 func run(ctx context.Context, args []string, io streams) int {
 	var c cli
+	settings, err := readConfigFile(args)
+	if err != nil {
+		return fail(io.err, usagef("--config: %w", err))
+	}
 	exited := -1
 	parser, err := kong.New(&c,
 		kong.Name("vigie"), kong.Description(about), kong.Writers(io.out, io.err),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
 		kong.Help(help), kong.ShortUsageOnError(),
 		kong.Exit(func(code int) { exited = code }),
-		kong.Resolvers(configFile(args)),
+		kong.Resolvers(resolve(settings)),
 		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Vars{"version": "vigie " + buildinfo.Version()},
 		kong.ExplicitGroups([]kong.Group{{Key: nodeGroup, Title: "Settings of a node:"}}),
 	)
 	if err != nil {
@@ -80,8 +88,8 @@ func run(ctx context.Context, args []string, io streams) int {
 	if err != nil {
 		return fail(io.err, usageError{err})
 	}
-	app := &app{Config: c.Config, printer: printer{json: c.JSON, streams: io}, kong: command}
-	if err := app.Config.Validate(); err != nil {
+	app := &app{Config: c.Config, printer: printer{json: c.JSON, streams: io}, args: args, file: settings, set: setByFlag(command)}
+	if err := errors.Join(app.Validate(), app.chooseNode()); err != nil {
 		return fail(io.err, err)
 	}
 	return fail(io.err, command.Run(app))
@@ -91,7 +99,31 @@ func run(ctx context.Context, args []string, io streams) int {
 type app struct {
 	Config
 	printer
-	kong *kong.Context
+	args []string        // as they were given
+	file map[string]any  // settings of the file
+	set  map[string]bool // settings whose flag was on the command line
+}
+
+// setByFlag names the flags that were on the command line.
+func setByFlag(c *kong.Context) map[string]bool {
+	set := map[string]bool{}
+	for _, p := range c.Path {
+		if p.Flag != nil && !p.Resolved {
+			set[p.Flag.Name] = true
+		}
+	}
+	return set
+}
+
+// chooseNode decides between --data and --server: a flag wins over the environment and the file.
+func (a *app) chooseNode() error {
+	if a.set["data"] && a.set["server"] {
+		return usagef("--data and --server: a node is here or elsewhere; name one of them")
+	}
+	if a.set["data"] {
+		a.Server = ""
+	}
+	return nil
 }
 
 // fail prints an error as one line and returns the exit code that goes with it.
@@ -101,6 +133,9 @@ func fail(w io.Writer, err error) int {
 	case err == nil:
 		return exitDone
 	case errors.Is(err, errSomeFailed):
+		return exitFailed
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(w, "vigie: interrupted")
 		return exitFailed
 	}
 	fmt.Fprintln(w, "vigie:", strings.ReplaceAll(err.Error(), "\n", "; "))
@@ -112,7 +147,7 @@ func fail(w io.Writer, err error) int {
 
 // help shows the node's settings only where they matter: they would drown the rest.
 func help(o kong.HelpOptions, c *kong.Context) error {
-	shown := map[string]bool{"serve": true, "config": true, "scan": true}
+	shown := map[string]bool{"serve": true, "config": true}
 	node := c.Selected()
 	for _, f := range c.Model.Flags {
 		if f.Group != nil && f.Group.Key == nodeGroup {

@@ -32,6 +32,16 @@ type client struct {
 // connect finds the node: at --server; or behind the socket of the data folder; or, if nobody owns
 // the folder, it starts one for as long as the command lasts. Close it.
 func (a *app) connect(ctx context.Context) (*client, error) {
+	if a.Server == "" {
+		if err := needFolder(a.Data); err != nil {
+			return nil, err
+		}
+	}
+	return a.connectOrMake(ctx)
+}
+
+// connectOrMake is connect for commands that may begin a data folder.
+func (a *app) connectOrMake(ctx context.Context) (*client, error) {
 	if a.Server != "" {
 		key, err := a.key()
 		if err != nil {
@@ -73,7 +83,7 @@ func (c *client) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 		if err == nil || c.own != nil || c.settled || ctx.Err() != nil {
 			return conn, err
 		}
-		own, err := openNode(ctx, c.config, nil)
+		own, err := openNode(ctx, c.config, false, nil)
 		if err == nil {
 			c.own = own
 			err = own.matcher.Follower().Await(ctx, 0)
@@ -98,13 +108,18 @@ func (c *client) settle() {
 	c.settled = true
 }
 
-// greet asks for a sign of life, so that an owner that hangs does not hang this command.
+// greet asks for a sign of life, so that an owner that hangs does not hang this command. If a node
+// serves the folder, the command stays with it: were it to take over when the node dies, the node
+// could not come back.
 func (c *client) greet(ctx context.Context) error {
 	waiting, cancel := context.WithTimeout(ctx, ownerPatience)
 	defer cancel()
-	_, err := ask[v1.Health](c.Health(waiting))
+	health, err := ask[v1.Health](c.Health(waiting))
 	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
 		return silent(fmt.Errorf("lock %s: %w", c.config.Data, storage.ErrLocked))
+	}
+	if health.Serving {
+		c.settle()
 	}
 	return err
 }

@@ -24,7 +24,7 @@ const nodeGroup = "node"
 type Config struct {
 	ConfigFile string `name:"config" help:"JSON file of settings, named as the flags." placeholder:"FILE" env:"VIGIE_CONFIG"`
 
-	Data    string `help:"Data folder; made if it is not there. Belongs to one process at a time." default:"vigie-data" placeholder:"DIR" env:"VIGIE_DATA"`
+	Data    string `help:"Data folder (${default}); belongs to one process at a time." default:"vigie-data" placeholder:"DIR" env:"VIGIE_DATA"`
 	Server  string `help:"URL of a node; wins over --data." placeholder:"URL" env:"VIGIE_SERVER"`
 	KeyFile string `help:"File that holds the key for --server; or set VIGIE_KEY." placeholder:"FILE" env:"VIGIE_KEY_FILE"`
 
@@ -87,9 +87,9 @@ func (c *Config) sandbox() sandbox.Options {
 	return o
 }
 
-// key is the key for --server: from the environment or the file.
-func (c *Config) key() (string, error) {
-	if k := os.Getenv(keyVariable); k != "" {
+// key is the key for --server: from --key-file, else from the environment.
+func (c *app) key() (string, error) {
+	if k := os.Getenv(keyVariable); k != "" && !c.set["key-file"] {
 		return k, nil
 	}
 	if c.KeyFile == "" {
@@ -134,13 +134,9 @@ func (b Bytes) String() string {
 	return "0B"
 }
 
-// configFile resolves flags from the file that --config or VIGIE_CONFIG names.
-func configFile(args []string) kong.Resolver {
-	settings, err := readConfigFile(args)
+// resolve gives flags the settings of the file, unless the environment has them.
+func resolve(settings map[string]any) kong.Resolver {
 	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-		if err != nil {
-			return nil, err
-		}
 		if slices.ContainsFunc(flag.Envs, func(e string) bool { _, set := os.LookupEnv(e); return set }) {
 			return nil, nil
 		}
@@ -148,6 +144,7 @@ func configFile(args []string) kong.Resolver {
 	})
 }
 
+// readConfigFile reads the file that --config or VIGIE_CONFIG names; nil if none is named.
 func readConfigFile(args []string) (map[string]any, error) {
 	path := os.Getenv("VIGIE_CONFIG")
 	for i, a := range args {
@@ -216,22 +213,19 @@ type setting struct {
 
 // Run prints every setting, its value, and where it comes from; keys are masked.
 func (configCmd) Run(a *app) error {
-	file, _ := readConfigFile(os.Args[1:])
 	v := reflect.ValueOf(a.Config)
 	var all []setting
 	for i := 1; i < v.NumField(); i++ {
 		s := setting{Name: flagName(v.Type().Field(i)), Value: fmt.Sprint(v.Field(i).Interface()), From: "default"}
 		env := v.Type().Field(i).Tag.Get("env")
-		if _, ok := file[s.Name]; ok {
+		if _, ok := a.file[s.Name]; ok {
 			s.From = "file"
 		}
 		if _, ok := os.LookupEnv(env); ok {
 			s.From = "environment (" + env + ")"
 		}
-		for _, p := range a.kong.Path {
-			if p.Flag != nil && p.Flag.Name == s.Name && !p.Resolved {
-				s.From = "flag"
-			}
+		if a.set[s.Name] {
+			s.From = "flag"
 		}
 		all = append(all, s)
 	}

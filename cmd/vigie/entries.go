@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	v1 "vigie/api/v1"
 )
@@ -76,9 +75,17 @@ func entryRow(e v1.Entry) []string {
 		note = string([]rune(note)[:39]) + "…"
 	}
 	return []string{
-		fmt.Sprint(e.Id), e.Bank, string(e.Status), fmt.Sprint(len(e.Signals)),
-		strings.Join(e.Labels, ","), e.CreatedAt.Local().Format(time.DateTime), note,
+		fmt.Sprint(e.Id), e.Bank, entryState(e), fmt.Sprint(len(e.Signals)),
+		strings.Join(e.Labels, ","), e.CreatedAt.Local().Format(stamp), note,
 	}
+}
+
+// entryState is the status, and whether the bank is deleted.
+func entryState(e v1.Entry) string {
+	if e.BankDeleted != nil && *e.BankDeleted {
+		return string(e.Status) + " (bank deleted)"
+	}
+	return string(e.Status)
 }
 
 type entryID struct {
@@ -99,7 +106,7 @@ func (id entryID) ask(ctx context.Context, a *app, request func(*client) (*http.
 	if a.json {
 		return a.object(e)
 	}
-	a.say("entry %d of %s: %s%s", e.Id, e.Bank, e.Status, map[bool]string{true: ", by its digests alone"}[e.ExactOnly])
+	a.say("entry %d of %s: %s%s", e.Id, e.Bank, entryState(e), map[bool]string{true: ", by its digests alone"}[e.ExactOnly])
 	if e.Reason != nil {
 		a.say("reason: %s", printable(*e.Reason))
 	}
@@ -124,7 +131,7 @@ func (id entryID) ask(ctx context.Context, a *app, request func(*client) (*http.
 		if s.Origin != nil {
 			origin = ", from " + printable(*s.Origin)
 		}
-		a.say("flagged %s by %s%s", s.At.Local().Format(time.DateTime), s.Actor, origin)
+		a.say("flagged %s by %s%s", s.At.Local().Format(stamp), s.Actor, origin)
 	}
 	return nil
 }

@@ -21,12 +21,13 @@ type flagCmd struct {
 
 // flaggedFile is one line of vigie flag --json.
 type flaggedFile struct {
-	File       string         `json:"file,omitempty"`
-	Entry      int64          `json:"entry"`
-	Seq        int64          `json:"seq"`
-	Created    bool           `json:"created"`
-	Matchable  bool           `json:"matchable"`
-	Neighbours []v1.Neighbour `json:"neighbours"`
+	File       string              `json:"file,omitempty"`
+	Entry      int64               `json:"entry"`
+	Seq        int64               `json:"seq"`
+	Created    bool                `json:"created"`
+	Matchable  bool                `json:"matchable"`
+	Retracted  []v1.RetractedEntry `json:"retracted"`
+	Neighbours []v1.Neighbour      `json:"neighbours"`
 }
 
 // Run flags each file, or the signals given.
@@ -69,7 +70,7 @@ func (c *flagCmd) Run(ctx context.Context, a *app) error {
 }
 
 func flaggedOf(file string, f v1.Flagged) flaggedFile {
-	return flaggedFile{file, f.Entry.Id, f.Seq, f.Created, f.Matchable, f.Neighbours}
+	return flaggedFile{file, f.Entry.Id, f.Seq, f.Created, f.Matchable, f.Retracted, f.Neighbours}
 }
 
 func (c *flagCmd) show(a *app, f flaggedFile) error {
@@ -85,10 +86,24 @@ func (c *flagCmd) show(a *app, f flaggedFile) error {
 		prefix = printable(f.File) + ": "
 	}
 	a.say("%s"+what, prefix, f.Entry, f.Seq)
+	if !f.Created && (len(c.Label) > 0 || c.Note != "") {
+		a.say("  its labels and note stay as they are; change them with vigie entries change %d", f.Entry)
+	}
+	for _, r := range f.Retracted {
+		a.say("  the same media was retracted as entry %d: %s", r.Entry, printable(r.Reason))
+	}
 	for _, n := range f.Neighbours {
-		a.say("  near entry %d of %s: %s distance %d%s", n.Entry, n.Bank, n.Algorithm, n.Distance, turnedBy(n.Transform))
+		a.say("  near entry %d of %s: %s distance %d%s", n.Entry, n.Bank, signalName(n.Algorithm, n.Variant), n.Distance, turnedBy(n.Transform))
 	}
 	return nil
+}
+
+// signalName is "pdq", or "pdq/cli" for another variant than the plain one.
+func signalName(a v1.Algorithm, v v1.Variant) string {
+	if v == "" {
+		return string(a)
+	}
+	return string(a) + "/" + string(v)
 }
 
 func turnedBy(t v1.Transform) string {

@@ -29,7 +29,7 @@ func (c *keysListCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	return list(a.printer, out.Keys, []string{"KEY", "ROLE", "STATE", "CREATED", "NAME"}, func(k v1.Key) []string {
-		return []string{k.Id, string(k.Role), keyState(k), k.CreatedAt.Local().Format(time.DateTime), k.Name}
+		return []string{k.Id, string(k.Role), keyState(k), k.CreatedAt.Local().Format(stamp), k.Name}
 	})
 }
 
@@ -42,7 +42,7 @@ func keyState(k v1.Key) string {
 	case k.ExpiresAt.Before(time.Now()):
 		return "expired"
 	}
-	return "valid until " + k.ExpiresAt.Local().Format(time.DateTime)
+	return "valid until " + k.ExpiresAt.Local().Format(stamp)
 }
 
 type keyCreateCmd struct {
@@ -57,7 +57,7 @@ func (c *keyCreateCmd) Run(ctx context.Context, a *app) error {
 	if c.Expires < 0 {
 		return usagef("--expires: %v; it must not be negative", c.Expires)
 	}
-	node, err := a.connect(ctx)
+	node, err := a.connectOrMake(ctx)
 	if err != nil {
 		return err
 	}

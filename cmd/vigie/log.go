@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
+	"text/tabwriter"
 
 	v1 "vigie/api/v1"
 	"vigie/storage"
@@ -28,6 +29,15 @@ func (c *logListCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer node.Close()
+	names, err := bankNames(ctx, node)
+	if err != nil {
+		return err
+	}
+	out := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	defer out.Flush()
+	if !a.json {
+		row(out, "CHANGE", "AT", "KIND", "BY", "SUBJECT", "WHY")
+	}
 	shown := 0
 	for after := c.After; ; {
 		limit := 1000
@@ -42,7 +52,7 @@ func (c *logListCmd) Run(ctx context.Context, a *app) error {
 			if a.json {
 				err = a.object(ch)
 			} else {
-				a.say("%d  %s  %s  %s%s", ch.Seq, ch.At.Local().Format(time.DateTime), ch.Kind, ch.Actor, subject(ch))
+				row(out, fmt.Sprint(ch.Seq), ch.At.Local().Format(stamp), ch.Kind, ch.Actor, subject(ch, names), why(ch))
 			}
 			if err != nil {
 				return err
@@ -56,16 +66,35 @@ func (c *logListCmd) Run(ctx context.Context, a *app) error {
 	}
 }
 
-func subject(c v1.Change) string {
+// bankNames are the names of all banks by number, deleted ones included.
+func bankNames(ctx context.Context, node *client) (map[int64]string, error) {
+	deleted := true
+	out, err := ask[struct{ Banks []v1.Bank }](node.ListBanks(ctx, &v1.ListBanksParams{Deleted: &deleted}))
+	names := map[int64]string{}
+	for _, b := range out.Banks {
+		names[b.Id] = b.Name
+	}
+	return names, err
+}
+
+// subject is what a change is about.
+func subject(c v1.Change, banks map[int64]string) string {
 	switch {
-	case c.Entry != nil:
-		return fmt.Sprintf("  entry %d", *c.Entry)
+	case c.Entry != nil && c.Bank != nil:
+		return fmt.Sprintf("entry %d of %s", *c.Entry, banks[*c.Bank])
 	case c.Key != nil:
-		return "  key " + *c.Key
+		return "key " + *c.Key
 	case c.Bank != nil:
-		return fmt.Sprintf("  bank %d", *c.Bank)
+		return "bank " + banks[*c.Bank]
 	}
 	return ""
+}
+
+// why is the reason that was given, if any.
+func why(c v1.Change) string {
+	var private struct{ Reason string }
+	_ = json.Unmarshal(c.Private, &private) // nil, or an object without a reason
+	return private.Reason
 }
 
 type logVerifyCmd struct{}

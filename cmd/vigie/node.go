@@ -78,9 +78,21 @@ type node struct {
 	running sync.WaitGroup
 }
 
+// errNoFolder says that there is nothing to ask: a mistyped --data must not be answered with "none".
+var errNoFolder = errors.New("there is no data folder")
+
+// needFolder is errNoFolder if the folder holds no catalogue.
+func needFolder(data string) error {
+	_, err := os.Stat(filepath.Join(data, catalogueFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w at %s; vigie serve, vigie banks create and vigie keys create make one", errNoFolder, data)
+	}
+	return err
+}
+
 // openNode wires the rooms on a data folder and starts to follow the log. storage.ErrLocked if
-// another process owns the folder. log may be nil.
-func openNode(ctx context.Context, c *Config, log *slog.Logger) (_ *node, err error) {
+// another process owns the folder. serving is false within a command. log may be nil.
+func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_ *node, err error) {
 	n := &node{}
 	defer func() {
 		if err != nil {
@@ -114,7 +126,7 @@ func openNode(ctx context.Context, c *Config, log *slog.Logger) (_ *node, err er
 
 	n.api, err = api.New(n.matcher, n.store, api.Options{
 		Limits: c.limits(), UploadMemory: int64(c.UploadMemory), BodyTime: c.BodyTimeout, BatchLines: c.BatchLines,
-		Version: buildinfo.Version(), Logger: log, Metrics: metrics,
+		Version: buildinfo.Version(), Serving: serving, Logger: log, Metrics: metrics,
 	})
 	if err != nil {
 		return nil, err

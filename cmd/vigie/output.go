@@ -62,6 +62,9 @@ func list[T any](p printer, items []T, header []string, cells func(T) []string) 
 	return w.Flush()
 }
 
+// stamp is how times are shown to people: in the zone of the machine, which it names.
+const stamp = "2006-01-02 15:04:05 MST"
+
 // printable keeps what others wrote (file names, notes) from steering the terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {

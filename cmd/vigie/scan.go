@@ -95,27 +95,30 @@ func (c *scanCmd) Run(ctx context.Context, a *app) error {
 	case err != nil:
 		return err
 	case stopped:
-		return fmt.Errorf("stopped; go on with: vigie scan --resume %s", c.Folder)
+		return fmt.Errorf("stopped; %s", c.goOn(a, checkpoint))
 	case summary.Failed > 0:
 		return errSomeFailed
 	}
 	return nil
 }
 
-// checkpoint is where this scan stands: a file named by the folder and where it is checked.
+// checkpoint is where this scan stands: a file in the data folder, or for a node elsewhere in the
+// user's cache, named by the folder, the node and the banks. It is nil if there is no place for one.
 func (c *scanCmd) checkpoint(a *app, root string) (*rescan.Checkpoint, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return nil, fmt.Errorf("find a place for the checkpoint: %w", err)
-	}
-	target := a.Server
-	if target == "" {
-		if target, err = filepath.Abs(a.Data); err != nil {
-			return nil, err
+	place := filepath.Join(a.Data, "scans")
+	if a.Server != "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			if c.Resume {
+				return nil, usagef("--resume: %w", err)
+			}
+			a.warn("%v: if it is stopped, this scan cannot be resumed", err)
+			return nil, nil
 		}
+		place = filepath.Join(cache, "vigie", "scans")
 	}
-	id := sha256.Sum256([]byte(strings.Join(append([]string{root, target}, c.Bank...), "\x00")))
-	path := filepath.Join(cache, "vigie", "scan-"+hex.EncodeToString(id[:8])+".json")
+	id := sha256.Sum256([]byte(strings.Join(append([]string{root, a.Server}, c.Bank...), "\x00")))
+	path := filepath.Join(place, hex.EncodeToString(id[:8])+".json")
 	if !c.Resume {
 		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 			return nil, err
@@ -126,6 +129,24 @@ func (c *scanCmd) checkpoint(a *app, root string) (*rescan.Checkpoint, error) {
 		return nil, usagef("--resume: no scan of %s was stopped before its end", c.Folder)
 	}
 	return checkpoint, err
+}
+
+// goOn says how to resume: the same command, as a shell reads it.
+func (c *scanCmd) goOn(a *app, checkpoint *rescan.Checkpoint) string {
+	if checkpoint == nil {
+		return "it cannot be resumed"
+	}
+	words := []string{"vigie"}
+	for _, w := range a.args {
+		if strings.Trim(w, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+:,./@%") != "" {
+			w = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+		words = append(words, w)
+	}
+	if !c.Resume {
+		words = append(words, "--resume")
+	}
+	return "go on with: " + strings.Join(words, " ")
 }
 
 // emit prints one result. A node that is gone ends the scan: the file is not at fault.
@@ -170,7 +191,11 @@ func (a *app) progress(ctx context.Context, folder rescan.Folder, from *rescan.C
 	if a.json || !ok || !term.IsTerminal(int(screen.Fd())) {
 		return p
 	}
-	done := from.Summary.Items
+	var done int64
+	var cursor string
+	if from != nil {
+		done, cursor = from.Summary.Items, from.Cursor
+	}
 	p.container = mpb.New(mpb.WithOutput(screen), mpb.WithWidth(48))
 	p.bar = p.container.AddBar(0,
 		mpb.PrependDecorators(decor.CountersNoUnit("%d of %d files ")),
@@ -181,7 +206,7 @@ func (a *app) progress(ctx context.Context, folder rescan.Folder, from *rescan.C
 	ctx, p.stop = context.WithCancel(ctx)
 	go func() {
 		total := done
-		for _, err := range folder.Items(ctx, from.Cursor) {
+		for _, err := range folder.Items(ctx, cursor) {
 			if ctx.Err() != nil || err != nil && total == 0 {
 				return
 			}

@@ -103,8 +103,7 @@ func TestScanBesideFlags(t *testing.T) {
 			return nil
 		})
 	}
-	cache := "XDG_CACHE_HOME=" + t.TempDir()
-	code, out, warn := runVigie(append(os.Environ(), "VIGIE_DATA="+s.data, cache), "scan", "--json", root)
+	code, out, warn := runVigie(append(os.Environ(), "VIGIE_DATA="+s.data), "scan", "--json", root)
 	stop.Store(true)
 	if err := others.Wait(); err != nil {
 		t.Errorf("a flag beside the scan: %v", err)
@@ -122,7 +121,7 @@ func TestScanBesideFlags(t *testing.T) {
 	t.Logf("%d files in %.1f s beside %d flags: %v", pictures, summary.Seconds, flags.Load(), summary.Summary.Levels)
 
 	// Now every picture that was flagged meanwhile is found.
-	code, out, _ = runVigie(append(os.Environ(), "VIGIE_DATA="+s.data, cache), "scan", "--json", root)
+	code, out, _ = runVigie(append(os.Environ(), "VIGIE_DATA="+s.data), "scan", "--json", root)
 	_, _, summary = scanned(t, out)
 	if want := min(flags.Load(), pictures); code != 0 || summary.Summary.Levels["match"] < want {
 		t.Errorf("exit %d, %v; want %d matches or more", code, summary.Summary.Levels, want)
@@ -144,8 +143,11 @@ func TestScanResume(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			cache := t.TempDir()
-			env := append(os.Environ(), "VIGIE_DATA="+filepath.Join(t.TempDir(), "data"), "XDG_CACHE_HOME="+cache)
+			data := filepath.Join(t.TempDir(), "data")
+			env := append(os.Environ(), "VIGIE_DATA="+data)
+			if code, _, warn := runVigie(env, "banks", "create", "b"); code != 0 {
+				t.Fatal(warn)
+			}
 			first := exec.Command("vigie", "scan", "--json", "--workers=1", root)
 			var warn output
 			first.Env, first.Stderr = env, &warn
@@ -170,7 +172,7 @@ func TestScanResume(t *testing.T) {
 					t.Fatal(err)
 				}
 				out.WriteString(line)
-				saved, _ := filepath.Glob(filepath.Join(cache, "vigie", "scan-*.json"))
+				saved, _ := filepath.Glob(filepath.Join(data, "scans", "*.json"))
 				if len(saved) == 1 && !signalled {
 					signalled = true
 					if err := first.Process.Signal(test.signal); err != nil {
@@ -187,7 +189,7 @@ func TestScanResume(t *testing.T) {
 				if code := first.ProcessState.ExitCode(); code != exitFailed || summary == nil || !summary.Stopped {
 					t.Errorf("exit %d, summary %+v", code, summary)
 				}
-				if want := "vigie: stopped; go on with: vigie scan --resume " + root + "\n"; warn.String() != want {
+				if want := "vigie: stopped; go on with: vigie scan --json --workers=1 " + root + " --resume\n"; warn.String() != want {
 					t.Errorf("got %q, want %q", warn.String(), want)
 				}
 			}

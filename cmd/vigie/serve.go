@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -22,12 +23,18 @@ func (serveCmd) Run(ctx context.Context, a *app) error {
 	if err := level.UnmarshalText([]byte(a.LogLevel)); err != nil {
 		return usagef("--log-level: %w", err)
 	}
+	if a.set["server"] {
+		return usagef("serve runs a node here; --server names one elsewhere, for other commands")
+	}
 	log := slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: level}))
-	n, err := openNode(ctx, &a.Config, log)
+	n, err := openNode(ctx, &a.Config, true, log)
 	if err != nil {
 		return err
 	}
 	defer n.Close()
+	if os.Geteuid() == 0 {
+		log.Warn("runs as root; an ordinary user is enough")
+	}
 	listener, err := net.Listen("tcp", a.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)

@@ -16,11 +16,11 @@ import (
 )
 
 // The test data is a folder of pictures with the hashes that the C++ reference gives, described in its
-// manifest.csv. It is not part of the source: VIGIE_DATA names it, or it lies at shared/data beside
+// manifest.csv. It is not part of the source: VIGIE_TEST_DATA names it, or it lies at shared/data beside
 // the checkout or above.
 func dataFolder(t testing.TB) string {
 	t.Helper()
-	if dir := os.Getenv("VIGIE_DATA"); dir != "" {
+	if dir := os.Getenv("VIGIE_TEST_DATA"); dir != "" {
 		return dir
 	}
 	dir, err := os.Getwd()
@@ -33,7 +33,7 @@ func dataFolder(t testing.TB) string {
 			return data
 		}
 	}
-	t.Skip("no test data: set VIGIE_DATA to the folder that holds manifest.csv")
+	t.Skip("no test data: set VIGIE_TEST_DATA to the folder that holds manifest.csv")
 	return ""
 }
 
