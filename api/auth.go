@@ -18,19 +18,34 @@ type principal struct {
 	Role storage.Role
 }
 
+// local is who asks through the socket in the data folder.
+const local = "local"
+
 type principalKey struct{}
 
 // TrustLocal marks the connections of a listener that only the operator of the machine can reach (a
 // socket in the data folder, memory): their requests need no key and act as admin "local". Use it as
 // http.Server.ConnContext of that listener, never of one on the network.
 func TrustLocal(ctx context.Context) context.Context {
-	return context.WithValue(ctx, principalKey{}, principal{ID: "local", Role: storage.Admin})
+	return context.WithValue(ctx, principalKey{}, principal{ID: local, Role: storage.Admin})
 }
 
 // actor is the id of who asks, for the log.
 func actor(ctx context.Context) string {
 	p, _ := ctx.Value(principalKey{}).(principal)
 	return p.ID
+}
+
+// standing is why who asks may not go on: the key was revoked meanwhile, or has expired, or the node
+// drains. Requests that last ask again and again.
+func (s *Server) standing(ctx context.Context) error {
+	if s.draining.Load() {
+		return refuse(pNotReady, "the node is draining")
+	}
+	if id := actor(ctx); id != local {
+		return s.matcher.Standing(id)
+	}
+	return nil
 }
 
 // authenticate lets a request through if its key's role is among the operation's x-roles. Operations
@@ -42,8 +57,8 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 			return next(c)
 		}
 		ctx := c.Request().Context()
-		who, local := ctx.Value(principalKey{}).(principal)
-		if !local {
+		who, known := ctx.Value(principalKey{}).(principal)
+		if !known {
 			scheme, text, _ := strings.Cut(c.Request().Header.Get(echo.HeaderAuthorization), " ")
 			if scheme != "" && !strings.EqualFold(scheme, "Bearer") {
 				return fmt.Errorf("%w: the header is written `Authorization: Bearer vg_...`", matcher.ErrBadKey)

@@ -72,6 +72,9 @@ func (b batch) VisitCheckBatchResponse(w http.ResponseWriter) error {
 		if len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
+		if err := b.server.standing(b.ctx); err != nil {
+			return end(err)
+		}
 		answer, problem := b.server.checkLine(b.ctx, line)
 		if problem != nil {
 			if err := b.ctx.Err(); err != nil {

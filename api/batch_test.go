@@ -108,6 +108,31 @@ func TestBatchIsADialogue(t *testing.T) {
 	equal(t, "end", err, io.EOF)
 }
 
+// TestBatchEndsWithItsKey shows that a key which is revoked does not go on through an open batch.
+func TestBatchEndsWithItsKey(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, setup{})
+	body, lines := io.Pipe()
+	answer, err := n.http.Do(n.request(t.Context(), "/v1/check/batch", body, asLines))
+	must(t, err)
+	defer answer.Body.Close()
+	in := bufio.NewReader(answer.Body)
+	ask := func() answered {
+		_, err := io.WriteString(lines, asks(digest(1))+"\n")
+		must(t, err)
+		line, err := in.ReadBytes('\n')
+		must(t, err)
+		return n.line(line)
+	}
+	equal(t, "level", ask().Level, v1.LevelNone)
+	_, err = n.as("admin").RevokeKeyWithResponse(t.Context(), strings.Split(n.keys["platform"], "_")[1])
+	must(t, err)
+	if last := ask(); last.Problem == nil || last.Problem.Type != "/problems/revoked-key" {
+		t.Errorf("after the key was revoked: %+v", last)
+	}
+	must(t, lines.Close())
+}
+
 // TestBatchEnds shows what ends a batch, and that the answer says so in its last line.
 func TestBatchEnds(t *testing.T) {
 	t.Parallel()

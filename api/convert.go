@@ -158,6 +158,7 @@ func verdictOut(v matcher.Verdict) v1.Verdict {
 	if v.Media != nil {
 		out.Media = mediaOut(*v.Media)
 	}
+	out.Unexplained = some(v.Unexplained)
 	if v.Unhashable != nil {
 		out.Unhashable = &v1.Unhashable{Reason: v.Unhashable.Reason, Detail: some(v.Unhashable.Detail)}
 	}

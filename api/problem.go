@@ -17,6 +17,7 @@ import (
 	v1 "vigie/api/v1"
 	"vigie/hashing"
 	"vigie/matcher"
+	"vigie/storage"
 )
 
 // problemType is one kind of error, as callers can rely on it.
@@ -86,6 +87,7 @@ var bySentinel = []struct {
 	{matcher.ErrBeyondHead, pBeyond},
 	{matcher.ErrNotReady, pNotReady},
 	{hashing.ErrBusy, pBusy},
+	{storage.ErrConflict, pBusy},
 	{matcher.ErrNoKey, pNoKey},
 	{matcher.ErrBadKey, pBadKey},
 	{matcher.ErrExpiredKey, pExpired},

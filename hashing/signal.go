@@ -177,6 +177,20 @@ type Signal struct {
 	Value     Value
 }
 
+// Blank reports whether a perceptual value tells nothing: it would match every other picture that has
+// as little in it. PDQ sets its bits by the median, so that a real hash has close to 128 of 256 set; a
+// 64-bit hash is blank if all its bits are equal. Digests are never blank.
+func (s Signal) Blank() bool {
+	ones := s.Value.Distance(Value{})
+	switch {
+	case s.Algorithm == PDQ:
+		return ones < 64 || ones > 192
+	case s.Algorithm.Exact():
+		return false
+	}
+	return ones == 0 || ones == s.Algorithm.Bits()
+}
+
 // String is the text form "algorithm:hex", or "algorithm/variant:hex" for other variants than the
 // plain one: "pdq:f8f8...", "pdq/cli:f8f8...". Quality and version are not part of it.
 func (s Signal) String() string {

@@ -129,7 +129,11 @@ func (m *Matcher) ask(ctx context.Context, q Question, v *Verdict) (queries []ha
 	}
 	v.Signals = append(v.Signals, q.Signals...)
 	for _, s := range q.Signals {
-		queries = append(queries, turned(s)...)
+		if err := poor(s); err == nil {
+			queries = append(queries, turned(s)...)
+		} else if v.Unhashable == nil {
+			v.Unhashable = &Unhashable{Reason: string(hashing.LowQuality), Detail: "not searched: " + err.Error()}
+		}
 	}
 	return queries, mediaErr, nil
 }
@@ -170,12 +174,8 @@ func plain(signals []hashing.Signal) []hashing.Query {
 }
 
 // turned are the queries for a signal that came without its picture. The turned and mirrored forms
-// of a PDQ hash follow from its bits up to a few (see [pdq.DihedralOf]). What is too poor to match
-// is not asked.
+// of a PDQ hash follow from its bits up to a few (see [pdq.DihedralOf]).
 func turned(s hashing.Signal) []hashing.Query {
-	if !s.Algorithm.Exact() && !s.Quality.Usable() {
-		return nil
-	}
 	if s.Algorithm != hashing.PDQ {
 		return plain([]hashing.Signal{s})
 	}
@@ -212,14 +212,15 @@ func (m *Matcher) explain(ctx context.Context, found []Found) error {
 		return nil
 	}
 	err := m.catalogue.View(ctx, func(r storage.Reader) error {
-		for i := range found {
-			e, err := r.Entry(found[i].Entry)
-			if err != nil {
-				return err
-			}
-			found[i].Labels = e.Labels
+		ids := make([]storage.EntryID, len(found))
+		for i, f := range found {
+			ids[i] = f.Entry
 		}
-		return nil
+		labels, err := r.Labels(ids)
+		for i, f := range found {
+			found[i].Labels = labels[f.Entry]
+		}
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("read the entries that match: %w", err)

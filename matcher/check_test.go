@@ -231,8 +231,8 @@ func TestCheckOfPoorSignals(t *testing.T) {
 	poor := signal(hashing.PDQ, 1)
 	known := n.flagSignals("bank", poor)
 	poor.Quality = hashing.MinQuality - 1
-	if v := n.checkSignals(poor); v.Level != matcher.None {
-		t.Errorf("quality 49 matches: %s", v.Level)
+	if v := n.checkSignals(poor); v.Level != matcher.None || v.Unhashable == nil {
+		t.Errorf("quality 49: %s, unhashable %v; it is not searched, and that is said", v.Level, v.Unhashable)
 	}
 	poor.Quality = hashing.MinQuality
 	equal(t, matched(n.checkSignals(poor)), ids(known))
@@ -245,12 +245,24 @@ func TestCheckOfPoorSignals(t *testing.T) {
 		}
 	}
 	grown := n.flag(matcher.Flagging{Media: media(pngOf(img))})
-	at := slices.IndexFunc(grown.Entry.Signals, func(s hashing.Signal) bool { return s.Algorithm == hashing.DHash })
-	if v := grown.Entry.Signals[at].Value[0]; v != 0 && v != ^uint64(0) {
-		t.Fatalf("the picture is no example: dhash %x", v)
+	for _, s := range grown.Entry.Signals {
+		if s.Algorithm == hashing.DHash {
+			t.Errorf("a dhash that says nothing is stored: %v", s)
+		}
 	}
-	if v := n.checkSignals(grown.Entry.Signals[at]); v.Level != matcher.None {
-		t.Errorf("a dhash that says nothing matches: %+v", v.Matches)
+
+	// Bare stripes have PDQ quality 100, and a hash of too few bits to be told from other stripes.
+	for y := range 128 {
+		for x := range 128 {
+			img.SetGray(x, y, color.Gray{Y: uint8(255 * ((x + 1) / 4 % 2))})
+		}
+	}
+	var unhashable *matcher.UnhashableError
+	if _, err := n.Flag(n.ctx, matcher.Flagging{Bank: "bank", Media: media(pngOf(img))}); !errors.As(err, &unhashable) {
+		t.Errorf("stripes are flagged: %v; no row of them would match", err)
+	}
+	if v := n.checkMedia(pngOf(img)); v.Unhashable == nil {
+		t.Error("stripes are checked, and the verdict does not say that they cannot be told")
 	}
 }
 

@@ -37,12 +37,15 @@ type Flagged struct {
 	Neighbours []Found // other entries that it matches, of all banks, strongest first, without labels; at most 20
 }
 
-// maxNeighbours bounds what a flag answers.
-const maxNeighbours = 20
+const (
+	maxNeighbours   = 20  // that a flag answers
+	maxSources      = 200 // that an entry keeps; the log has them all
+	maxEntrySignals = 256 // of an entry that further flags of the same media may add to
+)
 
 // Flag adds media to a bank. What the bank has already (same SHA-256 or same PDQ; where the flag has
-// neither, all its signals) is answered with the existing entry, and the source is added to it; its
-// labels and note stay. Retracted entries do not count as had, but the answer names them.
+// neither, all its signals) is answered with the existing entry, to which the source is added, and the
+// signals and bytes that it lacks; its labels and note stay. Retracted entries do not count as had, but the answer names them.
 //
 // Media that cannot be hashed perceptually are an [*UnhashableError], media that cannot be decoded a
 // [*hashing.MediaError], unless ExactOnly asks for the digests alone. Other errors: [*InputError],
@@ -185,7 +188,7 @@ func (m *Matcher) keep(ctx context.Context, f Flagging, e storage.Entry) (kept b
 			return err
 		}
 		had, _, err := sameMedia(r, bank.ID, e)
-		kept = f.Media != nil && bank.Policy.KeepMedia && had == nil
+		kept = f.Media != nil && bank.Policy.KeepMedia && (had == nil || had.Media == (storage.MediaInfo{}))
 		return err
 	})
 	if err != nil || !kept {
@@ -217,7 +220,7 @@ func (m *Matcher) add(ctx context.Context, f Flagging, entry storage.Entry) (out
 		}
 		out.Bank, out.Created, out.Retracted = bank, had == nil, nil
 		if had != nil {
-			if err := w.AddSource(had.ID, entry.Sources[0]); err != nil {
+			if err := extend(w, *had, entry); err != nil {
 				return nil, err
 			}
 			if out.Entry, err = w.Entry(had.ID); err != nil {
@@ -244,10 +247,26 @@ func (m *Matcher) add(ctx context.Context, f Flagging, entry storage.Entry) (out
 	return out, err
 }
 
+// extend adds to an entry what another flag of the same media brings: its source, and signals and
+// bytes that the entry lacks. Nothing that was flagged is without effect.
+func extend(w storage.Writer, had, flagged storage.Entry) error {
+	if len(had.Sources) < maxSources {
+		if err := w.AddSource(had.ID, flagged.Sources[0]); err != nil {
+			return err
+		}
+	}
+	if had.Media == (storage.MediaInfo{}) && flagged.Media.Kept {
+		if err := w.MediaLive(flagged.Media.SHA256); err != nil {
+			return err
+		}
+	}
+	return w.Extend(had.ID, flagged.Signals, flagged.Media)
+}
+
 // sameMedia finds the active entry of a bank that has the same SHA-256 or the same plain PDQ; for an
 // entry that has neither, one that has all its signals. It is nil if there is none; then retracted are
-// those that would be it, had they not been retracted. An entry does not stand for one that is matched
-// by more.
+// those that would be it, had they not been retracted. An entry that is matched by its digests alone does
+// not stand for one that is matched by more: somebody wanted it so.
 func sameMedia(r storage.Reader, bank storage.BankID, e storage.Entry) (had *storage.Entry, retracted []storage.Entry, err error) {
 	var telling []hashing.Signal
 	for _, a := range []hashing.Algorithm{hashing.SHA256, hashing.PDQ} {
@@ -276,7 +295,8 @@ func sameMedia(r storage.Reader, bank storage.BankID, e storage.Entry) (had *sto
 			switch {
 			case err != nil:
 				return nil, nil, err
-			case strength(other) < strength(e) || all && !includes(other.Signals, e.Signals):
+			case other.ExactOnly && !e.ExactOnly, all && !includes(other.Signals, e.Signals):
+			case len(other.Signals)+len(e.Signals) > maxEntrySignals:
 			case other.Status == storage.Active:
 				return &other, nil, nil
 			default:
@@ -285,19 +305,6 @@ func sameMedia(r storage.Reader, bank storage.BankID, e storage.Entry) (had *sto
 		}
 	}
 	return nil, retracted, nil
-}
-
-// strength is by what an entry is matched: 0 digests alone, 1 hashes of 64 bits, 2 PDQ.
-func strength(e storage.Entry) (most int) {
-	for _, s := range e.Signals {
-		switch {
-		case s.Algorithm == hashing.PDQ:
-			return 2
-		case !s.Algorithm.Exact():
-			most = 1
-		}
-	}
-	return most
 }
 
 // includes reports whether all of some signals are among others.

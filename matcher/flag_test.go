@@ -88,7 +88,7 @@ func TestFlagWhatTheBankHas(t *testing.T) {
 		{"exact only what is had in full", matcher.Flagging{Media: picture}, matcher.Flagging{Media: picture, ExactOnly: true}, true},
 		{"in full what is had exact only", matcher.Flagging{Media: picture, ExactOnly: true}, matcher.Flagging{Media: picture}, false},
 		{"the file of a digest", matcher.Flagging{Signals: []hashing.Signal{sha}}, matcher.Flagging{Media: picture}, false},
-		{"the file of a digest and a pHash", matcher.Flagging{Signals: []hashing.Signal{sha, phash}}, matcher.Flagging{Media: picture}, false},
+		{"the file of a digest and a pHash", matcher.Flagging{Signals: []hashing.Signal{sha, phash}}, matcher.Flagging{Media: picture}, true},
 		{"MD5, and then SHA-256 with it", matcher.Flagging{Signals: []hashing.Signal{md}}, matcher.Flagging{Signals: []hashing.Signal{sha, md}}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -480,5 +480,33 @@ func TestFlagNamesWhatWasRetracted(t *testing.T) {
 		if had := n.flagMedia(data); had.Created || had.Retracted != nil {
 			t.Errorf("flagged while active: created %v, retracted %+v", had.Created, had.Retracted)
 		}
+	})
+}
+
+// Whatever the bank has already, what is flagged matches afterwards: an entry that came as a bare hash,
+// or with a digest that belongs to another picture, takes up what the file brings.
+func TestFlagIsNeverWithoutEffect(t *testing.T) {
+	overEach(t, func(t *testing.T, n *node) {
+		n.bank("b", "block", nil)
+		n.changeBank("b", matcher.BankEdit{KeepMedia: ptr(true)})
+		picture := media(pngOf(drawn(1)))
+		hashed, err := pictures.Picture(t.Context(), picture.Data)
+		must(t, err)
+		first := n.flagSignals("b", picture.Digests()[0], signal(hashing.PDQ, 1))
+		again := n.flag(matcher.Flagging{Bank: "b", Media: picture})
+		if again.Created || again.Entry.ID != first.Entry.ID || !again.Entry.Media.Kept {
+			t.Fatalf("created %v, entry %d, kept %v", again.Created, again.Entry.ID, again.Entry.Media.Kept)
+		}
+		for _, s := range append(hashed.Stored(), picture.Digests()...) {
+			if s.Algorithm.Bits() == 64 {
+				continue // most have no radius
+			}
+			if v := n.checkSignals(s); v.Level != matcher.Match {
+				t.Errorf("%v: %s", s, v.Level)
+			}
+		}
+		must(t, n.Retract(n.ctx, "local", first.Entry.ID, "a test"))
+		must(t, n.Restore(n.ctx, "local", first.Entry.ID, "a test"))
+		equal(t, n.checkMedia(picture.Data).Level, matcher.Match)
 	})
 }

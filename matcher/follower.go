@@ -209,7 +209,7 @@ func (f *Follower) apply(ctx context.Context, s *State, changes []storage.Change
 		}
 		seq = c.Seq
 		switch c.Kind {
-		case storage.EntryAdded, storage.EntryRetracted, storage.EntryRestored:
+		case storage.EntryAdded, storage.EntrySourced, storage.EntryRetracted, storage.EntryRestored:
 			var body storage.EntryBody
 			if err := json.Unmarshal(c.Body, &body); err != nil {
 				return fmt.Errorf("%w: body of change %d: %w", storage.ErrCorrupt, c.Seq, err)

@@ -113,13 +113,35 @@ func (m *Matcher) Authenticate(text string) (storage.Key, error) {
 	}
 	key := state.Keys[parts[1]] // zero if unknown: its Hash is no digest of anything
 	digest := sha256.Sum256([]byte(parts[2]))
-	switch {
-	case subtle.ConstantTimeCompare(digest[:], key.Hash[:]) != 1:
+	if subtle.ConstantTimeCompare(digest[:], key.Hash[:]) != 1 {
 		return storage.Key{}, ErrBadKey
-	case !key.RevokedAt.IsZero():
-		return storage.Key{}, ErrRevokedKey
-	case !key.ExpiresAt.IsZero() && !m.o.Now().Before(key.ExpiresAt):
-		return storage.Key{}, ErrExpiredKey
+	}
+	if err := m.standing(key); err != nil {
+		return storage.Key{}, err
 	}
 	return key, nil
+}
+
+// Standing reports whether a key that was authenticated before is still good, for requests that last:
+// ErrBadKey, ErrExpiredKey, ErrRevokedKey, ErrNotReady.
+func (m *Matcher) Standing(id string) error {
+	state, err := m.state()
+	if err != nil {
+		return err
+	}
+	key, ok := state.Keys[id]
+	if !ok {
+		return ErrBadKey
+	}
+	return m.standing(key)
+}
+
+func (m *Matcher) standing(key storage.Key) error {
+	switch {
+	case !key.RevokedAt.IsZero():
+		return ErrRevokedKey
+	case !key.ExpiresAt.IsZero() && !m.o.Now().Before(key.ExpiresAt):
+		return ErrExpiredKey
+	}
+	return nil
 }

@@ -182,6 +182,12 @@ func (m *machine) flag(t *rapid.T, f matcher.Flagging, can bool) {
 		return
 	}
 	had := m.entries[out.Entry.ID-1]
+	for _, s := range f.Signals {
+		if !slices.ContainsFunc(out.Entry.Signals, func(o hashing.Signal) bool { return o.Algorithm == s.Algorithm && o.Value == s.Value }) && (!f.ExactOnly || s.Algorithm.Exact()) {
+			t.Fatalf("entry %d lacks %v, which was flagged", out.Entry.ID, s)
+		}
+	}
+	had.Signals = out.Entry.Signals
 	if had.Status != storage.Active || had.Bank != b.id || len(out.Entry.Sources) < 2 {
 		t.Fatalf("taken for %+v", had)
 	}

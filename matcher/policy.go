@@ -189,21 +189,16 @@ func checkSignals(signals []hashing.Signal) error {
 }
 
 // poor says why a signal must not be matched against: it would match everything that says as little.
-// PDQ sets its bits by the median, so a real hash has close to 128 of 256 set.
 func poor(s hashing.Signal) error {
-	ones := s.Value.Distance(hashing.Value{})
 	switch {
 	case s.Algorithm.Exact():
 		return nil
 	case !s.Quality.Usable():
 		return &UnhashableError{Reason: hashing.LowQuality, Detail: fmt.Sprintf(
 			"%s of quality %d; accepted are %d to %d", s.Algorithm, s.Quality, hashing.MinQuality, hashing.MaxQuality)}
-	case s.Algorithm == hashing.PDQ && (ones < 64 || ones > 192):
+	case s.Blank():
 		return &UnhashableError{Reason: hashing.Flat, Detail: fmt.Sprintf(
-			"a pdq with %d of 256 bits set is of a picture without content", ones)}
-	case s.Algorithm.Bits() == 64 && (ones == 0 || ones == 64):
-		return &UnhashableError{Reason: hashing.Flat, Detail: fmt.Sprintf(
-			"a %s with all bits equal is of a picture without content", s.Algorithm)}
+			"a %s with %d of %d bits set is of a picture without content", s.Algorithm, s.Value.Distance(hashing.Value{}), s.Algorithm.Bits())}
 	}
 	return nil
 }

@@ -15,7 +15,14 @@ func (e Entry) Check() error {
 	if e.Status == "" {
 		faults = append(faults, errors.New("entry has no status"))
 	}
-	for i, s := range e.Signals {
+	faults = append(faults, CheckSignals(e.Signals))
+	return errors.Join(faults...)
+}
+
+// CheckSignals is the part of [Entry.Check] that is about signals.
+func CheckSignals(signals []hashing.Signal) error {
+	var faults []error
+	for i, s := range signals {
 		switch {
 		case !s.Algorithm.Valid():
 			faults = append(faults, fmt.Errorf("signal %d: unknown algorithm %d", i, s.Algorithm))
@@ -35,6 +42,17 @@ const MaxEntries = 10000
 func (q EntryQuery) Check() error {
 	if q.Limit < 1 || q.Limit > MaxEntries {
 		return fmt.Errorf("limit %d of an entry query is outside 1..%d", q.Limit, MaxEntries)
+	}
+	return nil
+}
+
+// MaxLabels is how many entries [Reader.Labels] takes at once.
+const MaxLabels = 1000
+
+// CheckLabels reports more ids than [MaxLabels].
+func CheckLabels(ids []EntryID) error {
+	if len(ids) > MaxLabels {
+		return fmt.Errorf("labels of %d entries are asked for, at most %d can be", len(ids), MaxLabels)
 	}
 	return nil
 }

@@ -67,7 +67,7 @@ type Entry struct {
 	Bank      BankID
 	Status    Status
 	ExactOnly bool             // matched by digests alone, because the media cannot be hashed perceptually
-	Signals   []hashing.Signal // fixed at creation, in order
+	Signals   []hashing.Signal // in order; only added to, see Writer.Extend
 	Labels    []string         // in order, without duplicates
 	Note      string           // free text; may hold personal data
 	Reason    string           // of the last retraction or restoration
@@ -226,7 +226,9 @@ type Log interface {
 // the millisecond. What is handed in and handed out is never shared with the catalogue.
 type Catalogue interface {
 	Log
-	// View runs fn on one consistent state. The Reader must not be kept.
+	// View runs fn on one consistent state. The Reader must not be kept. fn must not read from the
+	// catalogue by other means than the Reader: readers may be limited in number, and one that waits
+	// for a second place could wait for ever. If ctx ends before there is a place, its error is returned.
 	View(ctx context.Context, fn func(Reader) error) error
 	// Update runs fn in one transaction, all or nothing: if it returns nil, everything that fn did is
 	// durable (power loss included) and visible. What fn appended gets its Seq in commit order; the
@@ -252,6 +254,9 @@ type Reader interface {
 	// EntriesWith returns the ids of entries of the bank, in any status, one of whose signals has
 	// this algorithm, variant and value; ascending.
 	EntriesWith(bank BankID, s hashing.Signal) ([]EntryID, error)
+	// Labels returns the labels of these entries, in order, at most MaxLabels entries at once. An entry
+	// that is not there or has no labels is absent from the map, which is never nil without an error.
+	Labels(ids []EntryID) (map[EntryID][]string, error)
 	Key(id string) (Key, error)
 	Keys() ([]Key, error) // by creation
 }
@@ -276,6 +281,9 @@ type Writer interface {
 	CreateEntry(e *Entry) error
 	// UpdateEntry stores status, labels, note and reason. Signals, media and sources stay.
 	UpdateEntry(e Entry) error
+	// Extend appends signals to an entry, except those that it has already by algorithm, variant and
+	// value, and sets its media if it has none (a zero MediaInfo); ErrNotFound.
+	Extend(id EntryID, signals []hashing.Signal, media MediaInfo) error
 	// AddSource adds a source with the present time.
 	AddSource(EntryID, Source) error
 	// CreateKey sets k.CreatedAt; ErrExists if a key has that id.

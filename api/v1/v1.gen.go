@@ -684,7 +684,7 @@ type Timings struct {
 // Transform What was done to the upload before it matched; angles counter-clockwise, flip is top to bottom, mirror left to right.
 type Transform string
 
-// Unhashable Why the file has no perceptual signals; its digests were checked all the same.
+// Unhashable Why there was no perceptual search, or why a signal that was sent was left out of it; digests were checked all the same.
 type Unhashable struct {
 	Detail *string `json:"detail,omitempty"`
 
@@ -725,7 +725,10 @@ type Verdict struct {
 	// Timings Milliseconds.
 	Timings Timings `json:"timings"`
 
-	// Unhashable Why the file has no perceptual signals; its digests were checked all the same.
+	// Unexplained The catalogue could not be read: the matches lack their labels.
+	Unexplained *bool `json:"unexplained,omitempty"`
+
+	// Unhashable Why there was no perceptual search, or why a signal that was sent was left out of it; digests were checked all the same.
 	Unhashable *Unhashable `json:"unhashable,omitempty"`
 }
 
@@ -931,7 +934,7 @@ type ClientInterface interface {
 	//
 	// Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 	// already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
-	// source is added. Media that cannot be hashed perceptually are refused with `unhashable-media`,
+	// source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
 	// unless `exact_only` asks for their digests alone.
 	//
 	// Takes any type of body and a specified content type.
@@ -943,7 +946,7 @@ type ClientInterface interface {
 	//
 	// Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 	// already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
-	// source is added. Media that cannot be hashed perceptually are refused with `unhashable-media`,
+	// source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
 	// unless `exact_only` asks for their digests alone.
 	//
 	// Takes a body of the `application/json` content type.
@@ -1239,7 +1242,7 @@ func (c *Client) ChangeBank(ctx context.Context, bank InBank, body ChangeBankJSO
 //
 // Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 // already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
-// source is added. Media that cannot be hashed perceptually are refused with `unhashable-media`,
+// source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
 // unless `exact_only` asks for their digests alone.
 //
 // Takes any type of body and a specified content type.
@@ -1261,7 +1264,7 @@ func (c *Client) FlagWithBody(ctx context.Context, bank InBank, contentType stri
 //
 // Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 // already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
-// source is added. Media that cannot be hashed perceptually are refused with `unhashable-media`,
+// source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
 // unless `exact_only` asks for their digests alone.
 //
 // Takes a body of the `application/json` content type.
@@ -2557,7 +2560,7 @@ type ClientWithResponsesInterface interface {
 	//
 	// Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 	// already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
-	// source is added. Media that cannot be hashed perceptually are refused with `unhashable-media`,
+	// source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
 	// unless `exact_only` asks for their digests alone.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -2569,7 +2572,7 @@ type ClientWithResponsesInterface interface {
 	//
 	// Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 	// already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
-	// source is added. Media that cannot be hashed perceptually are refused with `unhashable-media`,
+	// source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
 	// unless `exact_only` asks for their digests alone.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
@@ -3818,7 +3821,7 @@ func (c *ClientWithResponses) ChangeBankWithResponse(ctx context.Context, bank I
 //
 // Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 // already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
-// source is added. Media that cannot be hashed perceptually are refused with `unhashable-media`,
+// source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
 // unless `exact_only` asks for their digests alone.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -3836,7 +3839,7 @@ func (c *ClientWithResponses) FlagWithBodyWithResponse(ctx context.Context, bank
 //
 // Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 // already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
-// source is added. Media that cannot be hashed perceptually are refused with `unhashable-media`,
+// source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
 // unless `exact_only` asks for their digests alone.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).

@@ -216,9 +216,13 @@ func writeForm(form *multipart.Writer, file io.Reader, fields map[string][]strin
 	return form.Close()
 }
 
-// check sends one file to be checked. A node that is busy is asked again, less and less often.
+// busyPatience is the longest that check waits between two tries.
+const busyPatience = 32 * time.Second
+
+// check sends one file to be checked. A node that is busy is asked again, less and less often, for a
+// minute in all.
 func (c *client) check(ctx context.Context, open func() (io.ReadCloser, error), fields map[string][]string) (v1.Verdict, error) {
-	for wait := 250 * time.Millisecond; ; wait = min(2*wait, 8*time.Second) {
+	for wait := 250 * time.Millisecond; ; wait *= 2 {
 		f, err := open()
 		if err != nil {
 			return v1.Verdict{}, err
@@ -227,7 +231,7 @@ func (c *client) check(ctx context.Context, open func() (io.ReadCloser, error), 
 		v, err := ask[v1.Verdict](c.CheckWithBody(ctx, contentType, body))
 		_ = f.Close()
 		var problem *problemError
-		if !errors.As(err, &problem) || problem.Status != http.StatusServiceUnavailable {
+		if !errors.As(err, &problem) || problem.Status != http.StatusServiceUnavailable || wait > busyPatience {
 			return v, err
 		}
 		select {

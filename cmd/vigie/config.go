@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -162,7 +163,9 @@ func readConfigFile(args []string) (map[string]any, error) {
 		return nil, err
 	}
 	var settings map[string]any
-	if err := json.Unmarshal(text, &settings); err != nil {
+	numbers := json.NewDecoder(bytes.NewReader(text))
+	numbers.UseNumber()
+	if err := numbers.Decode(&settings); err != nil {
 		return nil, fmt.Errorf("%s: not a JSON object of settings: %w", filepath.Base(path), err)
 	}
 	known := settingNames()
@@ -170,8 +173,8 @@ func readConfigFile(args []string) (map[string]any, error) {
 		if !slices.Contains(known, name) {
 			return nil, fmt.Errorf("%s: %q is no setting; accepted are %s", filepath.Base(path), name, strings.Join(known, ", "))
 		}
-		if n, ok := v.(float64); ok {
-			settings[name] = fmt.Sprintf("%.0f", n)
+		if n, ok := v.(json.Number); ok {
+			settings[name] = n.String()
 		}
 	}
 	return settings, nil

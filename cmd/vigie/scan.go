@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -149,12 +150,29 @@ func (c *scanCmd) goOn(a *app, checkpoint *rescan.Checkpoint) string {
 	return "go on with: " + strings.Join(words, " ")
 }
 
-// emit prints one result. A node that is gone ends the scan: the file is not at fault.
-func (c *scanCmd) emit(p printer, file string, r rescan.Result[v1.Verdict]) error {
+// notTheFile picks errors that every file would meet: a node that is gone or at fault, a key or a bank
+// that it does not accept (any more).
+func notTheFile(err error) error {
 	var gone unreachableError
+	var problem *problemError
 	switch {
-	case errors.As(r.Err, &gone):
-		return fmt.Errorf("%w; go on with --resume when it is back", gone)
+	case errors.As(err, &gone):
+		return gone
+	case !errors.As(err, &problem):
+		return nil
+	case problem.Status == http.StatusUnauthorized, problem.Status == http.StatusForbidden,
+		problem.Status == http.StatusNotFound, problem.Status >= http.StatusInternalServerError:
+		return problem
+	}
+	return nil
+}
+
+// emit prints one result. What is not the file's fault ends the scan, and the checkpoint stays.
+func (c *scanCmd) emit(p printer, file string, r rescan.Result[v1.Verdict]) error {
+	if why := notTheFile(r.Err); why != nil {
+		return fmt.Errorf("%w; when that is mended, go on with --resume", why)
+	}
+	switch {
 	case r.Err != nil:
 		p.fileFailed(file, r.Err)
 	case p.json || c.All || r.Verdict.Level != v1.LevelNone:

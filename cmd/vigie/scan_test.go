@@ -246,7 +246,7 @@ func TestScanLosesNode(t *testing.T) {
 	_ = cmd.Wait()
 	scanned(t, string(rest)) // no file was given up for the node's fault: it would not come again
 	code, said := cmd.ProcessState.ExitCode(), warn.String()
-	if code != exitFailed || !strings.HasSuffix(said, "; go on with --resume when it is back\n") {
+	if code != exitFailed || !strings.HasSuffix(said, "; when that is mended, go on with --resume\n") {
 		t.Errorf("exit %d: %s", code, said)
 	}
 }

@@ -32,6 +32,9 @@ func (serveCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer n.Close()
+	if os.Getenv(sandboxTestHooks) != "" {
+		log.Warn("the test hooks of the decode children are on: for tests only", "variable", sandboxTestHooks)
+	}
 	if os.Geteuid() == 0 {
 		log.Warn("runs as root; an ordinary user is enough")
 	}

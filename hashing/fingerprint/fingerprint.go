@@ -25,9 +25,9 @@
 //
 // # What cannot be hashed
 //
-// A signal is used only if its PDQ quality is 50 or more and its rendering is not flat: 8 levels or
-// less between its darkest and lightest value. Quality alone does not settle it, as faint noise
-// over one colour may reach 100. A picture without a usable rendering, or with a side shorter than
+// A signal is used only if its PDQ quality is 50 or more, its value is not blank ([hashing.Signal.Blank])
+// and its rendering is not flat: 8 levels or less between its darkest and lightest value. Quality alone
+// does not settle it: faint noise over one colour may reach 100, and so do bare stripes. A picture without a usable rendering, or with a side shorter than
 // 5 pixels, is [hashing.Picture.Unhashable] and still has the digests of its bytes.
 package fingerprint
 
@@ -98,6 +98,9 @@ func (h *Hasher) Picture(ctx context.Context, data []byte) (hashing.Picture, err
 	}
 	if plain := renderings[0]; plain.usable() {
 		for _, s := range h.short(width, height, plain.quality) {
+			if s.Blank() {
+				continue // a gradient's dhash, for one
+			}
 			p.Signals = append(p.Signals, s)
 			p.Queries = append(p.Queries, hashing.Query{Signal: s, Transform: hashing.Identity})
 		}
@@ -113,7 +116,9 @@ type rendering struct {
 	flat    bool
 }
 
-func (r rendering) usable() bool { return !r.flat && r.quality.Usable() }
+func (r rendering) usable() bool {
+	return !r.flat && r.quality.Usable() && !r.signal(hashing.Identity).Blank()
+}
 
 func (r rendering) signal(t hashing.Transform) hashing.Signal {
 	return hashing.Signal{

@@ -82,13 +82,30 @@ func (r *reader) Entries(q storage.EntryQuery) ([]storage.Entry, error) {
 func (r *reader) EntriesWith(bank storage.BankID, s hashing.Signal) ([]storage.EntryID, error) {
 	var ids []storage.EntryID
 	for _, e := range r.entries {
-		if e.Bank == bank && slices.ContainsFunc(e.Signals, func(o hashing.Signal) bool {
-			return o.Algorithm == s.Algorithm && o.Variant == s.Variant && o.Value == s.Value
-		}) {
+		if e.Bank == bank && hasSignal(e, s) {
 			ids = append(ids, e.ID)
 		}
 	}
 	return ids, nil
+}
+
+func hasSignal(e storage.Entry, s hashing.Signal) bool {
+	return slices.ContainsFunc(e.Signals, func(o hashing.Signal) bool {
+		return o.Algorithm == s.Algorithm && o.Variant == s.Variant && o.Value == s.Value
+	})
+}
+
+func (r *reader) Labels(ids []storage.EntryID) (map[storage.EntryID][]string, error) {
+	if err := storage.CheckLabels(ids); err != nil {
+		return nil, err
+	}
+	labels := map[storage.EntryID][]string{}
+	for _, id := range ids {
+		if e, err := r.entry(id); err == nil && len(e.Labels) > 0 {
+			labels[id] = slices.Clone(e.Labels)
+		}
+	}
+	return labels, nil
 }
 
 func (r *reader) Key(id string) (storage.Key, error) {

@@ -81,6 +81,25 @@ func (w *writer) UpdateEntry(e storage.Entry) error {
 	return nil
 }
 
+func (w *writer) Extend(id storage.EntryID, signals []hashing.Signal, media storage.MediaInfo) error {
+	if err := storage.CheckSignals(signals); err != nil {
+		return err
+	}
+	stored, err := w.entry(id)
+	if err != nil {
+		return err
+	}
+	for _, s := range signals {
+		if !hasSignal(*stored, s) {
+			stored.Signals = append(slices.Clip(stored.Signals), s)
+		}
+	}
+	if stored.Media == (storage.MediaInfo{}) {
+		stored.Media = media
+	}
+	return nil
+}
+
 func (w *writer) AddSource(id storage.EntryID, s storage.Source) error {
 	stored, err := w.entry(id)
 	if err != nil {

@@ -159,6 +159,25 @@ func (r *reader) EntriesWith(bank storage.BankID, s hashing.Signal) ([]storage.E
 	return ids, nil
 }
 
+func (r *reader) Labels(ids []storage.EntryID) (map[storage.EntryID][]string, error) {
+	if err := storage.CheckLabels(ids); err != nil {
+		return nil, err
+	}
+	labels := map[storage.EntryID][]string{}
+	_, err := list(r.ctx, r.db, func(row scanner) (_ struct{}, err error) {
+		var id storage.EntryID
+		label, err := scanLabel(row, &id)
+		if err == nil {
+			labels[id] = append(labels[id], label)
+		}
+		return struct{}{}, err
+	}, "SELECT entry, label FROM entry_labels WHERE entry IN ("+r.dialect.idList+") ORDER BY entry, ord", jsonList(ids))
+	if err != nil {
+		return nil, fmt.Errorf("labels of %d entries: %w", len(ids), err)
+	}
+	return labels, nil
+}
+
 func signalBytes(s hashing.Signal) []byte { return s.Value.Bytes(s.Algorithm.Bits() / 8) }
 
 func (w *writer) CreateEntry(e *storage.Entry) error {
@@ -183,12 +202,8 @@ func (w *writer) CreateEntry(e *storage.Entry) error {
 		return fmt.Errorf("create entry: %w", err)
 	}
 	for i, s := range e.Signals {
-		err := w.exec(`
-			INSERT INTO entry_signals (entry, ord, algorithm, variant, version, quality, value)
-			VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-			e.ID, i, s.Algorithm.String(), s.Variant.String(), s.Version, s.Quality, signalBytes(s))
-		if err != nil {
-			return fmt.Errorf("signal %d of entry %d: %w", i, e.ID, err)
+		if err := w.insertSignal(e.ID, i, s); err != nil {
+			return err
 		}
 	}
 	if err := w.insertLabels(*e); err != nil {
@@ -227,20 +242,72 @@ func (w *writer) insertLabels(e storage.Entry) error {
 	return nil
 }
 
-func (w *writer) AddSource(id storage.EntryID, s storage.Source) error {
-	known, err := w.exists("SELECT 1 FROM entries WHERE id = $1", id)
+func (w *writer) insertSignal(id storage.EntryID, ord int, s hashing.Signal) error {
+	err := w.exec(`
+		INSERT INTO entry_signals (entry, ord, algorithm, variant, version, quality, value)
+		VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		id, ord, s.Algorithm.String(), s.Variant.String(), s.Version, s.Quality, signalBytes(s))
 	if err != nil {
-		return wrap(err, "entry", id)
+		return fmt.Errorf("signal %d of entry %d: %w", ord, id, err)
 	}
-	if !known {
-		return fmt.Errorf("entry %d: %w", id, storage.ErrNotFound)
+	return nil
+}
+
+// selectSignalOf asks whether an entry has a signal. It starts from the signal, as there may be many
+// signals of the entry.
+const selectSignalOf = "SELECT 1 FROM entry_signals WHERE algorithm = $1 AND value = $2 AND entry = $3 AND variant = $4"
+
+func (w *writer) Extend(id storage.EntryID, signals []hashing.Signal, media storage.MediaInfo) error {
+	if err := storage.CheckSignals(signals); err != nil {
+		return err
 	}
-	var n int
-	if err := w.row("SELECT COUNT(*) FROM entry_sources WHERE entry = $1", id).Scan(&n); err != nil {
-		return wrap(err, "sources of entry", id)
+	next, err := w.nextOrd("entry_signals", id)
+	if err != nil {
+		return err
+	}
+	for _, s := range signals {
+		has, err := w.exists(selectSignalOf, s.Algorithm.String(), signalBytes(s), id, s.Variant.String())
+		if err != nil {
+			return wrap(err, "signals of entry", id)
+		}
+		if has {
+			continue
+		}
+		if err := w.insertSignal(id, next, s); err != nil {
+			return err
+		}
+		next++
+	}
+	if media == (storage.MediaInfo{}) {
+		return nil
+	}
+	return wrap(w.exec(`
+		UPDATE entries SET sha256 = $1, bytes = $2, format = $3, width = $4, height = $5, kept = $6
+		WHERE id = $7 AND length(sha256) = 0 AND bytes = 0 AND format = '' AND width = 0 AND height = 0 AND kept = 0`,
+		shaBytes(media.SHA256), media.Bytes, media.Format, media.Width, media.Height, media.Kept, id), "media of entry", id)
+}
+
+func (w *writer) AddSource(id storage.EntryID, s storage.Source) error {
+	next, err := w.nextOrd("entry_sources", id)
+	if err != nil {
+		return err
 	}
 	s.At = w.options.Time()
-	return w.insertSource(id, n, s)
+	return w.insertSource(id, next, s)
+}
+
+// nextOrd is the number after the last row of an entry in a table of parts, found by its primary key;
+// ErrNotFound if there is no such entry.
+func (w *writer) nextOrd(table string, id storage.EntryID) (next int, err error) {
+	known, err := w.exists("SELECT 1 FROM entries WHERE id = $1", id)
+	if err != nil {
+		return 0, wrap(err, "entry", id)
+	}
+	if !known {
+		return 0, fmt.Errorf("entry %d: %w", id, storage.ErrNotFound)
+	}
+	err = w.row("SELECT COALESCE(MAX(ord), -1) + 1 FROM "+table+" WHERE entry = $1", id).Scan(&next)
+	return next, wrap(err, table+" of entry", id)
 }
 
 func (w *writer) insertSource(id storage.EntryID, ord int, s storage.Source) error {

@@ -80,8 +80,11 @@ func OpenSQLite(ctx context.Context, path string, o storage.Options) (_ *Store, 
 	if err != nil {
 		return nil, errors.Join(err, writer.Close())
 	}
-	idle := max(4, 2*runtime.GOMAXPROCS(0))
-	reader.SetMaxIdleConns(idle)
+	procs := runtime.GOMAXPROCS(0)
+	reader.SetMaxIdleConns(max(4, 2*procs))
+	// A crowd of readers queues here, each as long as its context lets it, instead of opening files and
+	// caches without end.
+	reader.SetMaxOpenConns(max(8, 4*procs))
 	s, err := start(ctx, writer, reader, sqliteDialect, o)
 	if err != nil {
 		return nil, errors.Join(err, reader.Close(), writer.Close())

@@ -8,8 +8,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"vigie/storage"
 )
@@ -159,5 +162,53 @@ func TestMigrationsSetVersion(t *testing.T) {
 	var version int64
 	if err := s.conn.QueryRowContext(t.Context(), "PRAGMA user_version").Scan(&version); err != nil || version != newest {
 		t.Errorf("user_version is %d, the last migration %d; %v", version, newest, err)
+	}
+}
+
+// TestCrowd: readers beyond the limit of connections wait, as long as their contexts let them.
+func TestCrowd(t *testing.T) {
+	t.Parallel()
+	s := open(t, filepath.Join(t.TempDir(), "c.db"), storage.Options{})
+	limit := s.reader.Stats().MaxOpenConnections
+	if want := max(8, 4*runtime.GOMAXPROCS(0)); limit != want {
+		t.Fatalf("limit is %d, want %d", limit, want)
+	}
+	crowd := max(200, 2*limit)
+	release := make(chan bool)
+	var wait sync.WaitGroup
+	for range crowd {
+		wait.Go(func() {
+			err := s.View(t.Context(), func(r storage.Reader) error {
+				_, err := r.Head()
+				<-release
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range 2000 { // until everybody has a place or waits for one
+		if stats := s.reader.Stats(); stats.InUse == limit && stats.WaitCount >= int64(crowd-limit) {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if stats := s.reader.Stats(); stats.OpenConnections != limit || stats.InUse != limit || stats.WaitCount != int64(crowd-limit) {
+		t.Errorf("%d readers: %+v", crowd, stats)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	err := s.View(ctx, func(storage.Reader) error { t.Error("it ran"); return nil })
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a reader that has waited too long: %v", err)
+	}
+	if err := s.Update(t.Context(), func(storage.Writer) error { return nil }); err != nil {
+		t.Errorf("a writer among them: %v", err)
+	}
+	close(release)
+	wait.Wait()
+	if stats := s.reader.Stats(); stats.OpenConnections > limit || stats.InUse != 0 {
+		t.Errorf("afterwards: %+v", stats)
 	}
 }

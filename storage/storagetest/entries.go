@@ -163,6 +163,107 @@ func testEntries(t *testing.T, open Open) {
 				return err
 			})
 		},
+		"labels of several": func(f *fixture) {
+			bank := f.bank("a").ID
+			for _, labels := range [][]string{{"z", "a", "m"}, nil, {"b"}, {"q"}} {
+				f.entry(storage.Entry{Bank: bank, Labels: labels})
+			}
+			f.update(func(w storage.Writer) error { // a writer sees its own
+				f.must(w.UpdateEntry(storage.Entry{ID: 3, Status: storage.Active, Labels: []string{"y", "x", "y"}}))
+				f.labels(w, map[storage.EntryID][]string{3: {"y", "x"}}, 3)
+				return nil
+			})
+			f.view(func(r storage.Reader) error {
+				f.labels(r, map[storage.EntryID][]string{1: {"z", "a", "m"}, 3: {"y", "x"}}, 3, 99, 2, 1, 3, 0)
+				f.labels(r, map[storage.EntryID][]string{}, 2, 99)
+				f.labels(r, map[storage.EntryID][]string{})
+				many := make([]storage.EntryID, storage.MaxLabels+1)
+				for i := range many {
+					many[i] = storage.EntryID(i + 4)
+				}
+				f.labels(r, map[storage.EntryID][]string{4: {"q"}}, many[:storage.MaxLabels]...)
+				if _, err := r.Labels(many); err == nil {
+					f.Errorf("%d ids are accepted", len(many))
+				}
+				return nil
+			})
+		},
+		"extended": func(f *fixture) {
+			a, b := f.bank("a").ID, f.bank("b").ID
+			s, added := Signal(hashing.PDQ, 1), Signal(hashing.PDQ, 2)
+			cli, worse := s, s
+			cli.Variant = hashing.CLI
+			worse.Quality, worse.Version = 1, 9 // the same signal nevertheless
+			want := f.entry(storage.Entry{Bank: a, Signals: []hashing.Signal{s}, Labels: []string{"l"}})
+			other := f.entry(storage.Entry{Bank: b, Signals: []hashing.Signal{added}})
+			media := storage.MediaInfo{SHA256: Signal(hashing.SHA256, 1).Value, Bytes: 9, Format: "png", Width: 3, Height: 4, Kept: true}
+			extend := func(signals []hashing.Signal, media storage.MediaInfo) {
+				f.Helper()
+				f.update(func(w storage.Writer) error { return w.Extend(want.ID, signals, media) })
+			}
+
+			extend(nil, storage.MediaInfo{})
+			f.sameEntry(want)
+			f.with(a, added)
+			extend([]hashing.Signal{worse, cli, added, cli}, storage.MediaInfo{})
+			want.Signals = []hashing.Signal{s, cli, added}
+			f.sameEntry(want)
+			f.with(a, added, want.ID)
+			f.with(a, cli, want.ID)
+			extend([]hashing.Signal{added, Signal(hashing.MD5, 1)}, media)
+			want.Signals, want.Media = append(want.Signals, Signal(hashing.MD5, 1)), media
+			f.sameEntry(want)
+			extend(nil, storage.MediaInfo{SHA256: Signal(hashing.SHA256, 2).Value, Bytes: 1}) // it has some
+			extend(nil, storage.MediaInfo{})
+			f.sameEntry(want)
+			f.sameEntry(other)
+
+			before := Dump(f, f.Catalogue)
+			f.want(f.Update(f.ctx, func(w storage.Writer) error {
+				f.must(w.Extend(other.ID, []hashing.Signal{s}, media))
+				ids, err := w.EntriesWith(b, s)
+				f.same([]storage.EntryID{other.ID}, ids)
+				f.must(err)
+				return errMeant
+			}), errMeant)
+			f.same(before, Dump(f, f.Catalogue))
+			f.with(b, s)
+			f.update(func(w storage.Writer) error {
+				f.want(w.Extend(99, []hashing.Signal{s}, media), storage.ErrNotFound)
+				f.want(w.Extend(99, nil, storage.MediaInfo{}), storage.ErrNotFound)
+				if w.Extend(other.ID, []hashing.Signal{s, {Algorithm: 99}}, media) == nil {
+					f.Error("an unknown algorithm is stored")
+				}
+				return nil
+			})
+			f.same(before, Dump(f, f.Catalogue))
+		},
+		"extended with a part of what is known of the media": func(f *fixture) {
+			bank := f.bank("a").ID
+			sized := f.entry(storage.Entry{Bank: bank, Media: storage.MediaInfo{Bytes: 1}})
+			f.update(func(w storage.Writer) error {
+				return w.Extend(sized.ID, nil, storage.MediaInfo{SHA256: Signal(hashing.SHA256, 1).Value})
+			})
+			f.sameEntry(sized)
+		},
+	})
+}
+
+// labels compares the labels of entries.
+func (f *fixture) labels(r storage.Reader, want map[storage.EntryID][]string, ids ...storage.EntryID) {
+	f.Helper()
+	got, err := r.Labels(ids)
+	f.must(err)
+	f.same(want, got)
+}
+
+// with compares the entries of a bank that have a signal.
+func (f *fixture) with(bank storage.BankID, s hashing.Signal, want ...storage.EntryID) {
+	f.Helper()
+	f.view(func(r storage.Reader) error {
+		got, err := r.EntriesWith(bank, s)
+		f.same(want, got)
+		return err
 	})
 }
 

@@ -67,7 +67,7 @@ func drawStep(t *rapid.T) step {
 	return step{
 		Do: rapid.SampledFrom([]string{
 			"bank", "rename", "delete", "restore", "entry", "change", "source", "key", "revoke",
-			"append", "pend", "live", "sweep", "gone", "read",
+			"append", "pend", "live", "sweep", "gone", "read", "extend", "labels",
 		}).Draw(t, "do"),
 		A: rapid.IntRange(1, 4).Draw(t, "a"),
 		B: rapid.IntRange(1, 4).Draw(t, "b"),
@@ -116,6 +116,15 @@ func (s step) run(w storage.Writer) string {
 			return w.UpdateEntry(e)
 		case "source":
 			return w.AddSource(entry, storage.Source{Actor: name})
+		case "extend":
+			var media storage.MediaInfo
+			if s.B > 1 {
+				media = storage.MediaInfo{SHA256: sha, Bytes: int64(s.B)}
+			}
+			more := Signal(hashing.PDQ, uint64(s.B))
+			return w.Extend(entry, []hashing.Signal{more, Signal(hashing.MD5, uint64(s.A)), more}, media)
+		case "labels":
+			result, err = w.Labels([]storage.EntryID{storage.EntryID(s.B), 99, entry, entry + 1})
 		case "key":
 			return w.CreateKey(&storage.Key{ID: name, Role: storage.Admin, ExpiresAt: NewClock().Now()})
 		case "revoke":

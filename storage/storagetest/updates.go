@@ -4,7 +4,9 @@ import (
 	"context"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"vigie/hashing"
 	"vigie/storage"
@@ -100,6 +102,7 @@ func testUpdates(t *testing.T, open Open) {
 		"a view sees one state": func(f *fixture) {
 			f.bank("a")
 			stop := make(chan bool)
+			var written atomic.Uint64 // the last change
 			var wait sync.WaitGroup
 			wait.Go(func() {
 				for {
@@ -107,7 +110,8 @@ func testUpdates(t *testing.T, open Open) {
 					case <-stop:
 						return
 					default:
-						f.entry(storage.Entry{Bank: 1, Labels: []string{"l"}, Signals: []hashing.Signal{Signal(hashing.PDQ, 1)}})
+						e := f.entry(storage.Entry{Bank: 1, Labels: []string{"l"}, Signals: []hashing.Signal{Signal(hashing.PDQ, 1)}})
+						written.Store(e.Seq)
 					}
 				}
 			})
@@ -116,7 +120,9 @@ func testUpdates(t *testing.T, open Open) {
 					head, err := r.Head()
 					f.must(err)
 					for range 3 {
-						f.must(f.Wait(f.ctx, head.Seq)) // somebody has written
+						for written.Load() <= head.Seq && f.ctx.Err() == nil { // nobody has written yet
+							time.Sleep(50 * time.Microsecond)
+						}
 						all, err := AllEntries(r, 50)
 						f.must(err)
 						again, err := r.Head()
@@ -172,10 +178,15 @@ func testReopen(t *testing.T, open Open) {
 	}
 	f.furnish()
 	f.pend(Signal(hashing.SHA256, 5).Value, false)
+	added := Signal(hashing.PDQ, 70)
+	f.update(func(w storage.Writer) error {
+		return w.Extend(1, []hashing.Signal{added}, storage.MediaInfo{SHA256: Signal(hashing.SHA256, 5).Value, Bytes: 5})
+	})
 	for range 3 {
 		before := Dump(f, f.Catalogue)
 		f.Catalogue = f.Catalogue.(Reopener).Reopen(t)
 		f.same(before, Dump(f, f.Catalogue))
+		f.with(1, added, 1)
 		f.update(func(w storage.Writer) error { return w.MediaLive(Signal(hashing.SHA256, 5).Value) })
 		f.entry(storage.Entry{Bank: 1, Note: "more"})
 		f.verify()
@@ -211,6 +222,9 @@ func doEverything(w storage.Writer) error {
 			return w.UpdateEntry(storage.Entry{ID: 1, Status: storage.Retracted, Labels: []string{"q"}, Note: "changed"})
 		},
 		func() error { return w.AddSource(2, storage.Source{Actor: "k"}) },
+		func() error {
+			return w.Extend(2, []hashing.Signal{Signal(hashing.PDQ, 77)}, storage.MediaInfo{SHA256: sha, Bytes: 1})
+		},
 		func() error { return w.Append(&storage.Change{Kind: storage.EntrySourced, Entry: 2, Bank: 1}) },
 		func() error { return w.CreateKey(&storage.Key{ID: "k2", Role: storage.Platform}) },
 		func() error { return w.UpdateKey(storage.Key{ID: "k", Name: "other"}) },
