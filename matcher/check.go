@@ -82,7 +82,7 @@ func (m *Matcher) known(ctx context.Context, q Question) (*State, []storage.Bank
 
 // stateAt is the newest state, once it has seen minSeq.
 func (m *Matcher) stateAt(ctx context.Context, minSeq uint64) (*State, error) {
-	state, err := m.state()
+	state, err := m.loaded(ctx)
 	if err != nil || minSeq <= state.Seq {
 		return state, err
 	}

@@ -322,7 +322,7 @@ func sameAs(s hashing.Signal) func(hashing.Signal) bool {
 // neighbours are the strongest entries of all banks that queries match before the flag: one more than
 // are answered, as the entry itself may be among them.
 func (m *Matcher) neighbours(ctx context.Context, queries []hashing.Query) ([]Found, error) {
-	state, err := m.state()
+	state, err := m.loaded(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,8 @@ type Hasher interface {
 
 // Options of a [Matcher]. The zero value is usable.
 type Options struct {
-	// Patience is how long a check waits for min_seq, and a change to become visible here. Default 2 s.
+	// Patience is how long a check waits for min_seq or for the first load, and whoever makes a change
+	// for it to become visible here. Default 2 s.
 	Patience time.Duration
 	// Now and Rand are for tests.
 	Now  func() time.Time
@@ -75,6 +76,16 @@ func (m *Matcher) state() (*State, error) {
 		return s, nil
 	}
 	return nil, ErrNotReady
+}
+
+// loaded is state, once the first load is done: it waits for that as long as the patience.
+func (m *Matcher) loaded(ctx context.Context) (*State, error) {
+	if err := m.await(ctx, 0); errors.Is(err, ErrIndexBehind) {
+		return nil, ErrNotReady
+	} else if err != nil {
+		return nil, err
+	}
+	return m.state()
 }
 
 // update makes one change: fn does the work and returns the draft of the change, or nil if there is
