@@ -80,6 +80,9 @@ func (m *Matcher) state() (*State, error) {
 
 // loaded is state, once the first load is done: it waits for that as long as the patience.
 func (m *Matcher) loaded(ctx context.Context) (*State, error) {
+	if s := m.follower.State(); s != nil {
+		return s, nil
+	}
 	if err := m.await(ctx, 0); errors.Is(err, ErrIndexBehind) {
 		return nil, ErrNotReady
 	} else if err != nil {

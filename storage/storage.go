@@ -140,7 +140,7 @@ const (
 	BankDeleted    Kind = "bank.deleted"
 	BankRestored   Kind = "bank.restored"
 	EntryAdded     Kind = "entry.added"
-	EntrySourced   Kind = "entry.sourced" // flagged again: one more source
+	EntrySourced   Kind = "entry.sourced" // flagged again: one more source, and signals that it lacked
 	EntryChanged   Kind = "entry.changed" // labels or note
 	EntryRetracted Kind = "entry.retracted"
 	EntryRestored  Kind = "entry.restored"

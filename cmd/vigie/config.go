@@ -80,7 +80,6 @@ func (c *Config) limits() hashing.Limits {
 func (c *Config) sandbox() sandbox.Options {
 	o := sandbox.Options{
 		Limits: c.limits(), Children: c.Decoders, Memory: int64(c.DecoderMemory), Timeout: c.DecoderTimeout,
-		Command: []string{self, decodeChild},
 	}
 	if hooks := os.Getenv(sandboxTestHooks); hooks != "" {
 		o.Env = []string{sandboxTestHooks + "=" + hooks}

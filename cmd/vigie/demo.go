@@ -66,6 +66,7 @@ All as expected. Your own node:
 // demo is one run: a node in a process of its own, and clients with keys of each role.
 type demo struct {
 	*app
+	self     string // this program
 	dir, url string
 	node     *exec.Cmd
 	out      *tabwriter.Writer
@@ -82,7 +83,11 @@ func (d *demo) title(format string, args ...any) { d.say("\n"+format, args...) }
 
 func (d *demo) start(ctx context.Context) error {
 	began := time.Now()
-	d.node = exec.CommandContext(ctx, self, "serve", "--json", "--data", filepath.Join(d.dir, "node"), "--listen", "127.0.0.1:0", "--log-level", "error")
+	var err error
+	if d.self, err = os.Executable(); err != nil {
+		return err
+	}
+	d.node = exec.CommandContext(ctx, d.self, "serve", "--json", "--data", filepath.Join(d.dir, "node"), "--listen", "127.0.0.1:0", "--log-level", "error")
 	d.node.Env = []string{"PATH=" + os.Getenv("PATH")}
 	d.node.Cancel = func() error { return d.node.Process.Signal(syscall.SIGTERM) }
 	d.node.Stderr = d.printer.err
@@ -259,7 +264,7 @@ func (d *demo) retract(ctx context.Context) error {
 // scan goes through a folder of what was posted, as a command of its own.
 func (d *demo) scan(ctx context.Context) error {
 	d.title("What was posted before is scanned (vigie scan --server %s ...):", d.url)
-	scan := exec.CommandContext(ctx, self, "scan", "--json", "--server", d.url, filepath.Join(d.dir, "posted"))
+	scan := exec.CommandContext(ctx, d.self, "scan", "--json", "--server", d.url, filepath.Join(d.dir, "posted"))
 	scan.Env = []string{keyVariable + "=" + d.platformKey, "HOME=" + d.dir, "XDG_CACHE_HOME=" + d.dir}
 	scan.Stderr = d.printer.err
 	text, err := scan.Output()

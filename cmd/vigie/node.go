@@ -24,26 +24,11 @@ import (
 	"vigie/storage/sqlstore"
 )
 
-// decodeChild is the hidden command of a decode child; self is how this program starts itself, even
-// after its file was replaced by an upgrade.
+// decodeChild is the hidden command by which package sandbox starts this program as a decode child.
 const (
 	decodeChild      = "decode-child"
 	sandboxTestHooks = "VIGIE_DECODE_TEST_HOOKS"
 )
-
-var self = ownProgram()
-
-func ownProgram() string {
-	const running = "/proc/self/exe"
-	if _, err := os.Stat(running); err == nil {
-		return running
-	}
-	path, err := os.Executable()
-	if err != nil {
-		return os.Args[0]
-	}
-	return path
-}
 
 // runDecodeChild is the whole life of a decode child.
 func runDecodeChild() int {
