@@ -193,7 +193,8 @@ func (n *target) calm(before int64) {
 	eventually(n.t, fmt.Sprintf("memory is within %d MiB of the %d MiB before", memoryBack>>20, before>>20), func() bool {
 		return resident(pid) <= before+memoryBack
 	})
-	n.t.Logf("resident memory of node and children: %d MiB before, %d MiB after (bound: %d more)", before>>20, resident(pid)>>20, memoryBack>>20)
+	n.t.Logf("resident memory of node and children: %d MiB before, %d MiB after (bound: %d more), of which the node's: %d MiB",
+		before>>20, resident(pid)>>20, memoryBack>>20, rss(pid)>>20)
 }
 
 // metric reads one value of /metrics.

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"strings"
+	"time"
 
 	"vigie/hashing"
 )
@@ -76,8 +77,10 @@ func Child(in io.Reader, out io.Writer, hash HashFunc, o ChildOptions) error {
 	}
 	const keep = 4 << 20 // bytes; the buffer of a larger file goes with it
 	var buf []byte
+	idle := time.AfterFunc(idleTime, debug.FreeOSMemory)
 	for {
 		data, err := readFrame(in, o.Limits.Bytes, buf)
+		idle.Stop()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -95,8 +98,12 @@ func Child(in io.Reader, out io.Writer, hash HashFunc, o ChildOptions) error {
 			buf = nil
 		}
 		returnMemory()
+		idle.Reset(idleTime)
 	}
 }
+
+// idleTime is how long a child without work keeps the memory that it does not use.
+const idleTime = 2 * time.Second
 
 func say(out io.Writer, h hello) error {
 	b, err := json.Marshal(h)
@@ -106,8 +113,9 @@ func say(out io.Writer, h hello) error {
 	return writeFrame(out, b)
 }
 
-// returnMemory gives the heap back to the system after a large picture, so that idle children are
-// small. Usual photographs do not reach the threshold: for them it would only cost time.
+// returnMemory gives the heap back to the system at once after a large picture, so that busy children
+// do not hold what only one picture in many needs. Usual photographs do not reach the threshold: for
+// them it would only cost time, and [idleTime] is soon enough.
 func returnMemory() {
 	const large = 128 << 20
 	held := []metrics.Sample{

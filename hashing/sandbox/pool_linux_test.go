@@ -122,6 +122,25 @@ func TestMemoryFromOutside(t *testing.T) {
 	good(t, p)
 }
 
+// TestIdleChildIsSmall has a child use much memory for one picture: soon after, it is small again.
+func TestIdleChildIsSmall(t *testing.T) {
+	var pid int
+	p := newPool(t, sandbox.Options{Children: 1, Events: sandbox.Events{
+		ChildStarted: func(s sandbox.ChildStart) { pid = s.PID },
+	}})
+	if _, err := p.Picture(t.Context(), []byte("large")); err != nil {
+		t.Fatal(err)
+	}
+	resident := func() (pages int) {
+		var size int
+		_, _ = fmt.Sscan(read(t, fmt.Sprintf("/proc/%d/statm", pid)), &size, &pages)
+		return pages * os.Getpagesize()
+	}
+	t.Logf("%d MiB after the picture", resident()>>20)
+	waitFor(t, "it is small", func() bool { return resident() < 64<<20 })
+	good(t, p)
+}
+
 func read(t *testing.T, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)

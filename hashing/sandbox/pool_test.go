@@ -43,6 +43,12 @@ func testHash(_ context.Context, data []byte) (hashing.Picture, error) {
 		return hashing.Picture{}, &hashing.MediaError{Kind: hashing.Corrupt, Detail: "bad marker\nat 12"}
 	case bytes.HasPrefix(data, []byte("flat")):
 		return hashing.Picture{Format: "png", Width: 9, Height: 9, Unhashable: hashing.Flat}, nil
+	case bytes.HasPrefix(data, []byte("large")): // below what a busy child gives back at once
+		pixels := make([]byte, 100<<20)
+		for i := 0; i < len(pixels); i += 4096 {
+			pixels[i] = data[0]
+		}
+		runtime.KeepAlive(pixels)
 	case bytes.HasPrefix(data, []byte("odd")):
 		return hashing.Picture{}, errors.New("holds a secret of the picture")
 	}
