@@ -58,6 +58,7 @@ var (
 	pTimedOut    = problemType{"decoder-timeout", 422, "Decoding took too long and was stopped", "The file is hostile, or the node overloaded."}
 	pDecoderMem  = problemType{"decoder-memory", 422, "Decoding needed too much memory and was stopped", "The file is hostile, or larger than it seems."}
 	pCrashed     = problemType{"decoder-crashed", 422, "The decoder died on this file", "Only this request was lost."}
+	pNoDecoder   = problemType{"decoder-missing", 501, "This node lacks the program that decodes this format", "Its operator installs it: see `vigie serve` and the operations guide."}
 	pUnhashable  = problemType{"unhashable-media", 422, "It cannot be told from other pictures by perceptual hashing", "Flag it with `exact_only` to match its exact bytes."}
 	pBatchLong   = problemType{"batch-too-long", 413, "The batch has more lines than this node accepts", "Send several batches."}
 	pLineLong    = problemType{"line-too-long", 413, "A line of the batch is too long", "Lines hold one check each."}
@@ -69,7 +70,7 @@ var (
 	problemTypes = []problemType{
 		pInvalid, pSignal, pBeyond, pEmpty, pNoKey, pBadKey, pExpired, pRevoked, pForbidden, pNoBank, pNoEntry,
 		pNoKeyID, pNoRoute, pMethod, pSlowBody, pBankExists, pDuplicate, pBodyBig, pMediaBig, pContent, pFormat,
-		pCorrupt, pTimedOut, pDecoderMem, pCrashed, pUnhashable, pBatchLong, pLineLong, pCancelled, pInternal,
+		pCorrupt, pTimedOut, pDecoderMem, pCrashed, pNoDecoder, pUnhashable, pBatchLong, pLineLong, pCancelled, pInternal,
 		pBehind, pNotReady, pBusy,
 	}
 )
@@ -113,6 +114,7 @@ var byMediaError = map[hashing.MediaErrorKind]problemType{
 	hashing.TimedOut:    pTimedOut,
 	hashing.OutOfMemory: pDecoderMem,
 	hashing.Crashed:     pCrashed,
+	hashing.NoDecoder:   pNoDecoder,
 }
 
 // refusal is an error that knows its problem type; handlers use it for what is about HTTP alone.

@@ -333,6 +333,7 @@ func TestProblems(t *testing.T) {
 
 // elsewhere says where problems are tested that no single request brings about.
 var elsewhere = map[string]string{
+	"/problems/decoder-missing":   "cmd/vigie, by a node that lacks the program",
 	"/problems/decoder-memory":    "TestDecoderMemory",
 	"/problems/expired-key":       "TestEveryOperationAndKey",
 	"/problems/revoked-key":       "TestEveryOperationAndKey",

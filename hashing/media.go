@@ -43,17 +43,65 @@ func (m Media) Digests() []Signal {
 	}
 }
 
-// Picture is what hashing a decoded picture yields: no pixels, only what is kept or searched.
+// Picture is what hashing a decoded picture yields: no pixels but thumbnails, only what is kept or
+// searched.
 type Picture struct {
-	Format        string // "jpeg", "png", "gif", "webp", "bmp", "tiff"
+	Format        string // "jpeg", "png", "gif", "webp", "bmp", "tiff", "avif", "heic"
 	Width, Height int    // as coded, before orientation
 	Unhashable    Reason // why there are no perceptual signals; "" when there are
-	// Signals are all that were computed and are usable: plain PDQ first, then its variants, then the
-	// 64-bit hashes. Where only the variants are usable (a logo whose shape is in its alpha), they
-	// stand alone. An entry stores fewer: see [Picture.Stored]. Empty when Unhashable.
+	// Graphic says that the picture is text or a flat drawing on one ground. The hashes of such pictures
+	// crowd together: nearness says less than between photographs.
+	Graphic bool
+	// Signals are the PDQ signals that are usable: the plain one first, then its variants, then those of
+	// further frames of an animation, which have a Time. Where only the variants are usable (a logo
+	// whose shape is in its alpha), they stand alone. An entry stores fewer: see [Picture.Stored].
+	// Empty when Unhashable.
 	Signals []Signal
-	// Queries are what a check searches: each usable PDQ variant under each transform, then the
-	// plain 64-bit hashes. No value stands twice under one transform. Empty when Unhashable.
+	// Queries are what a check searches: the usable renderings under the transforms. No value stands
+	// twice under one transform. Empty when Unhashable.
+	Queries []Query
+	// Thumbs are small renderings from which the 64-bit hashes are taken when they are needed: of the
+	// variants plain, trim and frame that are usable, of the first frame.
+	Thumbs []Thumb
+}
+
+// ThumbSide is the side of a [Thumb], in pixels.
+const ThumbSide = 64
+
+// Thumb is a rendering reduced to 64 x 64 gray pixels, each the mean of its part, the aspect ratio
+// ignored. It serves a second opinion on what PDQ finds (vigie/hashing/fingerprint: Short).
+type Thumb struct {
+	Variant Variant
+	Quality Quality // PDQ's, of the same rendering
+	Pix     [ThumbSide * ThumbSide]uint8
+}
+
+// Video says what a video is, as far as its container and its decoder tell.
+type Video struct {
+	Format        string // the container: "mp4", "webm", "avi", ...
+	Width, Height int    // as coded
+	Duration      uint32 // milliseconds; 0 if unknown
+	FrameRate     float64
+	Frames        int  // kept and handed out
+	Cut           bool // a limit ended the decoding before the video's end
+}
+
+// VideoOptions choose the frames of a video.
+type VideoOptions struct {
+	// Keyframes alone are decoded: several times faster, and nothing is seen between them. Otherwise
+	// there is also one frame for each second.
+	Keyframes bool
+	// All keeps every such frame, also those that differ little from the one kept before them.
+	All bool
+}
+
+// Frame is one frame of a video, hashed.
+type Frame struct {
+	Time    uint32 // milliseconds from the start
+	Quality Quality
+	// Signals are the PDQ signals: the plain one first, then its variants if they are more than 4 bits
+	// away, all with the frame's Time. Queries are what a check searches. Both as of a [Picture].
+	Signals []Signal
 	Queries []Query
 }
 
@@ -65,7 +113,7 @@ func (p Picture) Stored() []Signal {
 	var stored []Signal
 	for _, s := range p.Signals {
 		redundant := slices.ContainsFunc(stored, func(kept Signal) bool {
-			return s.Algorithm == PDQ && kept.Algorithm == PDQ && s.Value.Distance(kept.Value) <= near
+			return s.Algorithm == PDQ && kept.Algorithm == PDQ && s.Time == kept.Time && s.Value.Distance(kept.Value) <= near
 		})
 		if !redundant {
 			stored = append(stored, s)
@@ -115,6 +163,7 @@ const (
 	TimedOut    MediaErrorKind = "decoder-timeout"    // killed at its deadline
 	OutOfMemory MediaErrorKind = "decoder-memory"     // killed at its memory limit
 	Crashed     MediaErrorKind = "decoder-crashed"    // died for another reason
+	NoDecoder   MediaErrorKind = "decoder-missing"    // an optional program that this node lacks would decode it
 )
 
 func (e *MediaError) Error() string { return string(e.Kind) + ": " + e.Detail }

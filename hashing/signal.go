@@ -86,7 +86,7 @@ func ParseAlgorithm(s string) (Algorithm, error) {
 // The zero value, Plain, is the picture as decoded, alpha dropped.
 type Variant uint8
 
-// The variants. Later ones (trimmed, framed) extend the list.
+// The variants.
 const (
 	// Plain is the picture as decoded, colour under transparent pixels included.
 	Plain Variant = iota
@@ -96,9 +96,13 @@ const (
 	White
 	// Black is the picture composited over black; only for pictures with transparency.
 	Black
+	// Trimmed is the picture without flat borders: bars, margins, a coloured edge.
+	Trimmed
+	// Framed is the picture inside a picture: what a screenshot or a captioned meme is about.
+	Framed
 )
 
-var variantNames = [...]string{Plain: "", CLI: "cli", White: "white", Black: "black"}
+var variantNames = [...]string{Plain: "", CLI: "cli", White: "white", Black: "black", Trimmed: "trim", Framed: "frame"}
 
 // String is the variant's name; "" for Plain.
 func (v Variant) String() string {
@@ -118,7 +122,7 @@ func ParseVariant(s string) (Variant, error) {
 			return Variant(v), nil
 		}
 	}
-	return 0, &ParseError{Input: s, Reason: `unknown variant; accepted are "" (plain), cli, white, black`}
+	return 0, &ParseError{Input: s, Reason: `unknown variant; accepted are "" (plain), cli, white, black, trim, frame`}
 }
 
 // Value is the bits of a signal, most significant first: Value[0] holds the first 16 digits of the
@@ -174,7 +178,10 @@ type Signal struct {
 	Variant   Variant
 	Version   uint8 // of the implementation that computed it; see [Algorithm.Version]
 	Quality   Quality
-	Value     Value
+	// Time is where in a video or animation the frame stands from which the signal was computed, in
+	// milliseconds from the start. 0 for a picture, and for the first frame.
+	Time  uint32
+	Value Value
 }
 
 // Blank reports whether a perceptual value tells nothing: it would match every other picture that has
@@ -192,7 +199,7 @@ func (s Signal) Blank() bool {
 }
 
 // String is the text form "algorithm:hex", or "algorithm/variant:hex" for other variants than the
-// plain one: "pdq:f8f8...", "pdq/cli:f8f8...". Quality and version are not part of it.
+// plain one: "pdq:f8f8...", "pdq/cli:f8f8...". Quality, version and time are not part of it.
 func (s Signal) String() string {
 	var b strings.Builder
 	b.WriteString(s.Algorithm.String())
@@ -257,8 +264,8 @@ func ParseParts(algorithm, variant, digits string) (Signal, error) {
 	if err != nil {
 		return Signal{}, err
 	}
-	if v != Plain && a != PDQ {
-		return Signal{}, &ParseError{Input: algorithm + "/" + variant, Reason: "only pdq has variants"}
+	if v != Plain && a.Exact() {
+		return Signal{}, &ParseError{Input: algorithm + "/" + variant, Reason: "digests have no variants"}
 	}
 	if len(digits) != a.Bits()/4 {
 		return Signal{}, &ParseError{Input: digits, Reason: fmt.Sprintf(

@@ -49,7 +49,7 @@ func TestParseErrors(t *testing.T) {
 		{"no algorithm", ":00", "unknown algorithm"},
 		{"unknown variant", "pdq/sepia:" + pdqDigits, "unknown variant; accepted are"},
 		{"variant in capitals", "pdq/CLI:" + pdqDigits, "unknown variant"},
-		{"variant of another algorithm", "phash/cli:8a3b726e0b32576a", "only pdq has variants"},
+		{"variant of a digest", "md5/cli:d41d8cd98f00b204e9800998ecf8427e", "digests have no variants"},
 		{"too short", "pdq:" + pdqDigits[1:], "64 hexadecimal digits, got 63"},
 		{"too long", "phash:" + pdqDigits, "16 hexadecimal digits, got 64"},
 		{"no digits", "pdq:", "got 0"},

@@ -1,7 +1,7 @@
 package hashing
 
-// Transform is one of the eight symmetries of a rectangle: what was done to the upload before it
-// was compared. A match under Rotate90 means that the upload, turned a quarter, is the known picture.
+// Transform is one of the eight symmetries of a rectangle, or the inversion of all colours: what was
+// done to the upload before it was compared. A match under Rotate90 means that the upload, turned a quarter, is the known picture.
 type Transform uint8
 
 // The dihedral group of the square. Angles are counter-clockwise, as in the PDQ reference.
@@ -19,14 +19,20 @@ const (
 	Transpose
 	// Transverse mirrors at the other diagonal (flipMinus1).
 	Transverse
+
+	// Inverted compares the negative: light for dark.
+	Inverted
 )
 
-// Transforms is the number of transforms; they are 0 <= t < Transforms.
-const Transforms = 8
+// Orientations is the number of symmetries; they are the transforms 0 <= t < Orientations.
+const Orientations = 8
 
-var transformNames = [Transforms]string{
-	"none", "rotate90", "rotate180", "rotate270", "flip", "mirror", "transpose", "transverse",
+var transformNames = [...]string{
+	"none", "rotate90", "rotate180", "rotate270", "flip", "mirror", "transpose", "transverse", "inverted",
 }
+
+// Valid reports whether t is one of the transforms.
+func (t Transform) Valid() bool { return int(t) < len(transformNames) }
 
 // String is the name used in verdicts: "none", "mirror", "rotate90", ...
 func (t Transform) String() string {

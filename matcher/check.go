@@ -179,7 +179,7 @@ func turned(s hashing.Signal) []hashing.Query {
 	if s.Algorithm != hashing.PDQ {
 		return plain([]hashing.Signal{s})
 	}
-	queries := make([]hashing.Query, 0, hashing.Transforms)
+	queries := make([]hashing.Query, 0, hashing.Orientations)
 	for t, h := range pdq.DihedralOf(pdq.Hash(s.Value)) {
 		turned := s
 		turned.Value = hashing.Value(h)

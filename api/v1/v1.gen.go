@@ -197,6 +197,7 @@ func (e Status) Valid() bool {
 // Defines values for Transform.
 const (
 	TransformFlip       Transform = "flip"
+	TransformInverted   Transform = "inverted"
 	TransformMirror     Transform = "mirror"
 	TransformNone       Transform = "none"
 	TransformRotate180  Transform = "rotate180"
@@ -210,6 +211,8 @@ const (
 func (e Transform) Valid() bool {
 	switch e {
 	case TransformFlip:
+		return true
+	case TransformInverted:
 		return true
 	case TransformMirror:
 		return true
@@ -235,6 +238,8 @@ const (
 	Black Variant = "black"
 	Cli   Variant = "cli"
 	Empty Variant = ""
+	Frame Variant = "frame"
+	Trim  Variant = "trim"
 	White Variant = "white"
 )
 
@@ -246,6 +251,10 @@ func (e Variant) Valid() bool {
 	case Cli:
 		return true
 	case Empty:
+		return true
+	case Frame:
+		return true
+	case Trim:
 		return true
 	case White:
 		return true
@@ -414,7 +423,7 @@ type Evidence struct {
 	Level     Level     `json:"level"`
 	Radius    int       `json:"radius"`
 
-	// Transform What was done to the upload before it matched; angles counter-clockwise, flip is top to bottom, mirror left to right.
+	// Transform What was done to the upload before it matched; angles counter-clockwise, flip is top to bottom, mirror left to right; inverted compares the negative.
 	Transform Transform `json:"transform"`
 
 	// Variant From which rendering of the picture; empty for the plain one.
@@ -523,7 +532,7 @@ type Match struct {
 	// Radius The largest distance that counts in this bank.
 	Radius int `json:"radius"`
 
-	// Transform What was done to the upload before it matched; angles counter-clockwise, flip is top to bottom, mirror left to right.
+	// Transform What was done to the upload before it matched; angles counter-clockwise, flip is top to bottom, mirror left to right; inverted compares the negative.
 	Transform Transform `json:"transform"`
 
 	// Variant From which rendering of the picture; empty for the plain one.
@@ -550,7 +559,7 @@ type Neighbour struct {
 	Distance  int       `json:"distance"`
 	Entry     int64     `json:"entry"`
 
-	// Transform What was done to the upload before it matched; angles counter-clockwise, flip is top to bottom, mirror left to right.
+	// Transform What was done to the upload before it matched; angles counter-clockwise, flip is top to bottom, mirror left to right; inverted compares the negative.
 	Transform Transform `json:"transform"`
 
 	// Variant From which rendering of the picture; empty for the plain one.
@@ -681,7 +690,7 @@ type Timings struct {
 	Total  float32 `json:"total"`
 }
 
-// Transform What was done to the upload before it matched; angles counter-clockwise, flip is top to bottom, mirror left to right.
+// Transform What was done to the upload before it matched; angles counter-clockwise, flip is top to bottom, mirror left to right; inverted compares the negative.
 type Transform string
 
 // Unhashable Why there was no perceptual search, or why a signal that was sent was left out of it; digests were checked all the same.

@@ -111,7 +111,7 @@ func (h *Hasher) Picture(ctx context.Context, data []byte) (hashing.Picture, err
 // rendering is one rendering's PDQ in its eight orientations, in the order of [hashing.Transform].
 type rendering struct {
 	variant hashing.Variant
-	hashes  [hashing.Transforms]pdq.Hash
+	hashes  [hashing.Orientations]pdq.Hash
 	quality hashing.Quality
 	flat    bool
 }
@@ -129,7 +129,7 @@ func (r rendering) signal(t hashing.Transform) hashing.Signal {
 
 // appendQueries adds the eight orientations but for values already there under the same transform.
 func (r rendering) appendQueries(queries []hashing.Query) []hashing.Query {
-	for t := range hashing.Transform(hashing.Transforms) {
+	for t := range hashing.Transform(hashing.Orientations) {
 		q := hashing.Query{Signal: r.signal(t), Transform: t}
 		known := slices.ContainsFunc(queries, func(o hashing.Query) bool {
 			return o.Transform == t && o.Signal.Value == q.Signal.Value

@@ -183,7 +183,7 @@ func TestOutcomes(t *testing.T) {
 		{"over the limits", garbage(picture("gif", 1001, sig, query)), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
 		{"odd format", garbage(picture("<b>", 7, sig, query)), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
 		{"no signals", garbage(picture("gif", 7, "", "")), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
-		{"bad transform", garbage(picture("gif", 7, sig, strings.Replace(query, ":1}", ":8}", 1))), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
+		{"bad transform", garbage(picture("gif", 7, sig, strings.Replace(query, ":1}", ":9}", 1))), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
 		{"bad quality", garbage(picture("gif", 7, strings.Replace(sig, "90", "101", 1), query)), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
 		{"bad version", garbage(picture("gif", 7, strings.Replace(sig, ":1}", ":2}", 1), query)), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
 		{"short signal", garbage(picture("gif", 7, strings.Replace(sig, "0f", "", 1), query)), hashing.Crashed, "does not hold", sandbox.DiedGarbage},

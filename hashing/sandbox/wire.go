@@ -140,7 +140,7 @@ func (w *wirePicture) check(limits hashing.Limits) (hashing.Picture, error) {
 		if err != nil {
 			return p, err
 		}
-		if wq.Transform >= hashing.Transforms {
+		if !wq.Transform.Valid() {
 			return p, errors.New("unknown transform")
 		}
 		p.Queries = append(p.Queries, hashing.Query{Signal: s, Transform: wq.Transform})
@@ -167,7 +167,7 @@ func (w wireSignal) check() (hashing.Signal, error) {
 func knownKind(k hashing.MediaErrorKind) bool {
 	return slices.Contains([]hashing.MediaErrorKind{
 		hashing.Empty, hashing.Unsupported, hashing.TooLarge, hashing.Corrupt,
-		hashing.TimedOut, hashing.OutOfMemory, hashing.Crashed,
+		hashing.TimedOut, hashing.OutOfMemory, hashing.Crashed, hashing.NoDecoder,
 	}, k)
 }
 

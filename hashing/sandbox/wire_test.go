@@ -21,7 +21,7 @@ func fullPicture() hashing.Picture {
 		})
 	}
 	for i := range maxQueries {
-		p.Queries = append(p.Queries, hashing.Query{Signal: p.Signals[i%maxSignals], Transform: hashing.Transform(i % hashing.Transforms)})
+		p.Queries = append(p.Queries, hashing.Query{Signal: p.Signals[i%maxSignals], Transform: hashing.Transform(i % hashing.Orientations)})
 	}
 	return p
 }
