@@ -28,10 +28,11 @@ type Hit struct {
 	Entry    EntryID
 	Bank     BankID
 	Variant  hashing.Variant // of the stored row
+	Time     uint32          // of the stored row: where in a video, in milliseconds
 	Distance int             // in bits, 0 to the algorithm's Bits
 }
 
-// Result is the answer to one query: hits in the order (distance, entry, variant), complete unless
+// Result is the answer to one query: hits in the order (distance, entry, variant, time), complete unless
 // Total is larger than len(Hits). Hits is nil if there is none; it belongs to the caller.
 type Result struct {
 	Hits  []Hit
@@ -148,7 +149,7 @@ func (w *answer) add(g segment, row, distance int) {
 		}
 	}
 	w.total++
-	h := Hit{Entry: g.entries[row], Bank: bank, Variant: g.variants[row], Distance: distance}
+	h := Hit{Entry: g.entries[row], Bank: bank, Variant: g.variants[row], Time: g.time(row), Distance: distance}
 	if w.full && compareHits(h, w.worst) >= 0 {
 		return
 	}
@@ -179,5 +180,6 @@ func compareHits(a, b Hit) int {
 		cmp.Compare(a.Distance, b.Distance),
 		cmp.Compare(a.Entry, b.Entry),
 		cmp.Compare(a.Variant, b.Variant),
+		cmp.Compare(a.Time, b.Time),
 	)
 }

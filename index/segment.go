@@ -24,6 +24,7 @@ type rows struct {
 	entries  []EntryID
 	banks    []BankID
 	variants []hashing.Variant
+	times    []uint32 // in a video; nil if all are 0
 	byValue  []uint32 // of digests: the numbers of the rows, ordered by value; nil otherwise
 }
 
@@ -39,11 +40,24 @@ func makeRows(a hashing.Algorithm, n int) *rows {
 	}
 }
 
-func (r *rows) add(value []uint64, e EntryID, b BankID, v hashing.Variant) {
+func (r *rows) add(value []uint64, e EntryID, b BankID, v hashing.Variant, time uint32) {
+	if time != 0 && r.times == nil { // pictures alone need no times
+		r.times = make([]uint32, len(r.entries), cap(r.entries))
+	}
+	if r.times != nil {
+		r.times = append(r.times, time)
+	}
 	r.words = append(r.words, value...)
 	r.entries = append(r.entries, e)
 	r.banks = append(r.banks, b)
 	r.variants = append(r.variants, v)
+}
+
+func (r *rows) time(row int) uint32 {
+	if r.times == nil {
+		return 0
+	}
+	return r.times[row]
 }
 
 func (r *rows) value(row int) []uint64 { return r.words[row*r.width : (row+1)*r.width] }
@@ -76,7 +90,7 @@ func newSegment(a hashing.Algorithm, states []Change) segment {
 	for _, c := range states {
 		for _, s := range c.Signals {
 			if s.Algorithm == a {
-				r.add(s.Value[:r.width], c.Entry, c.Bank, s.Variant)
+				r.add(s.Value[:r.width], c.Entry, c.Bank, s.Variant, s.Time)
 			}
 		}
 	}
@@ -91,7 +105,7 @@ func (g segment) isDead(row int) bool {
 
 func (g segment) bytes() int64 {
 	return int64(8*len(g.words) + 8*len(g.entries) + 4*len(g.banks) + len(g.variants) +
-		4*len(g.byValue) + 8*len(g.dead))
+		4*len(g.times) + 4*len(g.byValue) + 8*len(g.dead))
 }
 
 // without is g with all rows of the entries dead. The entries are in ascending order; lived[i] is set
@@ -162,7 +176,7 @@ func merge(a hashing.Algorithm, segments []segment) segment {
 			}
 		}
 		g, row := segments[from], at[from]
-		r.add(g.value(row), g.entries[row], g.banks[row], g.variants[row])
+		r.add(g.value(row), g.entries[row], g.banks[row], g.variants[row], g.time(row))
 		at[from]++
 	}
 	return r.finish(a)

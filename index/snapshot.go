@@ -63,6 +63,27 @@ func (s *Snapshot) next(seq uint64, changes []Change) *Snapshot {
 	return n
 }
 
+// Values returns the live rows of one algorithm that an entry has, ordered by variant, time and value;
+// nil if it has none or its bank is hidden. Versions and qualities are not kept: they are 0. It takes
+// time by the logarithm of the number of rows.
+func (s *Snapshot) Values(a hashing.Algorithm, e EntryID) (signals []hashing.Signal) {
+	for _, g := range s.segments[a] {
+		row, _ := slices.BinarySearch(g.entries, e)
+		for ; row < len(g.entries) && g.entries[row] == e; row++ {
+			if g.isDead(row) || s.hidden[g.banks[row]] {
+				continue
+			}
+			signal := hashing.Signal{Algorithm: a, Variant: g.variants[row], Time: g.time(row)}
+			copy(signal.Value[:], g.value(row))
+			signals = append(signals, signal)
+		}
+	}
+	slices.SortFunc(signals, func(a, b hashing.Signal) int {
+		return cmp.Or(cmp.Compare(a.Variant, b.Variant), cmp.Compare(a.Time, b.Time), slices.Compare(a.Value[:], b.Value[:]))
+	})
+	return signals
+}
+
 // hide is the set of hidden banks after the changes.
 func hide(hidden map[BankID]bool, changes []Change) map[BankID]bool {
 	after := maps.Clone(hidden)

@@ -349,7 +349,7 @@ type private struct {
 func entryChange(kind storage.Kind, actor string, e storage.Entry, p private) *storage.Change {
 	body := storage.EntryBody{Status: e.Status, ExactOnly: e.ExactOnly, Labels: e.Labels}
 	for _, s := range e.Signals {
-		body.Signals = append(body.Signals, storage.SignalBody{Signal: s, Quality: s.Quality, Version: s.Version})
+		body.Signals = append(body.Signals, storage.BodyOf(s))
 	}
 	return draft(storage.Change{Kind: kind, Actor: actor, Bank: e.Bank, Entry: e.ID}, body, p)
 }

@@ -217,8 +217,7 @@ func (f *Follower) apply(ctx context.Context, s *State, changes []storage.Change
 			var signals []hashing.Signal
 			if body.Status == storage.Active {
 				for _, b := range body.Signals {
-					b.Signal.Quality, b.Signal.Version = b.Quality, b.Version
-					signals = append(signals, b.Signal)
+					signals = append(signals, b.Whole())
 				}
 			}
 			rows = append(rows, entryRows(c.Bank, c.Entry, signals))

@@ -81,9 +81,10 @@ type Entry struct {
 type MediaInfo struct {
 	SHA256        hashing.Value
 	Bytes         int64
-	Format        string // "" if it is not a known picture format
+	Format        string // "" if it is not a known format
 	Width, Height int
-	Kept          bool // the bytes are in the media store
+	Duration      uint32 // of a video, in milliseconds; 0 for a picture
+	Kept          bool   // the bytes are in the media store
 }
 
 // Source is one flagging of an entry.
@@ -187,6 +188,19 @@ type SignalBody struct {
 	Signal  hashing.Signal  `json:"signal"` // "pdq/cli:<hex>"
 	Quality hashing.Quality `json:"quality"`
 	Version uint8           `json:"version"`
+	Time    uint32          `json:"time_ms,omitempty"`
+}
+
+// BodyOf is a signal as a change holds it: its text form leaves out some of its parts.
+func BodyOf(s hashing.Signal) SignalBody {
+	return SignalBody{Signal: s, Quality: s.Quality, Version: s.Version, Time: s.Time}
+}
+
+// Whole is the inverse of [BodyOf].
+func (b SignalBody) Whole() hashing.Signal {
+	s := b.Signal
+	s.Quality, s.Version, s.Time = b.Quality, b.Version, b.Time
+	return s
 }
 
 // BankBody is the Body of bank changes.
@@ -281,8 +295,8 @@ type Writer interface {
 	CreateEntry(e *Entry) error
 	// UpdateEntry stores status, labels, note and reason. Signals, media and sources stay.
 	UpdateEntry(e Entry) error
-	// Extend appends signals to an entry, except those that it has already by algorithm, variant and
-	// value, and sets its media if it has none (a zero MediaInfo); ErrNotFound.
+	// Extend appends signals to an entry, except those that it has already by algorithm, variant,
+	// value and time, and sets its media if it has none (a zero MediaInfo); ErrNotFound.
 	Extend(id EntryID, signals []hashing.Signal, media MediaInfo) error
 	// AddSource adds a source with the present time.
 	AddSource(EntryID, Source) error

@@ -81,8 +81,9 @@ func (g Gen) Value(a hashing.Algorithm) hashing.Value {
 func (g Gen) Signal() hashing.Signal {
 	a := g.Algorithm()
 	s := hashing.Signal{Algorithm: a, Version: a.Version(), Quality: hashing.MaxQuality, Value: g.Value(a)}
-	if a == hashing.PDQ {
-		s.Variant = pick(g, hashing.Plain, hashing.Plain, hashing.CLI, hashing.White, hashing.Black)
+	if !a.Exact() {
+		s.Variant = pick(g, hashing.Plain, hashing.Plain, hashing.CLI, hashing.White, hashing.Trimmed, hashing.Framed)
+		s.Time = pick(g, uint32(0), 0, 0, 1, 1000, math.MaxUint32)
 	}
 	return s
 }

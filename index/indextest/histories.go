@@ -96,6 +96,7 @@ func (m *machine) refuse(t *rapid.T) {
 func (m *machine) search(t *rapid.T) {
 	g := newGen(t)
 	compare(t, m.engine.Snapshot(), m.oracle.Snapshot(), g.Queries(g.IntN(12)))
+	compareValues(t, m.engine.Snapshot(), m.oracle.Snapshot(), g)
 }
 
 // hold keeps the snapshots of this moment, in place of older ones if there are many.
@@ -117,6 +118,7 @@ func (m *machine) look(t *rapid.T) {
 	p := m.held[g.IntN(len(m.held))]
 	compareStats(t, p.got, p.want)
 	compare(t, p.got, p.want, g.Queries(1+g.IntN(8)))
+	compareValues(t, p.got, p.want, g)
 }
 
 // runCrowd has thousands of rows of every algorithm, in large and small batches.
@@ -132,6 +134,7 @@ func runCrowd(t *testing.T, e Engine) {
 		for _, p := range held[max(0, i-3):] {
 			compareStats(t, p.got, p.want)
 			compare(t, p.got, p.want, g.Queries(5))
+			compareValues(t, p.got, p.want, g)
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vigie/hashing"
 	"vigie/index"
 )
 
@@ -32,6 +33,7 @@ type Snapshot interface {
 	Seq() uint64
 	Search(ctx context.Context, q index.Query) (index.Result, error)
 	SearchMany(ctx context.Context, queries []index.Query) ([]index.Result, error)
+	Values(a hashing.Algorithm, e index.EntryID) []hashing.Signal
 	Stats() index.Stats
 }
 
@@ -111,6 +113,17 @@ func compareStats(t tb, got, want Snapshot) {
 	g.Dead, g.Segments, g.Bytes = 0, 0, 0
 	if diff := cmp.Diff(w, g); diff != "" {
 		t.Fatalf("seq %d, Stats(): (-want +got)\n%s", got.Seq(), diff)
+	}
+}
+
+// compareValues compares the rows of some entries.
+func compareValues(t tb, got, want Snapshot, g Gen) {
+	t.Helper()
+	for range 4 {
+		a, e := g.Algorithm(), g.Entry()
+		if diff := cmp.Diff(want.Values(a, e), got.Values(a, e)); diff != "" {
+			t.Fatalf("seq %d, Values(%v, %d): (-want +got)\n%s", got.Seq(), a, e, diff)
+		}
 	}
 }
 

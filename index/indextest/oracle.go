@@ -109,7 +109,7 @@ func (s *state) Search(ctx context.Context, q index.Query) (index.Result, error)
 		for _, signal := range e.Signals {
 			d := signal.Value.Distance(q.Value)
 			if signal.Algorithm == q.Algorithm && d <= radius && !s.hidden[e.Bank] {
-				r.Hits = append(r.Hits, index.Hit{Entry: e.Entry, Bank: e.Bank, Variant: signal.Variant, Distance: d})
+				r.Hits = append(r.Hits, index.Hit{Entry: e.Entry, Bank: e.Bank, Variant: signal.Variant, Time: signal.Time, Distance: d})
 			}
 		}
 	}
@@ -118,6 +118,7 @@ func (s *state) Search(ctx context.Context, q index.Query) (index.Result, error)
 			cmp.Compare(a.Distance, b.Distance),
 			cmp.Compare(a.Entry, b.Entry),
 			cmp.Compare(a.Variant, b.Variant),
+			cmp.Compare(a.Time, b.Time),
 		)
 	})
 	r.Total = len(r.Hits)
@@ -125,6 +126,19 @@ func (s *state) Search(ctx context.Context, q index.Query) (index.Result, error)
 		r.Hits = r.Hits[:min(q.Limit, r.Total)]
 	}
 	return r, nil
+}
+
+func (s *state) Values(a hashing.Algorithm, e index.EntryID) (values []hashing.Signal) {
+	c := s.entries[e]
+	for _, signal := range c.Signals {
+		if signal.Algorithm == a && !s.hidden[c.Bank] {
+			values = append(values, hashing.Signal{Algorithm: a, Variant: signal.Variant, Time: signal.Time, Value: signal.Value})
+		}
+	}
+	slices.SortFunc(values, func(a, b hashing.Signal) int {
+		return cmp.Or(cmp.Compare(a.Variant, b.Variant), cmp.Compare(a.Time, b.Time), cmp.Compare(a.Hex(), b.Hex()))
+	})
+	return values
 }
 
 func (s *state) SearchMany(ctx context.Context, queries []index.Query) ([]index.Result, error) {

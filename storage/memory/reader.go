@@ -90,9 +90,11 @@ func (r *reader) EntriesWith(bank storage.BankID, s hashing.Signal) ([]storage.E
 }
 
 func hasSignal(e storage.Entry, s hashing.Signal) bool {
-	return slices.ContainsFunc(e.Signals, func(o hashing.Signal) bool {
-		return o.Algorithm == s.Algorithm && o.Variant == s.Variant && o.Value == s.Value
-	})
+	return slices.ContainsFunc(e.Signals, func(o hashing.Signal) bool { return sameSignal(o, s) })
+}
+
+func sameSignal(a, b hashing.Signal) bool {
+	return a.Algorithm == b.Algorithm && a.Variant == b.Variant && a.Value == b.Value
 }
 
 func (r *reader) Labels(ids []storage.EntryID) (map[storage.EntryID][]string, error) {

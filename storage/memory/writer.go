@@ -90,7 +90,7 @@ func (w *writer) Extend(id storage.EntryID, signals []hashing.Signal, media stor
 		return err
 	}
 	for _, s := range signals {
-		if !hasSignal(*stored, s) {
+		if !slices.ContainsFunc(stored.Signals, func(o hashing.Signal) bool { return sameSignal(o, s) && o.Time == s.Time }) {
 			stored.Signals = append(slices.Clip(stored.Signals), s)
 		}
 	}

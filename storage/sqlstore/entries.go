@@ -12,11 +12,11 @@ import (
 // sources of the whole page.
 
 const selectEntries = `SELECT e.id, e.bank, e.status, e.exact_only, e.note, e.reason,
-	e.sha256, e.bytes, e.format, e.width, e.height, e.kept, e.created_at, e.seq FROM `
+	e.sha256, e.bytes, e.format, e.width, e.height, e.duration_ms, e.kept, e.created_at, e.seq FROM `
 
 func scanEntry(row scanner) (e storage.Entry, err error) {
 	err = row.Scan(&e.ID, &e.Bank, &e.Status, &e.ExactOnly, &e.Note, &e.Reason,
-		valueColumn{&e.Media.SHA256}, &e.Media.Bytes, &e.Media.Format, &e.Media.Width, &e.Media.Height, &e.Media.Kept,
+		valueColumn{&e.Media.SHA256}, &e.Media.Bytes, &e.Media.Format, &e.Media.Width, &e.Media.Height, &e.Media.Duration, &e.Media.Kept,
 		timeColumn{&e.CreatedAt}, &e.Seq)
 	return e, err
 }
@@ -82,7 +82,7 @@ func (r *reader) fill(page []storage.Entry) error {
 	}
 	list := jsonList(ids)
 	return errors.Join(
-		fillPart(r, page, list, "entry_signals", "algorithm, variant, version, quality, value", scanSignal,
+		fillPart(r, page, list, "entry_signals", "algorithm, variant, version, quality, time_ms, value", scanSignal,
 			func(e *storage.Entry) *[]hashing.Signal { return &e.Signals }),
 		fillPart(r, page, list, "entry_labels", "label", scanLabel,
 			func(e *storage.Entry) *[]string { return &e.Labels }),
@@ -120,7 +120,7 @@ func fillPart[T any](r *reader, page []storage.Entry, ids, table, columns string
 
 func scanSignal(row scanner, entry *storage.EntryID) (s hashing.Signal, err error) {
 	var algorithm, variant string
-	if err := row.Scan(entry, &algorithm, &variant, &s.Version, &s.Quality, valueColumn{&s.Value}); err != nil {
+	if err := row.Scan(entry, &algorithm, &variant, &s.Version, &s.Quality, &s.Time, valueColumn{&s.Value}); err != nil {
 		return s, err
 	}
 	if s.Algorithm, err = hashing.ParseAlgorithm(algorithm); err != nil {
@@ -193,10 +193,10 @@ func (w *writer) CreateEntry(e *storage.Entry) error {
 	}
 	e.CreatedAt, e.Seq = w.options.Time(), 0
 	err = w.row(`
-		INSERT INTO entries (bank, status, exact_only, note, reason, sha256, bytes, format, width, height, kept, created_at, seq)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0) RETURNING id`,
+		INSERT INTO entries (bank, status, exact_only, note, reason, sha256, bytes, format, width, height, duration_ms, kept, created_at, seq)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0) RETURNING id`,
 		e.Bank, e.Status, e.ExactOnly, e.Note, e.Reason,
-		shaBytes(e.Media.SHA256), e.Media.Bytes, e.Media.Format, e.Media.Width, e.Media.Height, e.Media.Kept,
+		shaBytes(e.Media.SHA256), e.Media.Bytes, e.Media.Format, e.Media.Width, e.Media.Height, e.Media.Duration, e.Media.Kept,
 		millis(e.CreatedAt)).Scan(&e.ID)
 	if err != nil {
 		return fmt.Errorf("create entry: %w", err)
@@ -244,9 +244,9 @@ func (w *writer) insertLabels(e storage.Entry) error {
 
 func (w *writer) insertSignal(id storage.EntryID, ord int, s hashing.Signal) error {
 	err := w.exec(`
-		INSERT INTO entry_signals (entry, ord, algorithm, variant, version, quality, value)
-		VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		id, ord, s.Algorithm.String(), s.Variant.String(), s.Version, s.Quality, signalBytes(s))
+		INSERT INTO entry_signals (entry, ord, algorithm, variant, version, quality, time_ms, value)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		id, ord, s.Algorithm.String(), s.Variant.String(), s.Version, s.Quality, s.Time, signalBytes(s))
 	if err != nil {
 		return fmt.Errorf("signal %d of entry %d: %w", ord, id, err)
 	}
@@ -255,7 +255,7 @@ func (w *writer) insertSignal(id storage.EntryID, ord int, s hashing.Signal) err
 
 // selectSignalOf asks whether an entry has a signal. It starts from the signal, as there may be many
 // signals of the entry.
-const selectSignalOf = "SELECT 1 FROM entry_signals WHERE algorithm = $1 AND value = $2 AND entry = $3 AND variant = $4"
+const selectSignalOf = "SELECT 1 FROM entry_signals WHERE algorithm = $1 AND value = $2 AND entry = $3 AND variant = $4 AND time_ms = $5"
 
 func (w *writer) Extend(id storage.EntryID, signals []hashing.Signal, media storage.MediaInfo) error {
 	if err := storage.CheckSignals(signals); err != nil {
@@ -266,7 +266,7 @@ func (w *writer) Extend(id storage.EntryID, signals []hashing.Signal, media stor
 		return err
 	}
 	for _, s := range signals {
-		has, err := w.exists(selectSignalOf, s.Algorithm.String(), signalBytes(s), id, s.Variant.String())
+		has, err := w.exists(selectSignalOf, s.Algorithm.String(), signalBytes(s), id, s.Variant.String(), s.Time)
 		if err != nil {
 			return wrap(err, "signals of entry", id)
 		}
@@ -282,9 +282,9 @@ func (w *writer) Extend(id storage.EntryID, signals []hashing.Signal, media stor
 		return nil
 	}
 	return wrap(w.exec(`
-		UPDATE entries SET sha256 = $1, bytes = $2, format = $3, width = $4, height = $5, kept = $6
-		WHERE id = $7 AND length(sha256) = 0 AND bytes = 0 AND format = '' AND width = 0 AND height = 0 AND kept = 0`,
-		shaBytes(media.SHA256), media.Bytes, media.Format, media.Width, media.Height, media.Kept, id), "media of entry", id)
+		UPDATE entries SET sha256 = $1, bytes = $2, format = $3, width = $4, height = $5, duration_ms = $6, kept = $7
+		WHERE id = $8 AND length(sha256) = 0 AND bytes = 0 AND format = '' AND width = 0 AND height = 0 AND duration_ms = 0 AND kept = 0`,
+		shaBytes(media.SHA256), media.Bytes, media.Format, media.Width, media.Height, media.Duration, media.Kept, id), "media of entry", id)
 }
 
 func (w *writer) AddSource(id storage.EntryID, s storage.Source) error {

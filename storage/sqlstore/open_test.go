@@ -14,7 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"vigie/hashing"
 	"vigie/storage"
+	"vigie/storage/storagetest"
 )
 
 // TestPragmas asks the live connections.
@@ -38,7 +42,7 @@ func TestPragmas(t *testing.T) {
 	}
 	ask(s.conn, map[string]string{
 		"busy_timeout": "10000", "journal_mode": "wal", "synchronous": "2", "foreign_keys": "1",
-		"query_only": "0", "application_id": "1447642953", "user_version": "1",
+		"query_only": "0", "application_id": "1447642953", "user_version": "2",
 	})
 	if n := s.writer.Stats().MaxOpenConnections; n != 1 {
 		t.Errorf("%d writing connections", n)
@@ -162,6 +166,53 @@ func TestMigrationsSetVersion(t *testing.T) {
 	var version int64
 	if err := s.conn.QueryRowContext(t.Context(), "PRAGMA user_version").Scan(&version); err != nil || version != newest {
 		t.Errorf("user_version is %d, the last migration %d; %v", version, newest, err)
+	}
+}
+
+// TestOlderCatalogue: what the first version stored is read by this one.
+func TestOlderCatalogue(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "c.db")
+	s := open(t, path, storage.Options{})
+	want := storage.Entry{Status: storage.Active, Signals: []hashing.Signal{storagetest.Signal(hashing.PDQ, 1)}, Sources: []storage.Source{{Actor: "local"}}}
+	bank := storage.Bank{Name: "b"}
+	err := s.Update(t.Context(), func(w storage.Writer) error {
+		if err := w.CreateBank(&bank); err != nil {
+			return err
+		}
+		want.Bank = bank.ID
+		return w.CreateEntry(&want)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []string{ // back to the first migration
+		"ALTER TABLE entry_signals DROP COLUMN time_ms", "ALTER TABLE entries DROP COLUMN duration_ms",
+		"DELETE FROM goose_db_version WHERE version_id = 2", "PRAGMA user_version = 1",
+	} {
+		if _, err := db.ExecContext(t.Context(), step); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err = open(t, path, storage.Options{}).View(t.Context(), func(r storage.Reader) error {
+		got, err := r.Entry(want.ID)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-want +got)\n%s", diff)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

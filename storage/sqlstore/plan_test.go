@@ -23,7 +23,7 @@ func TestPlans(t *testing.T) {
 			return selectEntriesWith, []any{signal.Algorithm.String(), signalBytes(signal), "", 1}
 		}},
 		{"a signal of an entry", "entry_signals_value (algorithm=? AND value=? AND entry=?)", func() (string, []any) {
-			return selectSignalOf, []any{signal.Algorithm.String(), signalBytes(signal), 1, ""}
+			return selectSignalOf, []any{signal.Algorithm.String(), signalBytes(signal), 1, "", 0}
 		}},
 		{"all", "INTEGER PRIMARY KEY (rowid>?)", func() (string, []any) {
 			return listing(storage.EntryQuery{After: 5, Limit: 9})

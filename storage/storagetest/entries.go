@@ -19,16 +19,17 @@ func testEntries(t *testing.T, open Open) {
 				s.Quality, s.Version = hashing.Quality(i*20), uint8(i)
 				signals = append(signals, s)
 			}
-			for _, v := range []hashing.Variant{hashing.Black, hashing.CLI, hashing.White} {
+			for i, v := range []hashing.Variant{hashing.Black, hashing.CLI, hashing.White, hashing.Framed, hashing.Trimmed, hashing.Plain} {
 				s := Signal(hashing.PDQ, 2)
-				s.Variant, s.Quality = v, hashing.QualityUnknown
+				s.Variant, s.Quality, s.Time = v, hashing.QualityUnknown, uint32(i)*1_000_000_000
+				s.Time -= uint32(i) // up to more than half of its range
 				signals = append(signals, s)
 			}
 			signals = append(signals, hashing.Signal{Algorithm: hashing.PDQ}) // all bits zero
 			want := storage.Entry{
 				Bank: bank.ID, Status: storage.Retracted, ExactOnly: true, Signals: signals,
 				Labels: []string{"z", "ä", "a"}, Note: "note <b> \x01", Reason: "why",
-				Media:   storage.MediaInfo{SHA256: Signal(hashing.SHA256, 1).Value, Bytes: 1 << 40, Format: "png", Width: 3, Height: 4, Kept: true},
+				Media:   storage.MediaInfo{SHA256: Signal(hashing.SHA256, 1).Value, Bytes: 1 << 40, Format: "png", Width: 3, Height: 4, Duration: 1<<32 - 1, Kept: true},
 				Sources: []storage.Source{{Actor: "local", Origin: "https://x/?a=b&c"}, {Actor: "k"}},
 			}
 			f.update(func(w storage.Writer) error { return w.CreateEntry(&want) })
@@ -191,12 +192,13 @@ func testEntries(t *testing.T, open Open) {
 		"extended": func(f *fixture) {
 			a, b := f.bank("a").ID, f.bank("b").ID
 			s, added := Signal(hashing.PDQ, 1), Signal(hashing.PDQ, 2)
-			cli, worse := s, s
+			cli, worse, later := s, s, s
 			cli.Variant = hashing.CLI
+			later.Time = 1000                   // the same picture again, in a video
 			worse.Quality, worse.Version = 1, 9 // the same signal nevertheless
 			want := f.entry(storage.Entry{Bank: a, Signals: []hashing.Signal{s}, Labels: []string{"l"}})
 			other := f.entry(storage.Entry{Bank: b, Signals: []hashing.Signal{added}})
-			media := storage.MediaInfo{SHA256: Signal(hashing.SHA256, 1).Value, Bytes: 9, Format: "png", Width: 3, Height: 4, Kept: true}
+			media := storage.MediaInfo{SHA256: Signal(hashing.SHA256, 1).Value, Bytes: 9, Format: "png", Width: 3, Height: 4, Duration: 5, Kept: true}
 			extend := func(signals []hashing.Signal, media storage.MediaInfo) {
 				f.Helper()
 				f.update(func(w storage.Writer) error { return w.Extend(want.ID, signals, media) })
@@ -205,11 +207,12 @@ func testEntries(t *testing.T, open Open) {
 			extend(nil, storage.MediaInfo{})
 			f.sameEntry(want)
 			f.with(a, added)
-			extend([]hashing.Signal{worse, cli, added, cli}, storage.MediaInfo{})
-			want.Signals = []hashing.Signal{s, cli, added}
+			extend([]hashing.Signal{worse, cli, added, later, cli, later}, storage.MediaInfo{})
+			want.Signals = []hashing.Signal{s, cli, added, later}
 			f.sameEntry(want)
 			f.with(a, added, want.ID)
 			f.with(a, cli, want.ID)
+			f.with(a, later, want.ID)
 			extend([]hashing.Signal{added, Signal(hashing.MD5, 1)}, media)
 			want.Signals, want.Media = append(want.Signals, Signal(hashing.MD5, 1)), media
 			f.sameEntry(want)

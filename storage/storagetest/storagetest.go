@@ -132,7 +132,7 @@ func AddEntry(w storage.Writer, e *storage.Entry) error {
 	}
 	var signals []storage.SignalBody
 	for _, s := range e.Signals {
-		signals = append(signals, storage.SignalBody{Signal: s, Quality: s.Quality, Version: s.Version})
+		signals = append(signals, storage.BodyOf(s))
 	}
 	c := &storage.Change{
 		Kind: storage.EntryAdded, Actor: "local", Bank: e.Bank, Entry: e.ID,
