@@ -8,6 +8,8 @@ LDFLAGS := -s -w -X vigie/internal/buildinfo.version=$(VERSION)
 
 # How long each fuzz target runs.
 FUZZTIME ?= 5s
+# How many clips are made to measure how many are found; docs/accuracy.md has the figures of 100.
+CLIPS ?= 12
 # Which benchmarks run.
 BENCH ?= .
 
@@ -15,11 +17,12 @@ TOOL := go tool -modfile=$(CURDIR)/tools/go.mod
 
 # The product is static: cgo is used by the race detector alone.
 export CGO_ENABLED := 0
-# go.mod is changed by its editors, never by a build.
-export GOFLAGS := $(strip $(GOFLAGS) -mod=readonly)
+# go.mod is changed by its editors, never by a build. nodynamic keeps the AVIF decoder from loading
+# libraries of the system: it runs as WebAssembly.
+export GOFLAGS := $(strip $(GOFLAGS) -mod=readonly -tags=nodynamic)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check test norace modules format vet lint unit race gcc static fuzz cover bench gen verify clean
+.PHONY: help build setup demo check test norace modules format vet lint unit race gcc static fuzz cover bench gen verify clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,12 +30,23 @@ help: ## list the targets
 build: ## build bin/vigie, one static binary
 	go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/vigie ./cmd/vigie
 
-demo: build ## show the main job on harmless pictures: flag, check, retract, scan
+# What decodes videos and HEIC pictures. Vigie runs without them, and says what it lacks.
+setup: ## install the programs that decode videos (ffmpeg) and HEIC pictures (heif-convert), if they are missing
+	@missing=; \
+	command -v ffmpeg >/dev/null || missing="ffmpeg"; \
+	command -v heif-convert >/dev/null || missing="$$missing libheif-examples"; \
+	[ -z "$$missing" ] || { \
+		echo "installing$${missing:+ }$$missing"; \
+		sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+		$$sudo apt-get update -q && $$sudo apt-get install -y -q --no-install-recommends $$missing \
+			|| echo "not installed: $$missing; what needs them is left out"; }
+
+demo: build setup ## show the main job on harmless pictures: flag, check, retract, scan
 	bin/vigie demo
 
 check: format vet lint unit ## the fast loop: format, vet, staticcheck, short tests
 
-test: modules verify format vet lint static fuzz norace race ## everything: what a change must pass
+test: setup modules verify format vet lint static fuzz norace race ## everything: what a change must pass
 
 modules: ## verify the modules' sums, and that go.mod is tidy
 	go mod verify
@@ -50,8 +64,10 @@ lint: ## run staticcheck
 unit: ## run the tests without the long ones
 	go test -short ./...
 
-norace: ## run what the race detector is too slow for: accuracy over the data set, hostile input
-	go test -count 1 -v -run 'Reference|Estimate' ./hashing/fingerprint
+norace: ## run what the race detector is too slow for: accuracy over the data set, videos, hostile input
+	go test -count 1 -v -run 'Reference|Estimate|Recall|Drift' ./hashing/fingerprint
+	go test -count 1 -v -run 'Pictures|Orientations' ./hashing/pdq
+	VIGIE_TEST_CLIPS=$(CLIPS) go test -count 1 -v -timeout 40m -run 'VPDQReference|Clips|Hour|Hostile' ./hashing/video
 	go test -count 1 -v -run 'Hostile' ./cmd/vigie
 
 race: gcc ## run all tests with the race detector and coverage

@@ -28,7 +28,10 @@ func (s *Server) ListBanks(ctx context.Context, r v1.ListBanksRequestObject) (v1
 // CreateBank answers POST /v1/banks.
 func (s *Server) CreateBank(ctx context.Context, r v1.CreateBankRequestObject) (v1.CreateBankResponseObject, error) {
 	in := r.Body
-	edit, err := bankEditIn(&in.Name, in.Description, in.Action, in.Radius, in.KeepMedia)
+	edit, err := bankEditIn(v1.BankChange{
+		Name: &in.Name, Description: in.Description, Action: in.Action, Radius: in.Radius, SecondVote: in.SecondVote, KeepMedia: in.KeepMedia,
+		MaxFrames: in.MaxFrames,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -51,8 +54,7 @@ func (s *Server) GetBank(ctx context.Context, r v1.GetBankRequestObject) (v1.Get
 
 // ChangeBank answers PATCH /v1/banks/{bank}.
 func (s *Server) ChangeBank(ctx context.Context, r v1.ChangeBankRequestObject) (v1.ChangeBankResponseObject, error) {
-	in := r.Body
-	edit, err := bankEditIn(in.Name, in.Description, in.Action, in.Radius, in.KeepMedia)
+	edit, err := bankEditIn(*r.Body)
 	if err != nil {
 		return nil, err
 	}

@@ -1,9 +1,11 @@
 package api
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"strconv"
@@ -42,12 +44,14 @@ func questionOf(in v1.CheckSignals) (q matcher.Question, err error) {
 	if in.Banks != nil {
 		q.Banks = *in.Banks
 	}
-	q.MinSeq = uint64(or(in.MinSeq, 0))
+	q.MinSeq, q.Band = uint64(or(in.MinSeq, 0)), or(in.Band, false)
+	q.StopAtFirst, q.VPDQ = or(in.StopAtFirst, false), vpdqIn(in.Video)
 	return q, nil
 }
 
 func (s *Server) checkUpload(mr *multipart.Reader) (q matcher.Question, err error) {
-	q.Media, err = s.readParts(mr, map[string]part{
+	parts := videoParts(&q)
+	maps.Copy(parts, map[string]part{
 		"content_id": {take: func(v string) error {
 			if n := utf8.RuneCountInString(v); n > maxContentID {
 				return refuse(pInvalid, "part content_id: %d characters; accepted are at most %d", n, maxContentID)
@@ -69,6 +73,7 @@ func (s *Server) checkUpload(mr *multipart.Reader) (q matcher.Question, err erro
 			return nil
 		}},
 	})
+	q.Media, err = s.readParts(mr, parts)
 	return q, err
 }
 
@@ -120,8 +125,17 @@ func (s *Server) readParts(mr *multipart.Reader, parts map[string]part) (*hashin
 	return media, nil
 }
 
+// headBytes suffice to tell a video from a picture.
+const headBytes = 4096
+
 func (s *Server) readFile(p *multipart.Part) (*hashing.Media, error) {
-	media, err := hashing.ReadMedia(p, s.o.Limits.Bytes)
+	in := bufio.NewReaderSize(p, headBytes)
+	head, _ := in.Peek(headBytes) // an error comes again
+	limit := s.o.Limits.Bytes
+	if s.matcher.IsVideo(head) {
+		limit = s.o.VideoBytes
+	}
+	media, err := hashing.ReadMedia(in, limit)
 	switch bad, ok := hashing.AsMediaError(err); {
 	case ok && bad.Kind == hashing.TooLarge:
 		return nil, refuse(pBodyBig, "part file: %s", bad.Detail)

@@ -2,11 +2,14 @@ package api_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"vigie/api"
 	v1 "vigie/api/v1"
@@ -143,3 +146,63 @@ func TestIndexBehind(t *testing.T) {
 	equal(t, "status", got.StatusCode(), http.StatusServiceUnavailable)
 	equal(t, "problem", got.ApplicationproblemJSONDefault.Type, "/problems/index-behind")
 }
+
+// TestCheckInTheBand asks beyond the radius, by a request and by a line of a batch, and reads how the
+// second vote came out.
+func TestCheckInTheBand(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, setup{})
+	n.bank("known")
+	changed, err := n.as("admin").ChangeBankWithResponse(t.Context(), "known", v1.BankChange{SecondVote: &v1.SecondVoteChange{Phash: some(1)}})
+	must(t, err)
+	equal(t, "second vote", changed.JSON200.Policy.SecondVote, v1.SecondVote{Radius: 47, Far: 55, Phash: 1, Dhash: 8, Graphic: 15})
+
+	signal := func(a v1.Algorithm, value string) v1.Signal { return v1.Signal{Algorithm: a, Value: value} }
+	near, far := strings.Repeat("0f", 32), strings.Repeat("f0", 5)+strings.Repeat("0f", 27) // 40 bits between them
+	n.flag("known", nil, signal(v1.Pdq, near), signal(v1.Phash, "00ff00ff00ff00ff"))
+	for _, test := range []struct {
+		name    string
+		band    *bool
+		signals []v1.Signal
+		level   v1.Level
+		vote    *v1.Vote
+	}{
+		{"band left out", nil, []v1.Signal{signal(v1.Pdq, far)}, v1.LevelNone, nil},
+		{"no band", some(false), []v1.Signal{signal(v1.Pdq, far)}, v1.LevelNone, nil},
+		{"no vote", some(true), []v1.Signal{signal(v1.Pdq, far)}, v1.LevelReview, nil},
+		{
+			"agreed", some(true),
+			[]v1.Signal{signal(v1.Pdq, far), signal(v1.Phash, "00ff00ff00ff00fe")},
+			v1.LevelLikely,
+			&v1.Vote{Algorithm: v1.Phash, Distance: 1, Radius: 1, Agrees: true},
+		},
+		{
+			"not agreed", some(true),
+			[]v1.Signal{signal(v1.Pdq, far), signal(v1.Phash, "00ff00ff00ff00fc")},
+			v1.LevelReview,
+			&v1.Vote{Algorithm: v1.Phash, Distance: 2, Radius: 1},
+		},
+	} {
+		question := v1.CheckSignals{Band: test.band, Signals: test.signals}
+		answer, err := n.as("platform").CheckWithResponse(t.Context(), question)
+		must(t, err)
+		line, err := json.Marshal(question)
+		must(t, err)
+		for how, v := range map[string]v1.Verdict{"alone": *answer.JSON200, "in a batch": n.batch(bytes.NewReader(line))[0].Verdict} {
+			equal(t, test.name+" "+how, v.Level, test.level)
+			if test.level == v1.LevelNone {
+				continue
+			}
+			m := v.Matches[0]
+			equal(t, "distance", m.Distance, 40)
+			equal(t, "radius", m.Radius, 47)
+			for _, vote := range []*v1.Vote{m.Vote, m.Evidence[0].Vote} {
+				if diff := cmp.Diff(test.vote, vote); diff != "" {
+					t.Errorf("%s %s: vote (-want +got)\n%s", test.name, how, diff)
+				}
+			}
+		}
+	}
+}
+
+func some[T any](v T) *T { return &v }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -57,6 +58,7 @@ func signalsIn(in []v1.Signal) ([]hashing.Signal, error) {
 		if s.Quality != nil && !signal.Algorithm.Exact() {
 			signal.Quality = hashing.Quality(*s.Quality)
 		}
+		signal.Time = uint32(or(s.TimeMs, 0))
 		out = append(out, signal)
 	}
 	return out, nil
@@ -71,6 +73,7 @@ func signalsOut(in []hashing.Signal) []v1.Signal {
 			q := int(s.Quality)
 			signal.Quality = &q
 		}
+		signal.TimeMs = some(int64(s.Time))
 		out = append(out, signal)
 	}
 	return out
@@ -88,14 +91,20 @@ func radiusIn(in v1.Radius) (map[hashing.Algorithm]int, error) {
 	return out, nil
 }
 
-func bankEditIn(name, description *string, action *v1.Action, radius *v1.Radius, keepMedia *bool) (e matcher.BankEdit, err error) {
-	e = matcher.BankEdit{Name: name, Description: description, Action: (*string)(action), KeepMedia: keepMedia}
-	if radius != nil {
-		var r map[hashing.Algorithm]int
-		r, err = radiusIn(*radius)
+// bankEditIn reads what a new bank and a change of one have in common.
+func bankEditIn(in v1.BankChange) (matcher.BankEdit, error) {
+	e := matcher.BankEdit{Name: in.Name, Description: in.Description, Action: (*string)(in.Action), KeepMedia: in.KeepMedia, MaxFrames: in.MaxFrames}
+	if v := in.SecondVote; v != nil {
+		e.SecondVote = matcher.SecondVoteEdit{Radius: v.Radius, Far: v.Far, PHash: v.Phash, DHash: v.Dhash, Graphic: v.Graphic}
+	}
+	if in.Radius != nil {
+		r, err := radiusIn(*in.Radius)
+		if err != nil {
+			return e, err
+		}
 		e.Radius = &r
 	}
-	return e, err
+	return e, nil
 }
 
 func bankOut(b storage.Bank) v1.Bank {
@@ -106,7 +115,15 @@ func bankOut(b storage.Bank) v1.Bank {
 	return v1.Bank{
 		Id: int64(b.ID), Name: b.Name, Description: b.Description, Deleted: b.Deleted,
 		CreatedAt: b.CreatedAt, Seq: int64(b.Seq),
-		Policy: v1.Policy{Action: v1.Action(b.Policy.Action), Radius: radius, KeepMedia: b.Policy.KeepMedia},
+		Policy: v1.Policy{
+			Action: v1.Action(b.Policy.Action), Radius: radius, KeepMedia: b.Policy.KeepMedia,
+			MaxFrames: some(cmp.Or(b.Policy.MaxFrames, matcher.DefaultMaxFrames)),
+			SecondVote: v1.SecondVote{
+				Radius: b.Policy.SecondVote.Radius, Far: b.Policy.SecondVote.Far,
+				Phash: b.Policy.SecondVote.PHash, Dhash: b.Policy.SecondVote.DHash,
+				Graphic: b.Policy.SecondVote.Graphic,
+			},
+		},
 	}
 }
 
@@ -114,7 +131,10 @@ func mediaOut(m storage.MediaInfo) *v1.MediaInfo {
 	if m == (storage.MediaInfo{}) {
 		return nil
 	}
-	return &v1.MediaInfo{Bytes: m.Bytes, Format: some(m.Format), Width: some(m.Width), Height: some(m.Height), Kept: some(m.Kept)}
+	return &v1.MediaInfo{
+		Bytes: m.Bytes, Format: some(m.Format), Width: some(m.Width), Height: some(m.Height),
+		DurationMs: some(int64(m.Duration)), Kept: some(m.Kept),
+	}
 }
 
 func entryOut(e storage.Entry, bank storage.Bank) v1.Entry {
@@ -158,7 +178,10 @@ func verdictOut(v matcher.Verdict) v1.Verdict {
 	if v.Media != nil {
 		out.Media = mediaOut(*v.Media)
 	}
-	out.Unexplained = some(v.Unexplained)
+	out.Graphic, out.Unexplained = some(v.Graphic), some(v.Unexplained)
+	if f := v.Frames; f != nil {
+		out.Frames = &v1.ComparedFrames{Compared: f.Kept, Dropped: f.Dropped, Cut: f.Cut}
+	}
 	if v.Unhashable != nil {
 		out.Unhashable = &v1.Unhashable{Reason: v.Unhashable.Reason, Detail: some(v.Unhashable.Detail)}
 	}
@@ -167,18 +190,25 @@ func verdictOut(v matcher.Verdict) v1.Verdict {
 			Entry: int64(f.Entry), Bank: f.Bank.Name, Level: v1.Level(f.Level.String()),
 			Action: v1.Recommendation(f.Action.String()), Algorithm: v1.Algorithm(f.Algorithm.String()),
 			Variant: v1.Variant(f.Variant.String()), Distance: f.Distance, Radius: f.Radius,
-			Transform: v1.Transform(f.Transform.String()), Labels: labelsOut(f.Labels),
+			Transform: v1.Transform(f.Transform.String()), Vote: voteOut(f.Vote), Video: videoOut(f.Video), Labels: labelsOut(f.Labels),
 		}
 		for _, e := range f.All {
 			m.Evidence = append(m.Evidence, v1.Evidence{
 				Algorithm: v1.Algorithm(e.Algorithm.String()), Variant: v1.Variant(e.Variant.String()),
 				Distance: e.Distance, Radius: e.Radius, Transform: v1.Transform(e.Transform.String()),
-				Level: v1.Level(e.Level.String()),
+				Level: v1.Level(e.Level.String()), Vote: voteOut(e.Vote),
 			})
 		}
 		out.Matches = append(out.Matches, m)
 	}
 	return out
+}
+
+func voteOut(v *matcher.Vote) *v1.Vote {
+	if v == nil {
+		return nil
+	}
+	return &v1.Vote{Algorithm: v1.Algorithm(v.Algorithm.String()), Distance: v.Distance, Radius: v.Radius, Agrees: v.Agrees}
 }
 
 // millis is a duration in milliseconds, to the microsecond.
@@ -188,6 +218,9 @@ func flaggedOut(f matcher.Flagged) v1.Flagged {
 	out := v1.Flagged{
 		Entry: entryOut(f.Entry, f.Bank), Created: f.Created, Seq: int64(f.Seq), Matchable: f.Matchable,
 		Retracted: []v1.RetractedEntry{}, Neighbours: []v1.Neighbour{},
+	}
+	if n := f.Frames; n != nil {
+		out.Frames = &v1.StoredFrames{Kept: n.Kept, Dropped: n.Dropped, Cut: n.Cut}
 	}
 	for _, r := range f.Retracted {
 		out.Retracted = append(out.Retracted, v1.RetractedEntry{Entry: int64(r.ID), Reason: r.Reason})

@@ -97,7 +97,7 @@ func (s *Server) ListEntries(ctx context.Context, r v1.ListEntriesRequestObject)
 			out.Next = some(cursorOut(page[limit-1].ID))
 		}
 		for _, e := range page {
-			out.Entries = append(out.Entries, entryOut(e, byID[e.Bank]))
+			out.Entries = append(out.Entries, listedOut(e, byID[e.Bank]))
 		}
 		return err
 	})

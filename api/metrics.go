@@ -22,6 +22,8 @@ type Metrics struct {
 	applied  prometheus.Counter
 	lag      prometheus.Histogram
 	faults   prometheus.Counter
+	videos   *prometheus.CounterVec
+	decoded  prometheus.Counter
 }
 
 // NewMetrics makes the metrics of one node, on a registry of their own.
@@ -33,7 +35,7 @@ func NewMetrics() *Metrics {
 			Name: "vigie_http_request_seconds", Help: "Time to answer a request.", Buckets: fast,
 		}, []string{"method", "route", "status"}),
 		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "vigie_checks_total", Help: "Checks answered, by level of the verdict and what was asked about.",
+			Name: "vigie_checks_total", Help: "Checks answered, by level of the verdict and what was asked about: media (pictures), video, signals.",
 		}, []string{"level", "asked"}),
 		stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "vigie_check_stage_seconds", Help: "Time of a check by stage: hash (decode and hash), search, explain.", Buckets: fast,
@@ -51,7 +53,13 @@ func NewMetrics() *Metrics {
 			Name: "vigie_follower_faults_total", Help: "Times that following the log failed and was tried again.",
 		}),
 	}
-	m.registry.MustRegister(m.requests, m.checks, m.stages, m.flags, m.applied, m.lag, m.faults,
+	m.videos = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "vigie_videos_total", Help: "Videos decoded, by how that ended: whole, cut, stopped, or the kind of error.",
+	}, []string{"outcome"})
+	m.decoded = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "vigie_video_seconds_total", Help: "Seconds of video decoded, by the time of the videos.",
+	})
+	m.registry.MustRegister(m.requests, m.checks, m.stages, m.flags, m.applied, m.lag, m.faults, m.videos, m.decoded,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -76,6 +84,9 @@ func (m *Metrics) Watch(o matcher.Events) matcher.Events {
 		asked := "signals"
 		if v.Media != nil {
 			asked = "media"
+			if v.Frames != nil {
+				asked = "video"
+			}
 			m.stages.WithLabelValues("hash").Observe(v.Timings.Hash.Seconds())
 		}
 		m.checks.WithLabelValues(v.Level.String(), asked).Inc()
@@ -102,6 +113,12 @@ func (m *Metrics) Watch(o matcher.Events) matcher.Events {
 		m.faults.Inc()
 	}
 	return o
+}
+
+// Video counts a video that was decoded, or not. The outcome is of a fixed set.
+func (m *Metrics) Video(outcome string, decoded time.Duration) {
+	m.videos.WithLabelValues(outcome).Inc()
+	m.decoded.Add(decoded.Seconds())
 }
 
 func (m *Metrics) request(method, route string, status int, took time.Duration) {

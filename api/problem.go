@@ -36,7 +36,7 @@ var (
 	pInvalid     = problemType{"invalid-request", 400, "The request is not as the contract says", "Correct what detail names; see /docs."}
 	pSignal      = problemType{"invalid-signal", 400, "A signal cannot be read", "Signals are an algorithm and its value in hexadecimal."}
 	pBeyond      = problemType{"min-seq-beyond-head", 400, "min_seq names a change that does not exist", "Use the seq that a flag or change answered."}
-	pEmpty       = problemType{"empty-media", 400, "The file is empty", "Send the bytes of the picture."}
+	pEmpty       = problemType{"empty-media", 400, "The file is empty", "Send the bytes of the picture or video."}
 	pNoKey       = problemType{"missing-key", 401, "A key is needed", "Send `Authorization: Bearer vg_...`."}
 	pBadKey      = problemType{"unknown-key", 401, "The key is not known here", "Check that it was copied whole."}
 	pExpired     = problemType{"expired-key", 401, "The key has expired", "Ask an admin for a new one."}
@@ -51,10 +51,10 @@ var (
 	pBankExists  = problemType{"bank-exists", 409, "A bank of that name exists", "Choose another name."}
 	pDuplicate   = problemType{"duplicate-entry", 409, "Another active entry has the same media", "Retract that one first, or leave it."}
 	pBodyBig     = problemType{"body-too-large", 413, "The request is larger than this node accepts", "The operator sets the limits."}
-	pMediaBig    = problemType{"media-too-large", 413, "The picture is larger than this node decodes", "Reduce it; perceptual hashes do not need more."}
+	pMediaBig    = problemType{"media-too-large", 413, "The picture or video is larger than this node decodes", "Reduce it; perceptual hashes do not need more."}
 	pContent     = problemType{"unsupported-content-type", 415, "The body's Content-Type is not accepted", "Accepted types are at /docs."}
-	pFormat      = problemType{"unsupported-format", 415, "The file is of no format that this node decodes", "Accepted are JPEG, PNG, GIF, WebP, BMP, TIFF."}
-	pCorrupt     = problemType{"corrupt-media", 422, "The picture cannot be decoded", "It is damaged or cut short."}
+	pFormat      = problemType{"unsupported-format", 415, "The file is of no format that this node decodes", "Accepted are JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF, HEIC, and MP4, QuickTime, WebM, Matroska, AVI and other videos."}
+	pCorrupt     = problemType{"corrupt-media", 422, "The file cannot be decoded", "It is damaged or cut short."}
 	pTimedOut    = problemType{"decoder-timeout", 422, "Decoding took too long and was stopped", "The file is hostile, or the node overloaded."}
 	pDecoderMem  = problemType{"decoder-memory", 422, "Decoding needed too much memory and was stopped", "The file is hostile, or larger than it seems."}
 	pCrashed     = problemType{"decoder-crashed", 422, "The decoder died on this file", "Only this request was lost."}

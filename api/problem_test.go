@@ -139,12 +139,13 @@ func badRequests() []badRequest {
 		check("min_seq beyond 64 bits", `{"signals":[`+signal+`],"min_seq":1e30}`),
 		check("min_seq beyond the head", `{"signals":[`+signal+`],"min_seq":1000000}`),
 		check("banks empty", `{"signals":[`+signal+`],"banks":[]}`),
+		check("band that is no boolean", `{"signals":[`+signal+`],"band":1}`),
 		check("banks unknown", `{"signals":[`+signal+`],"banks":["nobank"]}`),
 		check("content_id too long", `{"signals":[`+signal+`],"content_id":"`+strings.Repeat("é", 257)+`"}`),
-		check("JSON over the limit", `{"signals":[`+strings.Repeat(" ", 1<<20)+signal+`]}`),
+		check("JSON over the limit", `{"signals":[`+strings.Repeat(" ", 2<<20)+signal+`]}`),
 		{
 			name: "JSON over the limit, length unknown", method: "POST", path: "/v1/check", headers: []string{asJSON},
-			body: io.MultiReader(strings.NewReader(strings.Repeat(" ", 1<<20)), strings.NewReader("{}")),
+			body: io.MultiReader(strings.NewReader(strings.Repeat(" ", 2<<20)), strings.NewReader("{}")),
 		},
 
 		json("bank without a name", "POST", "/v1/banks", `{}`),
@@ -155,6 +156,10 @@ func badRequests() []badRequest {
 		json("bank with a wider radius", "POST", "/v1/banks", `{"name":"b","radius":{"pdq":65}}`),
 		json("bank with a radius for a digest", "POST", "/v1/banks", `{"name":"b","radius":{"md5":1}}`),
 		json("bank with a radius for what is unknown", "POST", "/v1/banks", `{"name":"b","radius":{"tlsh":1}}`),
+		json("bank with a wide second vote", "POST", "/v1/banks", `{"name":"b","second_vote":{"radius":65}}`),
+		json("bank with a second vote too far", "POST", "/v1/banks", `{"name":"b","second_vote":{"far":65}}`),
+		json("bank with a second vote of nothing", "POST", "/v1/banks", `{"name":"b","second_vote":{}}`),
+		json("bank with a second vote of aHash", "PATCH", "/v1/banks/known", `{"second_vote":{"ahash":8}}`),
 		json("bank description too long", "POST", "/v1/banks", `{"name":"b","description":"`+strings.Repeat("d", 1001)+`"}`),
 		json("change of nothing", "PATCH", "/v1/banks/known", `{}`),
 		json("change of an unknown bank", "PATCH", "/v1/banks/nobank", `{"description":""}`),
@@ -333,7 +338,7 @@ func TestProblems(t *testing.T) {
 
 // elsewhere says where problems are tested that no single request brings about.
 var elsewhere = map[string]string{
-	"/problems/decoder-missing":   "cmd/vigie, by a node that lacks the program",
+	"/problems/decoder-missing":   "TestVideos; by a node that lacks the program in cmd/vigie, script video",
 	"/problems/decoder-memory":    "TestDecoderMemory",
 	"/problems/expired-key":       "TestEveryOperationAndKey",
 	"/problems/revoked-key":       "TestEveryOperationAndKey",

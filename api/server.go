@@ -28,11 +28,13 @@ import (
 // Options of a [Server]. Zero fields take the defaults.
 type Options struct {
 	Limits hashing.Limits // of uploads; hashing.DefaultLimits
+	// VideoBytes bounds a video's file in place of Limits; default: Limits.Bytes.
+	VideoBytes int64
 	// UploadMemory bounds the bytes of all uploads held at once; default 1 GiB. What does not fit is
 	// answered 503.
 	UploadMemory int64
-	// BodyTime is how long a request may take to arrive, and its answer to be taken; default 60 s. A
-	// batch may take this long for each line.
+	// BodyTime is how long a request may take to arrive, and its answer to be taken; default 60 s, and a
+	// second more for each MiB that arrives. A batch may take this long for each line.
 	BodyTime time.Duration
 	// BatchLines is how many lines a batch may have; default 100,000.
 	BatchLines int
@@ -49,7 +51,8 @@ func (o *Options) setDefaults() {
 	if o.UploadMemory == 0 {
 		o.UploadMemory = 1 << 30
 	}
-	o.UploadMemory = max(o.UploadMemory, o.Limits.Bytes)
+	o.VideoBytes = max(o.VideoBytes, o.Limits.Bytes)
+	o.UploadMemory = max(o.UploadMemory, o.VideoBytes)
 	if o.BodyTime == 0 {
 		o.BodyTime = time.Minute
 	}
@@ -63,7 +66,7 @@ func (o *Options) setDefaults() {
 
 // Bounds of bodies that hold no media.
 const (
-	jsonBytes    = 1 << 20   // of a JSON body
+	jsonBytes    = 2 << 20   // of a JSON body: room for the frames of a video
 	partsBytes   = 256 << 10 // of all text parts beside a file
 	framingBytes = 64 << 10  // of boundaries and headers of a multipart body
 	lineBytes    = 128 << 10 // of a line of a batch
@@ -199,7 +202,7 @@ func (s *Server) patience(next echo.HandlerFunc) echo.HandlerFunc {
 		c.Response().Before(func() { _ = control.SetWriteDeadline(time.Now().Add(s.o.BodyTime)) })
 		if r := c.Request(); r.Body != nil && r.Body != http.NoBody {
 			_ = control.SetReadDeadline(time.Now().Add(s.o.BodyTime))
-			body := &arriving{ReadCloser: r.Body, control: control}
+			body := &arriving{ReadCloser: r.Body, control: control, due: time.Now().Add(s.o.BodyTime)}
 			r.Body = body
 			c.Set(bodyKey, body)
 		}
@@ -212,11 +215,21 @@ func (s *Server) patience(next echo.HandlerFunc) echo.HandlerFunc {
 type arriving struct {
 	io.ReadCloser
 	control *http.ResponseController
+	due     time.Time
+	fresh   int // bytes since the deadline was put off
 	over    bool
 }
 
+// slowest is how many bytes a second are fast enough for any body, however large.
+const slowest = 1 << 20
+
 func (a *arriving) Read(p []byte) (int, error) {
 	n, err := a.ReadCloser.Read(p)
+	if a.fresh += n; a.fresh >= slowest && err == nil {
+		a.due = a.due.Add(time.Duration(a.fresh) * time.Second / slowest)
+		a.fresh = 0
+		_ = a.control.SetReadDeadline(a.due)
+	}
 	if errors.Is(err, io.EOF) {
 		a.over = true
 		_ = a.control.SetReadDeadline(time.Time{})
@@ -230,7 +243,7 @@ func (a *arriving) Read(p []byte) (int, error) {
 func (s *Server) linger(control *http.ResponseController, rest io.Reader) {
 	_ = control.Flush()
 	_ = control.SetReadDeadline(time.Now().Add(min(s.o.BodyTime, 5*time.Second)))
-	_, _ = io.CopyN(io.Discard, rest, 2*s.o.Limits.Bytes)
+	_, _ = io.CopyN(io.Discard, rest, 2*s.o.VideoBytes)
 }
 
 // bound puts a limit on the body, and finds room for an upload before it is read.
@@ -240,27 +253,30 @@ func (s *Server) bound(next echo.HandlerFunc) echo.HandlerFunc {
 		if op == nil || op.route.Operation.RequestBody == nil {
 			return next(c) // nobody reads it
 		}
-		limit := int64(jsonBytes)
+		limit, upload := int64(jsonBytes), false
 		switch kind, _, _ := mime.ParseMediaType(r.Header.Get(echo.HeaderContentType)); kind {
 		case ndjson:
 			return next(c) // bounded by line, in the handler
 		case echo.MIMEMultipartForm:
-			limit = s.o.Limits.Bytes + partsBytes + framingBytes
+			limit, upload = s.o.VideoBytes+partsBytes+framingBytes, true
 		}
 		if r.ContentLength > limit {
 			return refuse(pBodyBig, "%d bytes; accepted are at most %d", r.ContentLength, limit)
 		}
-		if limit > jsonBytes {
-			release, err := s.reserve(r.ContentLength)
-			if err != nil {
-				return err
-			}
-			defer release()
-		}
 		body := &bounded{ReadCloser: http.MaxBytesReader(c.Response().Writer, r.Body, limit)}
+		if upload {
+			body.room = &room{uploads: s.uploads, most: s.o.VideoBytes}
+			defer body.room.leave()
+			if !body.room.first(r.ContentLength, s.o.Limits.Bytes) {
+				return s.full()
+			}
+		}
 		r.Body = body
 		err := next(c)
-		if err != nil && body.fault != nil {
+		switch {
+		case err != nil && body.full:
+			return s.full()
+		case err != nil && body.fault != nil:
 			return bodyError(body.fault)
 		}
 		return err
@@ -271,28 +287,60 @@ func (s *Server) bound(next echo.HandlerFunc) echo.HandlerFunc {
 // that for another mistake, such as half a header.
 type bounded struct {
 	io.ReadCloser
+	room  *room // nil for bodies that are small
+	full  bool  // there was no more room
 	fault error
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
+	if b.room != nil && !b.room.take(int64(n)) {
+		b.full = true
+		return 0, errFull
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		b.fault = err
 	}
 	return n, err
 }
 
-// reserve takes memory for an upload before it is read; the caller releases it. length is negative if
-// it is not known.
-func (s *Server) reserve(length int64) (release func(), err error) {
-	n := s.o.Limits.Bytes
-	if length >= 0 {
-		n = min(n, length)
+// room is the memory that one upload has, of what there is for all.
+type room struct {
+	uploads    *semaphore.Weighted
+	most       int64 // a file has no more bytes
+	held, used int64
+}
+
+// first takes memory before an upload is read: for all of it, or if its length is not known, which
+// is negative then, for a picture. It reports whether there was any.
+func (r *room) first(length, picture int64) bool {
+	if length < 0 {
+		length = picture
 	}
-	if !s.uploads.TryAcquire(n) {
-		return nil, refuse(pBusy, "uploads fill the %d MiB that this node gives them", s.o.UploadMemory>>20)
+	return r.more(length)
+}
+
+// take counts bytes that have come. A body of unknown length that outgrows its room gets twice as much.
+func (r *room) take(n int64) bool {
+	r.used += n
+	return r.used <= r.held || r.more(max(r.held, r.used-r.held))
+}
+
+func (r *room) more(n int64) bool {
+	n = min(n, r.most-r.held)
+	if !r.uploads.TryAcquire(n) {
+		return false
 	}
-	return func() { s.uploads.Release(n) }, nil
+	r.held += n
+	return true
+}
+
+func (r *room) leave() { r.uploads.Release(r.held) }
+
+var errFull = errors.New("no room for uploads")
+
+func (s *Server) full() error {
+	return refuse(pBusy, "uploads fill the %d MiB that this node gives them", s.o.UploadMemory>>20)
 }
 
 func requestID(c echo.Context) string { return c.Response().Header().Get(echo.HeaderXRequestID) }

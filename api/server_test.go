@@ -26,6 +26,7 @@ import (
 	"vigie/api"
 	v1 "vigie/api/v1"
 	"vigie/hashing"
+	"vigie/hashing/decode"
 	"vigie/hashing/fingerprint"
 	"vigie/hashing/sandbox"
 	"vigie/index"
@@ -40,7 +41,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "decode-child" {
 		o, err := sandbox.ChildOptionsFrom(os.Getenv)
 		if err == nil {
-			err = sandbox.Child(os.Stdin, os.Stdout, fingerprint.New(o.Limits).Picture, o)
+			err = sandbox.Child(os.Stdin, os.Stdout, fingerprint.New(o.Limits).Picture, decode.Cost, o)
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -61,7 +61,7 @@ type Picture struct {
 	// twice under one transform. Empty when Unhashable.
 	Queries []Query
 	// Thumbs are small renderings from which the 64-bit hashes are taken when they are needed: of the
-	// variants plain, trim and frame that are usable, of the first frame.
+	// variants plain, trim (there may be two) and frame that are usable, of the first frame.
 	Thumbs []Thumb
 }
 
@@ -91,14 +91,25 @@ type VideoOptions struct {
 	// Keyframes alone are decoded: several times faster, and nothing is seen between them. Otherwise
 	// there is also one frame for each second.
 	Keyframes bool
+	// PerSecond is how many frames there are for each second; 0 is 1, and the most is 10. A check that
+	// looks at more frames than the entry has finds fast scenes that it would else pass by between two
+	// frames.
+	PerSecond int
 	// All keeps every such frame, also those that differ little from the one kept before them.
 	All bool
 }
+
+// CheckPerSecond is the PerSecond of [VideoOptions] for checks. Entries have one frame a second, so that
+// at as many a copy's frames may be half a second off the entry's; with 4 they are an eighth at most. Of
+// 100 copies of 5 seconds with a moving camera this finds 100 (95 under a logo), and 1 a second 90 to 98
+// (75); see TestClips in vigie/hashing/video.
+const CheckPerSecond = 4
 
 // Frame is one frame of a video, hashed.
 type Frame struct {
 	Time    uint32 // milliseconds from the start
 	Quality Quality
+	Graphic bool // text or a flat drawing; as of a [Picture]
 	// Signals are the PDQ signals: the plain one first, then its variants if they are more than 4 bits
 	// away, all with the frame's Time. Queries are what a check searches. Both as of a [Picture].
 	Signals []Signal

@@ -37,9 +37,9 @@ type algorithmSpec struct {
 
 var algorithmSpecs = [...]algorithmSpec{
 	PDQ:    {name: "pdq", bits: 256, version: 1},
-	PHash:  {name: "phash", bits: 64, version: 1},
-	DHash:  {name: "dhash", bits: 64, version: 1},
-	AHash:  {name: "ahash", bits: 64, version: 1},
+	PHash:  {name: "phash", bits: 64, version: 2},
+	DHash:  {name: "dhash", bits: 64, version: 2},
+	AHash:  {name: "ahash", bits: 64, version: 2},
 	MD5:    {name: "md5", bits: 128, digest: true, version: 1},
 	SHA256: {name: "sha256", bits: 256, digest: true, version: 1},
 }

@@ -17,7 +17,18 @@ type BankEdit struct {
 	Description *string
 	Action      *string
 	Radius      *map[hashing.Algorithm]int
+	SecondVote  SecondVoteEdit
 	KeepMedia   *bool
+	MaxFrames   *int
+}
+
+// SecondVoteEdit changes what is not nil.
+type SecondVoteEdit struct {
+	Radius  *int
+	Far     *int
+	PHash   *int
+	DHash   *int
+	Graphic *int
 }
 
 func (e BankEdit) apply(b *storage.Bank) error {
@@ -25,7 +36,13 @@ func (e BankEdit) apply(b *storage.Bank) error {
 	set(&b.Description, e.Description)
 	set(&b.Policy.Action, e.Action)
 	set(&b.Policy.Radius, e.Radius)
+	set(&b.Policy.SecondVote.Radius, e.SecondVote.Radius)
+	set(&b.Policy.SecondVote.Far, e.SecondVote.Far)
+	set(&b.Policy.SecondVote.PHash, e.SecondVote.PHash)
+	set(&b.Policy.SecondVote.DHash, e.SecondVote.DHash)
+	set(&b.Policy.SecondVote.Graphic, e.SecondVote.Graphic)
 	set(&b.Policy.KeepMedia, e.KeepMedia)
+	set(&b.Policy.MaxFrames, e.MaxFrames)
 	return errors.Join(
 		checkBankName(b.Name), checkLength("description", b.Description, maxDescription), checkPolicy(b.Policy))
 }

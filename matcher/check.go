@@ -1,13 +1,14 @@
 package matcher
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"vigie/hashing"
-	"vigie/hashing/pdq"
 	"vigie/index"
 	"vigie/storage"
 )
@@ -19,6 +20,16 @@ type Question struct {
 	ContentID string   // opaque; comes back in the verdict
 	Banks     []string // only these; all if empty
 	MinSeq    uint64   // answer only from an index that has seen this change
+	// Band asks for hits beyond PDQ's radius for Signals too, as far as the bank's second vote goes. They
+	// are Review, unless a pHash or dHash of the same variant is among Signals and agrees; the far ones
+	// count only with one that does. For Media
+	// they are always asked for.
+	Band bool
+	// Video chooses the frames of a video. StopAtFirst ends its decoding at the first match. VPDQ are the
+	// thresholds of [VideoMatch.VPDQ]; nil: [DefaultVPDQ].
+	Video       hashing.VideoOptions
+	StopAtFirst bool
+	VPDQ        *VPDQ
 }
 
 // Check answers whether something is near a known entry. It needs the catalogue only for the labels
@@ -31,8 +42,14 @@ func (m *Matcher) Check(ctx context.Context, q Question) (Verdict, error) {
 	if _, _, err := m.known(ctx, q); err != nil {
 		return Verdict{}, err // before the work of hashing
 	}
+	if err := checkVPDQ(q.VPDQ); err != nil {
+		return Verdict{}, err
+	}
+	if m.container(q.Media) != "" || q.Media == nil && timed(q.Signals) {
+		return m.checkVideo(ctx, q, start)
+	}
 	v := Verdict{ContentID: q.ContentID}
-	queries, mediaErr, err := m.ask(ctx, q, &v)
+	picture, mediaErr, err := m.look(ctx, q, &v)
 	if err != nil {
 		return Verdict{}, err
 	}
@@ -42,28 +59,36 @@ func (m *Matcher) Check(ctx context.Context, q Question) (Verdict, error) {
 		return Verdict{}, err
 	}
 	v.IndexSeq, v.LogID, v.Banks = state.Seq, state.LogID, len(banks)
-	found, err := search(ctx, state, queries, banks)
-	if err != nil {
+	asks, w := asksOf(q, picture, banks, &v), newWatch(state, banks)
+	if err := w.add(ctx, asks); err != nil {
 		return Verdict{}, err
 	}
+	found := w.found(trackOf(asks))
 	if mediaErr != nil && len(found) == 0 {
 		return Verdict{}, mediaErr
 	}
-	searched := m.o.Now()
+	v.Timings = Timings{Hash: hashed.Sub(start), Search: m.o.Now().Sub(hashed)}
+	return m.conclude(ctx, q, v, w, trackOf(asks), found, start)
+}
 
+// conclude completes a verdict by what was found.
+func (m *Matcher) conclude(ctx context.Context, q Question, v Verdict, w *watch, upload Track, found []Found, start time.Time) (Verdict, error) {
+	searched := start.Add(v.Timings.Hash + v.Timings.Search)
 	v.MatchesTotal = len(found)
 	for _, f := range found {
 		v.Level, v.Action = max(v.Level, f.Level), max(v.Action, f.Action)
 	}
 	v.Matches = found[:min(len(found), MaxMatches)]
-	if err := m.explain(ctx, v.Matches); ctx.Err() != nil {
+	durations, err := m.explain(ctx, v.Matches, w)
+	w.align(v.Matches, upload, durations, q.VPDQ)
+	if ctx.Err() != nil {
 		return Verdict{}, ctx.Err()
 	} else if err != nil {
 		v.Unexplained = true
 		m.fault(err)
 	}
 	end := m.o.Now()
-	v.Timings = Timings{Hash: hashed.Sub(start), Search: searched.Sub(hashed), Explain: end.Sub(searched), Total: end.Sub(start)}
+	v.Timings.Explain, v.Timings.Total = end.Sub(searched), end.Sub(start)
 	if m.o.Events.Checked != nil {
 		m.o.Events.Checked(v)
 	}
@@ -113,49 +138,67 @@ func (s *State) scope(names []string) ([]storage.Bank, error) {
 	return banks, nil
 }
 
-// ask turns the question into queries and notes in the verdict what was computed. The second result
-// is why media could not be hashed; their digests are asked for all the same.
-func (m *Matcher) ask(ctx context.Context, q Question, v *Verdict) (queries []hashing.Query, mediaErr, err error) {
-	if err := checkSignals(q.Signals); err != nil {
-		return nil, nil, err
+// look hashes the media of a question, if there are any, and notes in the verdict what they are. The
+// second result is why they could not be hashed; their digests are asked for all the same.
+func (m *Matcher) look(ctx context.Context, q Question, v *Verdict) (p hashing.Picture, mediaErr, err error) {
+	if err := cmp.Or(checkSignals(q.Signals), checkTimes(q.Signals)); err != nil {
+		return p, nil, err
 	}
-	if q.Media == nil && len(q.Signals) == 0 {
-		return nil, nil, noSignals()
-	}
-	if q.Media != nil {
-		if queries, mediaErr, err = m.askMedia(ctx, *q.Media, v); err != nil {
-			return nil, nil, err
+	if q.Media == nil {
+		if len(q.Signals) == 0 {
+			return p, nil, noSignals()
 		}
+		return p, nil, nil
+	}
+	v.Media = &storage.MediaInfo{SHA256: q.Media.SHA256, Bytes: int64(len(q.Media.Data))}
+	p, err = m.hasher.Picture(ctx, q.Media.Data)
+	if bad, ok := hashing.AsMediaError(err); ok {
+		v.Unhashable = &Unhashable{Reason: string(bad.Kind), Detail: bad.Detail}
+		return hashing.Picture{}, err, nil
+	}
+	if err != nil {
+		return p, nil, err
+	}
+	v.Media.Format, v.Media.Width, v.Media.Height, v.Graphic = p.Format, p.Width, p.Height, p.Graphic
+	if p.Unhashable != "" {
+		v.Unhashable = &Unhashable{Reason: string(p.Unhashable), Detail: whyUnhashable[p.Unhashable]}
+	}
+	return p, nil, nil
+}
+
+// asksOf turns a question into queries, and notes in the verdict which signals they are of.
+func asksOf(q Question, p hashing.Picture, banks []storage.Bank, v *Verdict) (asks []ask) {
+	if q.Media != nil {
+		digests, short := q.Media.Digests(), shortAlone(p, banks)
+		v.Signals = slices.Concat(digests, p.Signals, short)
+		asks = slices.Concat(askPlain(digests), askPicture(p, true), askPlain(short))
 	}
 	v.Signals = append(v.Signals, q.Signals...)
+	var rich []hashing.Signal
 	for _, s := range q.Signals {
 		if err := poor(s); err == nil {
-			queries = append(queries, turned(s)...)
+			rich = append(rich, s)
 		} else if v.Unhashable == nil {
 			v.Unhashable = &Unhashable{Reason: string(hashing.LowQuality), Detail: "not searched: " + err.Error()}
 		}
 	}
-	return queries, mediaErr, nil
+	return append(asks, askSignals(rich, q.Band)...)
 }
 
-func (m *Matcher) askMedia(ctx context.Context, media hashing.Media, v *Verdict) (queries []hashing.Query, mediaErr, err error) {
-	v.Media = &storage.MediaInfo{SHA256: media.SHA256, Bytes: int64(len(media.Data))}
-	v.Signals = media.Digests()
-	queries = plain(v.Signals)
-	p, err := m.hasher.Picture(ctx, media.Data)
-	if bad, ok := hashing.AsMediaError(err); ok {
-		v.Unhashable = &Unhashable{Reason: string(bad.Kind), Detail: bad.Detail}
-		return queries, err, nil
+// shortAlone are the 64-bit hashes of a picture that a bank wants to be searched by themselves. Most
+// banks want none, and it costs nothing.
+func shortAlone(p hashing.Picture, banks []storage.Bank) []hashing.Signal {
+	wanted := func(s hashing.Signal) bool {
+		return slices.ContainsFunc(banks, func(b storage.Bank) bool { _, ok := b.Policy.Radius[s.Algorithm]; return ok })
 	}
-	if err != nil {
-		return nil, nil, err
+	short := slices.DeleteFunc(
+		[]hashing.Signal{{Algorithm: hashing.PHash}, {Algorithm: hashing.DHash}, {Algorithm: hashing.AHash}},
+		func(s hashing.Signal) bool { return !wanted(s) })
+	if len(short) == 0 {
+		return nil
 	}
-	v.Media.Format, v.Media.Width, v.Media.Height = p.Format, p.Width, p.Height
-	v.Signals = append(v.Signals, p.Signals...)
-	if p.Unhashable != "" {
-		v.Unhashable = &Unhashable{Reason: string(p.Unhashable), Detail: whyUnhashable[p.Unhashable]}
-	}
-	return append(queries, p.Queries...), nil, nil
+	short = shortOfThumbs(p.Thumbs)(hashing.Plain, hashing.Identity)
+	return slices.DeleteFunc(slices.Clone(short), func(s hashing.Signal) bool { return !wanted(s) })
 }
 
 var whyUnhashable = map[hashing.Reason]string{
@@ -164,54 +207,39 @@ var whyUnhashable = map[hashing.Reason]string{
 	hashing.LowQuality: "the picture has too little detail (PDQ quality under 50); only its exact bytes can be matched",
 }
 
-// plain are the queries for signals as they are.
-func plain(signals []hashing.Signal) []hashing.Query {
-	queries := make([]hashing.Query, len(signals))
-	for i, s := range signals {
-		queries[i].Signal = s
-	}
-	return queries
+// search asks the index for everything at once, and judges what it finds.
+func search(ctx context.Context, s *State, asks []ask, banks []storage.Bank) ([]Found, error) {
+	w := newWatch(s, banks)
+	err := w.add(ctx, asks)
+	return w.found(trackOf(asks)), err
 }
 
-// turned are the queries for a signal that came without its picture. The turned and mirrored forms
-// of a PDQ hash follow from its bits up to a few (see [pdq.DihedralOf]).
-func turned(s hashing.Signal) []hashing.Query {
-	if s.Algorithm != hashing.PDQ {
-		return plain([]hashing.Signal{s})
+// find asks the index.
+func find(ctx context.Context, s *State, asks []ask, banks []storage.Bank) ([]index.Result, error) {
+	type kind struct { // of queries that reach equally far
+		algorithm              hashing.Algorithm
+		votable, band, graphic bool
 	}
-	queries := make([]hashing.Query, 0, hashing.Orientations)
-	for t, h := range pdq.DihedralOf(pdq.Hash(s.Value)) {
-		turned := s
-		turned.Value = hashing.Value(h)
-		queries = append(queries, hashing.Query{Signal: turned, Transform: hashing.Transform(t)})
-	}
-	return queries
-}
-
-// search asks the index for all queries at once.
-func search(ctx context.Context, s *State, queries []hashing.Query, banks []storage.Bank) ([]Found, error) {
-	scopes := map[hashing.Algorithm]map[index.BankID]int{}
-	asked := make([]index.Query, len(queries))
-	for i, q := range queries {
-		a := q.Signal.Algorithm
-		if scopes[a] == nil {
-			scopes[a] = scope(banks, a)
+	scopes := map[kind]map[index.BankID]int{}
+	queries := make([]index.Query, len(asks))
+	for i, a := range asks {
+		k := kind{a.Signal.Algorithm, a.votable(), a.band, a.graphic}
+		if scopes[k] == nil {
+			scopes[k] = a.scope(banks)
 		}
-		asked[i] = index.Query{Algorithm: a, Value: q.Signal.Value, Banks: scopes[a]}
+		queries[i] = index.Query{Algorithm: k.algorithm, Value: a.Signal.Value, Banks: scopes[k]}
 	}
-	results, err := s.Snapshot.SearchMany(ctx, asked)
-	if err != nil {
-		return nil, err
-	}
-	return gather(queries, results, s.Banks), nil
+	return s.Snapshot.SearchMany(ctx, queries)
 }
 
-// explain adds what the catalogue knows of the entries found, as of now. Without any it asks nothing.
-func (m *Matcher) explain(ctx context.Context, found []Found) error {
+// explain adds what the catalogue knows of the entries found, as of now, and returns how long those of
+// several frames last, in milliseconds. Without any it asks nothing.
+func (m *Matcher) explain(ctx context.Context, found []Found, w *watch) (durations map[storage.EntryID]uint32, err error) {
 	if len(found) == 0 {
-		return nil
+		return nil, nil
 	}
-	err := m.catalogue.View(ctx, func(r storage.Reader) error {
+	durations = map[storage.EntryID]uint32{}
+	err = m.catalogue.View(ctx, func(r storage.Reader) error {
 		ids := make([]storage.EntryID, len(found))
 		for i, f := range found {
 			ids[i] = f.Entry
@@ -219,11 +247,16 @@ func (m *Matcher) explain(ctx context.Context, found []Found) error {
 		labels, err := r.Labels(ids)
 		for i, f := range found {
 			found[i].Labels = labels[f.Entry]
+			if err == nil && len(w.timesOf(f.Entry)) > 1 {
+				var e storage.Entry
+				e, err = r.Entry(f.Entry)
+				durations[f.Entry] = e.Media.Duration
+			}
 		}
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("read the entries that match: %w", err)
+		return durations, fmt.Errorf("read the entries that match: %w", err)
 	}
-	return nil
+	return durations, nil
 }

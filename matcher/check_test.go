@@ -296,6 +296,7 @@ func TestCheckListsTheStrongestHundred(t *testing.T) {
 func TestCheckTellsWhatItKnows(t *testing.T) {
 	t.Parallel()
 	overEach(t, func(t *testing.T, n *node) {
+		n.changeBank("bank", matcher.BankEdit{Radius: &radii{hashing.PDQ: 31, hashing.PHash: 4}})
 		s, p := signal(hashing.PDQ, 1), signal(hashing.PHash, 1)
 		flagged := n.flag(matcher.Flagging{Signals: []hashing.Signal{s, p}, Labels: []string{"logo", "flag", "logo"}})
 		v := n.check(matcher.Question{Signals: []hashing.Signal{away(p, 3), away(s, 5)}, ContentID: "post 7"})

@@ -1,6 +1,7 @@
 package matcher
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"vigie/hashing"
+	"vigie/hashing/fingerprint"
 	"vigie/storage"
 )
 
@@ -34,13 +36,14 @@ type Flagged struct {
 	// Retracted are entries of the same media in the bank that people have taken back, with their
 	// reasons; whoever flags it again should know. Only if Created.
 	Retracted  []storage.Entry
+	Frames     *Frames // of a video; nil for other media
 	Neighbours []Found // other entries that it matches, of all banks, strongest first, without labels; at most 20
 }
 
 const (
 	maxNeighbours   = 20  // that a flag answers
 	maxSources      = 200 // that an entry keeps; the log has them all
-	maxEntrySignals = 256 // of an entry that further flags of the same media may add to
+	maxEntrySignals = 256 // of an entry that further flags of the same media may add to; frames of a video not counted
 )
 
 // Flag adds media to a bank. What the bank has already (same SHA-256 or same PDQ; where the flag has
@@ -60,11 +63,7 @@ func (m *Matcher) Flag(ctx context.Context, f Flagging) (Flagged, error) {
 		Status: storage.Active, Labels: labels, Note: f.Note,
 		Sources: []storage.Source{{Actor: f.Actor, Origin: f.Origin}},
 	}
-	queries, err := m.describe(ctx, f, &entry)
-	if err != nil {
-		return Flagged{}, err
-	}
-	near, err := m.neighbours(ctx, queries)
+	near, frames, err := m.recognise(ctx, f, &entry)
 	if err != nil {
 		return Flagged{}, err
 	}
@@ -72,6 +71,7 @@ func (m *Matcher) Flag(ctx context.Context, f Flagging) (Flagged, error) {
 	if err != nil {
 		return Flagged{}, err
 	}
+	out.Frames = frames
 	// The flag is done; nothing may fail from here on.
 	if m.o.Events.Flagged != nil {
 		m.o.Events.Flagged(out.Created)
@@ -82,57 +82,70 @@ func (m *Matcher) Flag(ctx context.Context, f Flagging) (Flagged, error) {
 	return out, nil
 }
 
-// describe hashes what is flagged, guards it, and fills in the entry's media and signals. The queries
-// returned find its neighbours.
-func (m *Matcher) describe(ctx context.Context, f Flagging, e *storage.Entry) ([]hashing.Query, error) {
-	if err := checkSignals(f.Signals); err != nil {
-		return nil, err
+// recognise fills in the entry, and finds its neighbours. The frames are those of a video.
+func (m *Matcher) recognise(ctx context.Context, f Flagging, e *storage.Entry) ([]Found, *Frames, error) {
+	format := m.container(f.Media)
+	if format != "" && !f.ExactOnly || f.Media == nil && timed(f.Signals) {
+		return m.describeVideo(ctx, f, e)
+	}
+	picture, beside, err := m.describe(ctx, f, e)
+	if err != nil {
+		return nil, nil, err
+	}
+	e.Media.Format = cmp.Or(e.Media.Format, format)
+	near, err := m.neighbours(ctx, picture, beside)
+	return near, nil, err
+}
+
+// describe hashes what is flagged, guards it, and fills in the entry's media and signals. It returns the
+// picture, and the signals that are known beside it: digests, and those that were sent.
+func (m *Matcher) describe(ctx context.Context, f Flagging, e *storage.Entry) (p hashing.Picture, beside []hashing.Signal, err error) {
+	if err := cmp.Or(checkSignals(f.Signals), checkTimes(f.Signals)); err != nil {
+		return p, nil, err
 	}
 	for _, s := range f.Signals {
 		if err := poor(s); err != nil {
-			return nil, err
+			return p, nil, err
 		}
 	}
-	var queries []hashing.Query
 	if f.Media == nil {
 		if len(f.Signals) == 0 {
-			return nil, noSignals()
+			return p, nil, noSignals()
 		}
 		if f.ExactOnly {
-			return nil, invalid("exact_only", "it is for files; signals are matched as what they are")
+			return p, nil, invalid("exact_only", "it is for files; signals are matched as what they are")
 		}
 		e.ExactOnly = !slices.ContainsFunc(f.Signals, func(s hashing.Signal) bool { return !s.Algorithm.Exact() })
 	} else {
 		e.Media = storage.MediaInfo{SHA256: f.Media.SHA256, Bytes: int64(len(f.Media.Data))}
 		e.ExactOnly = f.ExactOnly
-		e.Signals = f.Media.Digests()
-		queries = plain(e.Signals)
+		beside = f.Media.Digests()
 		for _, s := range f.Signals {
 			if d := digestOf(f.Media, s.Algorithm); d != nil && d.Value != s.Value {
-				return nil, invalid("signals", "the %s sent is not that of the file", s.Algorithm)
+				return p, nil, invalid("signals", "the %s sent is not that of the file", s.Algorithm)
 			}
 		}
-		p, err := m.hasher.Picture(ctx, f.Media.Data)
+		p, err = m.hasher.Picture(ctx, f.Media.Data)
 		if _, bad := hashing.AsMediaError(err); err != nil && !(bad && f.ExactOnly) {
-			return nil, err
+			return p, nil, err
 		}
 		if p.Unhashable != "" && !f.ExactOnly {
-			return nil, &UnhashableError{Reason: p.Unhashable, Detail: whyUnhashable[p.Unhashable]}
+			return p, nil, &UnhashableError{Reason: p.Unhashable, Detail: whyUnhashable[p.Unhashable]}
 		}
 		e.Media.Format, e.Media.Width, e.Media.Height = p.Format, p.Width, p.Height
-		if !f.ExactOnly {
-			e.Signals = append(e.Signals, p.Stored()...)
-			queries = append(queries, p.Queries...)
+		if f.ExactOnly {
+			p = hashing.Picture{}
 		}
 	}
+	e.Signals = slices.Concat(beside, fingerprint.Stored(p))
 	for _, s := range f.Signals {
 		if !f.ExactOnly || s.Algorithm.Exact() {
 			e.Signals = append(e.Signals, s)
-			queries = append(queries, turned(s)...)
+			beside = append(beside, s)
 		}
 	}
 	e.Signals = distinct(e.Signals)
-	return queries, nil
+	return p, beside, nil
 }
 
 func digestOf(media *hashing.Media, a hashing.Algorithm) *hashing.Signal {
@@ -144,13 +157,16 @@ func digestOf(media *hashing.Media, a hashing.Algorithm) *hashing.Signal {
 	return nil
 }
 
-// distinct drops signals of an algorithm, variant and value that came before.
+// distinct drops signals of an algorithm, variant, value and time that came before.
 func distinct(signals []hashing.Signal) []hashing.Signal {
 	var kept []hashing.Signal
+	seen := map[hashing.Signal]bool{}
 	for _, s := range signals {
-		if !slices.ContainsFunc(kept, sameAs(s)) {
+		key := hashing.Signal{Algorithm: s.Algorithm, Variant: s.Variant, Time: s.Time, Value: s.Value}
+		if !seen[key] {
 			kept = append(kept, s)
 		}
+		seen[key] = true
 	}
 	return kept
 }
@@ -260,18 +276,34 @@ func extend(w storage.Writer, had, flagged storage.Entry) error {
 			return err
 		}
 	}
-	return w.Extend(had.ID, flagged.Signals, flagged.Media)
+	signals := flagged.Signals
+	if timed(had.Signals) && timed(signals) { // it has the frames that its bank stores
+		signals = slices.DeleteFunc(slices.Clone(signals), isFrame)
+	}
+	return w.Extend(had.ID, signals, flagged.Media)
 }
 
-// sameMedia finds the active entry of a bank that has the same SHA-256 or the same plain PDQ; for an
-// entry that has neither, one that has all its signals. It is nil if there is none; then retracted are
+// isFrame reports whether a signal of a video is one of its frames'.
+func isFrame(s hashing.Signal) bool { return s.Algorithm == hashing.PDQ }
+
+// besideFrames counts the signals of an entry that are not frames of a video.
+func besideFrames(signals []hashing.Signal) int {
+	if !timed(signals) {
+		return len(signals)
+	}
+	return len(slices.DeleteFunc(slices.Clone(signals), isFrame))
+}
+
+// sameMedia finds the active entry of a bank that has the same SHA-256 or, if neither is a video, the
+// same plain PDQ; for an entry that has neither, one that has all its signals. It is nil if there is none; then retracted are
 // those that would be it, had they not been retracted. An entry that is matched by its digests alone does
 // not stand for one that is matched by more: somebody wanted it so.
 func sameMedia(r storage.Reader, bank storage.BankID, e storage.Entry) (had *storage.Entry, retracted []storage.Entry, err error) {
 	var telling []hashing.Signal
+	video := timed(e.Signals)
 	for _, a := range []hashing.Algorithm{hashing.SHA256, hashing.PDQ} {
 		for _, s := range e.Signals {
-			if s.Algorithm == a && s.Variant == hashing.Plain {
+			if s.Algorithm == a && s.Variant == hashing.Plain && (a.Exact() || !video) {
 				telling = append(telling, s)
 			}
 		}
@@ -296,7 +328,8 @@ func sameMedia(r storage.Reader, bank storage.BankID, e storage.Entry) (had *sto
 			case err != nil:
 				return nil, nil, err
 			case other.ExactOnly && !e.ExactOnly, all && !includes(other.Signals, e.Signals):
-			case len(other.Signals)+len(e.Signals) > maxEntrySignals:
+			case s.Algorithm == hashing.PDQ && timed(other.Signals) != video: // a video that shows the picture
+			case besideFrames(other.Signals)+besideFrames(e.Signals) > maxEntrySignals:
 			case other.Status == storage.Active:
 				return &other, nil, nil
 			default:
@@ -309,19 +342,12 @@ func sameMedia(r storage.Reader, bank storage.BankID, e storage.Entry) (had *sto
 
 // includes reports whether all of some signals are among others.
 func includes(all, some []hashing.Signal) bool {
-	return !slices.ContainsFunc(some, func(s hashing.Signal) bool { return !slices.ContainsFunc(all, sameAs(s)) })
+	return len(distinct(slices.Concat(all, some))) == len(distinct(all))
 }
 
-// sameAs compares by algorithm, variant and value.
-func sameAs(s hashing.Signal) func(hashing.Signal) bool {
-	return func(o hashing.Signal) bool {
-		return o.Algorithm == s.Algorithm && o.Variant == s.Variant && o.Value == s.Value
-	}
-}
-
-// neighbours are the strongest entries of all banks that queries match before the flag: one more than
-// are answered, as the entry itself may be among them.
-func (m *Matcher) neighbours(ctx context.Context, queries []hashing.Query) ([]Found, error) {
+// neighbours are the strongest entries of all banks within whose radii the flag is, before it is made:
+// one more than are answered, as the entry itself may be among them.
+func (m *Matcher) neighbours(ctx context.Context, p hashing.Picture, beside []hashing.Signal) ([]Found, error) {
 	state, err := m.loaded(ctx)
 	if err != nil {
 		return nil, err
@@ -330,7 +356,8 @@ func (m *Matcher) neighbours(ctx context.Context, queries []hashing.Query) ([]Fo
 	if err != nil {
 		return nil, err
 	}
-	found, err := search(ctx, state, queries, banks)
+	asks := slices.Concat(askPicture(p, false), askPlain(shortAlone(p, banks)), askSignals(beside, false))
+	found, err := search(ctx, state, asks, banks)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"vigie/hashing"
+	"vigie/hashing/fingerprint"
 	"vigie/index"
 	"vigie/matcher"
 	"vigie/storage"
@@ -40,7 +41,7 @@ func TestFlagMedia(t *testing.T) {
 		equal(t, e.Sources, []storage.Source{{At: e.CreatedAt, Actor: "local", Origin: "https://example.org/1"}})
 		p, err := pictures.Picture(n.ctx, data)
 		must(t, err)
-		want := append(media(data).Digests(), p.Stored()...)
+		want := append(media(data).Digests(), fingerprint.Stored(p)...)
 		equal(t, e.Signals, append(want, signal(hashing.PHash, 1)))
 
 		// What the log tells everybody, and what it keeps to itself.
@@ -261,6 +262,7 @@ func labels(count int) (all []string) {
 func TestFlagAccepts(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
+	n.changeBank("bank", matcher.BankEdit{Radius: &radii{hashing.PDQ: 31, hashing.PHash: 4}})
 	ones := ^uint64(0)
 	for _, s := range []hashing.Signal{
 		{Algorithm: hashing.PDQ, Quality: 50, Value: hashing.Value{ones}},

@@ -48,8 +48,8 @@ type Follower struct {
 	once      sync.Once
 }
 
-// pageSize bounds what is read from the catalogue at once.
-const pageSize = 5_000
+// pageSize bounds what is read from the catalogue at once. A video is some 100 kB.
+const pageSize = 500
 
 func newFollower(c storage.Catalogue, ix *index.Index, o Options) *Follower {
 	return &Follower{catalogue: c, index: ix, o: o, loaded: make(chan struct{})}

@@ -1,7 +1,9 @@
 package matcher_test
 
 import (
+	"context"
 	"fmt"
+	"image"
 	"maps"
 	"slices"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"vigie/hashing"
+	"vigie/hashing/fingerprint"
 	"vigie/hashing/pdq"
 	"vigie/matcher"
 	"vigie/storage"
@@ -29,27 +32,80 @@ type modelBank struct {
 	deleted int // when, in the order of deletions; 0: it is not
 	action  string
 	radius  radii
+	vote    storage.SecondVote
 }
 
 var (
 	// Few pictures, two of them near each other, and signals around few centres: everything meets.
-	machineMedia   = [][]byte{pngOf(drawn(1)), jpegOf(drawn(1), 50), pngOf(drawn(2)), []byte("no picture")}
+	machineMedia   = [][]byte{pngOf(drawn(1)), jpegOf(drawn(1), 50), pngOf(drawn(2)), graphic(drawn(1)), []byte("no picture")}
+	machineCentres = centres(pngOf(drawn(1)), pngOf(drawn(2)))
 	machineNames   = []string{"a", "b", "c"}
 	machineActions = []string{"log", "label", "redirect", "review", "hold", "block"}
 )
 
+// graphic is a picture that the hasher calls a graphic.
+func graphic(img *image.Gray) []byte {
+	p, err := pictures.Picture(context.Background(), pngOf(img))
+	if err != nil {
+		panic(err)
+	}
+	p.Graphic = true
+	return pictures.invent("a graphic", p)
+}
+
+// centres are signals around which others are drawn: two of each algorithm, and those of pictures.
+func centres(pictured ...[]byte) map[hashing.Algorithm][]hashing.Signal {
+	all := map[hashing.Algorithm][]hashing.Signal{}
+	for _, a := range hashing.Algorithms() {
+		all[a] = []hashing.Signal{signal(a, 1), signal(a, 2)}
+	}
+	for _, data := range pictured {
+		p, err := pictures.Picture(context.Background(), data)
+		if err != nil {
+			panic(err)
+		}
+		all[hashing.PDQ] = append(all[hashing.PDQ], p.Signals[0])
+		for _, s := range fingerprint.Short(p.Thumbs[0], hashing.Identity) {
+			all[s.Algorithm] = append(all[s.Algorithm], s)
+		}
+	}
+	return all
+}
+
 func machineSignal(t *rapid.T) hashing.Signal {
 	a := rapid.SampledFrom(hashing.Algorithms()).Draw(t, "algorithm")
-	s := signal(a, uint64(rapid.IntRange(1, 2).Draw(t, "centre")))
+	s := rapid.SampledFrom(machineCentres[a]).Draw(t, "centre")
 	if !a.Exact() {
-		s = away(s, rapid.SampledFrom([]int{0, 0, 1, 4, 5, 20, 31, 32, 50}).Draw(t, "away"))
+		s = away(s, rapid.SampledFrom([]int{0, 0, 1, 4, 5, 20, 31, 32, 50, 58}).Draw(t, "away"))
 		s.Quality = rapid.SampledFrom([]hashing.Quality{hashing.QualityUnknown, 100, 50}).Draw(t, "quality")
+		s.Variant = rapid.SampledFrom([]hashing.Variant{hashing.Plain, hashing.Plain, hashing.CLI, hashing.White, hashing.Trimmed}).Draw(t, "variant")
 	}
 	return s
 }
 
 func machineSignals(t *rapid.T) []hashing.Signal {
+	if rapid.IntRange(0, 3).Draw(t, "of one picture") > 0 {
+		return machinePicture(t)
+	}
 	return rapid.SliceOfN(rapid.Custom(machineSignal), 1, 3).Draw(t, "signals")
+}
+
+// machinePicture is the PDQ of a picture, some bits away, with 64-bit hashes that are near.
+func machinePicture(t *rapid.T) (all []hashing.Signal) {
+	centre := rapid.IntRange(0, 3).Draw(t, "centre")
+	variant := rapid.SampledFrom([]hashing.Variant{hashing.Plain, hashing.Plain, hashing.CLI, hashing.Trimmed}).Draw(t, "variant")
+	for _, a := range []hashing.Algorithm{hashing.PDQ, hashing.PHash, hashing.DHash} {
+		bits := []int{0, 3, 20, 40, 52}
+		if a != hashing.PDQ {
+			bits = []int{0, 2, 8, 12}
+		}
+		s := away(machineCentres[a][centre], rapid.SampledFrom(bits).Draw(t, "away"))
+		s.Variant = variant
+		if a == hashing.PDQ || rapid.IntRange(0, 3).Draw(t, "hashed") > 0 {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 func (m *machine) bankNamed(name string) *modelBank {
@@ -67,11 +123,25 @@ func drawName(t *rapid.T) string { return rapid.SampledFrom(machineNames).Draw(t
 func drawRadius(t *rapid.T) radii {
 	r := radii{}
 	for _, a := range []hashing.Algorithm{hashing.PDQ, hashing.PHash, hashing.DHash} {
-		if rapid.Bool().Draw(t, "matched") {
-			r[a] = rapid.IntRange(0, matcher.MaxRadius(a)).Draw(t, "radius")
+		if rapid.IntRange(0, 3).Draw(t, "matched") > 1 || a == hashing.PDQ && rapid.Bool().Draw(t, "matched by PDQ") {
+			r[a] = rapid.SampledFrom([]int{0, 3, matcher.MaxRadius(a) / 2, matcher.MaxRadius(a)}).Draw(t, "radius")
 		}
 	}
 	return r
+}
+
+func drawVote(t *rapid.T) storage.SecondVote {
+	return storage.SecondVote{
+		Radius:  rapid.SampledFrom([]int{0, 32, 47, 64}).Draw(t, "band"),
+		Far:     rapid.SampledFrom([]int{0, 47, 55, 64}).Draw(t, "far"),
+		Graphic: rapid.SampledFrom([]int{0, 3, 15, 64}).Draw(t, "graphic"),
+		PHash:   rapid.IntRange(0, 16).Draw(t, "phash"),
+		DHash:   rapid.IntRange(0, 16).Draw(t, "dhash"),
+	}
+}
+
+func votes(v storage.SecondVote) matcher.SecondVoteEdit {
+	return matcher.SecondVoteEdit{Radius: &v.Radius, Far: &v.Far, PHash: &v.PHash, DHash: &v.DHash, Graphic: &v.Graphic}
 }
 
 // same fails if the node's outcome is not the model's.
@@ -83,8 +153,8 @@ func same(t *rapid.T, what string, err error, want bool) {
 
 func (m *machine) createBank(t *rapid.T) {
 	name := drawName(t)
-	b := &modelBank{name: name, action: rapid.SampledFrom(machineActions).Draw(t, "action"), radius: drawRadius(t)}
-	got, err := m.node.CreateBank(m.node.ctx, "local", matcher.BankEdit{Name: &name, Action: &b.action, Radius: ptr(maps.Clone(b.radius))})
+	b := &modelBank{name: name, action: rapid.SampledFrom(machineActions).Draw(t, "action"), radius: drawRadius(t), vote: drawVote(t)}
+	got, err := m.node.CreateBank(m.node.ctx, "local", matcher.BankEdit{Name: &name, Action: &b.action, Radius: ptr(maps.Clone(b.radius)), SecondVote: votes(b.vote)})
 	same(t, "create bank", err, m.bankNamed(name) == nil)
 	if err == nil {
 		b.id = got.ID
@@ -98,7 +168,7 @@ func (m *machine) changeBank(t *rapid.T) {
 		t.Skip("no such bank")
 	}
 	var edit matcher.BankEdit
-	action, radius, name := b.action, b.radius, b.name
+	action, radius, vote, name := b.action, b.radius, b.vote, b.name
 	if rapid.Bool().Draw(t, "edit action") {
 		action = rapid.SampledFrom(machineActions).Draw(t, "action")
 		edit.Action = &action
@@ -106,6 +176,10 @@ func (m *machine) changeBank(t *rapid.T) {
 	if rapid.Bool().Draw(t, "edit radius") {
 		radius = drawRadius(t)
 		edit.Radius = ptr(maps.Clone(radius))
+	}
+	if rapid.Bool().Draw(t, "edit vote") {
+		vote = drawVote(t)
+		edit.SecondVote = votes(vote)
 	}
 	if rapid.IntRange(0, 3).Draw(t, "edit name") == 0 {
 		name = drawName(t)
@@ -115,7 +189,7 @@ func (m *machine) changeBank(t *rapid.T) {
 	_, err := m.node.ChangeBank(m.node.ctx, "local", b.name, edit)
 	same(t, "change bank", err, owner == nil || owner == b)
 	if err == nil {
-		b.action, b.radius, b.name = action, radius, name
+		b.action, b.radius, b.vote, b.name = action, radius, vote, name
 	}
 }
 
@@ -225,29 +299,35 @@ func (m *machine) restart(*rapid.T) {
 
 func (m *machine) check(t *rapid.T) {
 	var q matcher.Question
-	var queries []hashing.Signal
+	var queries []machineQuery
 	if rapid.Bool().Draw(t, "media") {
 		q.Media = media(rapid.SampledFrom(machineMedia).Draw(t, "media"))
-		queries = q.Media.Digests()
+		for _, s := range q.Media.Digests() {
+			queries = append(queries, machineQuery{signal: s})
+		}
 		if p, err := pictures.Picture(m.node.ctx, q.Media.Data); err == nil {
-			for _, q := range p.Queries {
-				queries = append(queries, q.Signal)
-			}
+			queries = append(queries, queriesOf(p)...)
 		}
 	} else {
-		q.Signals = machineSignals(t)
+		q.Signals, q.Band = machineSignals(t), rapid.IntRange(0, 3).Draw(t, "band") > 0
 		for _, s := range q.Signals {
 			if s.Algorithm != hashing.PDQ {
-				queries = append(queries, s)
+				queries = append(queries, machineQuery{signal: s})
 				continue
 			}
-			for _, h := range pdq.DihedralOf(pdq.Hash(s.Value)) {
-				s.Value = hashing.Value(h)
-				queries = append(queries, s)
+			for i, h := range pdq.DihedralOf(pdq.Hash(s.Value)) {
+				query := machineQuery{signal: s, band: q.Band}
+				query.signal.Value = hashing.Value(h)
+				for _, v := range q.Signals {
+					if i == 0 && v.Variant == s.Variant {
+						query.short = append(query.short, v)
+					}
+				}
+				queries = append(queries, query)
 			}
 		}
 	}
-	if rapid.Bool().Draw(t, "some banks") {
+	if rapid.IntRange(0, 5).Draw(t, "some banks") == 0 {
 		q.Banks = rapid.SliceOfN(rapid.SampledFrom(machineNames), 1, 2).Draw(t, "banks")
 	}
 	v, err := m.node.Check(m.node.ctx, q)
@@ -276,58 +356,135 @@ func (m *machine) check(t *rapid.T) {
 	}
 }
 
+// machineQuery is a query with all that the rule looks at.
+type machineQuery struct {
+	signal        hashing.Signal
+	inverted      bool
+	band, graphic bool
+	short         []hashing.Signal // of the same rendering, under the same transform
+}
+
+func queriesOf(p hashing.Picture) (all []machineQuery) {
+	for _, q := range p.Queries {
+		m := machineQuery{signal: q.Signal, inverted: q.Transform == hashing.Inverted, band: true, graphic: p.Graphic}
+		for _, t := range p.Thumbs {
+			if t.Variant == q.Signal.Variant {
+				m.short = append(m.short, fingerprint.Short(t, q.Transform)...)
+			}
+		}
+		all = append(all, m)
+	}
+	for _, t := range p.Thumbs {
+		if t.Variant == hashing.Plain {
+			for _, s := range fingerprint.Short(t, hashing.Identity) {
+				all = append(all, machineQuery{signal: s})
+			}
+		}
+	}
+	return all
+}
+
+// level is what a query and a stored signal of the same algorithm make of an entry of the bank. It is
+// the rule, written once more as one reads it.
+func (b *modelBank) level(q machineQuery, s hashing.Signal, entry []hashing.Signal) matcher.Level {
+	distance := s.Value.Distance(q.signal.Value)
+	radius, searched := b.radius[s.Algorithm]
+	tight := q.graphic && b.vote.Graphic > 0
+	v := q.signal.Variant
+	votable := !q.inverted && (v == hashing.Plain || v == hashing.Trimmed || v == hashing.Framed)
+	switch {
+	case s.Algorithm.Exact() && distance == 0:
+		return matcher.Match
+	case s.Algorithm.Exact() || !searched:
+		return matcher.None
+	case s.Algorithm != hashing.PDQ && distance <= radius:
+		return matcher.Review
+	case s.Algorithm != hashing.PDQ:
+		return matcher.None
+	case distance <= radius && (!tight || distance <= b.vote.Graphic):
+		return matcher.Match
+	case distance > radius && (!votable || !q.band || tight || distance > max(b.vote.Radius, b.vote.Far)):
+		return matcher.None
+	case !votable:
+		return matcher.Review
+	}
+	row := s.Variant
+	if row == hashing.CLI {
+		row = hashing.Plain
+	}
+	agree := map[hashing.Algorithm]bool{}
+	for _, mine := range q.short {
+		for _, theirs := range entry {
+			near := map[hashing.Algorithm]int{hashing.PHash: b.vote.PHash, hashing.DHash: b.vote.DHash}
+			limit, can := near[mine.Algorithm]
+			if can && theirs.Algorithm == mine.Algorithm && theirs.Variant == row && mine.Value.Distance(theirs.Value) <= limit {
+				agree[mine.Algorithm] = true
+			}
+		}
+	}
+	agreed := len(agree) == 2 || len(agree) == 1 && !tight
+	switch far := distance > max(radius, b.vote.Radius); {
+	case far && !agreed:
+		return matcher.None
+	case far || !agreed:
+		return matcher.Review
+	}
+	return matcher.Likely
+}
+
 // expect compares all queries with all signals of all entries.
-func (m *machine) expect(queries []hashing.Signal, banks []string) map[storage.EntryID]string {
+func (m *machine) expect(queries []machineQuery, banks []string) map[storage.EntryID]string {
 	found := map[storage.EntryID]string{}
 	for _, e := range m.entries {
 		b := m.bankOf(e)
 		if e.Status != storage.Active || b.deleted > 0 || banks != nil && !slices.Contains(banks, b.name) {
 			continue
 		}
-		best := map[hashing.Algorithm]int{}
+		best := map[hashing.Algorithm]matcher.Evidence{}
 		for _, s := range e.Signals {
 			for _, q := range queries {
-				radius, ok := b.radius[s.Algorithm]
-				if s.Algorithm.Exact() {
-					ok = true
-				}
-				distance, err := s.Distance(q)
-				if err != nil || !ok || distance > radius {
+				if q.signal.Algorithm != s.Algorithm {
 					continue
 				}
-				if old, ok := best[s.Algorithm]; !ok || distance < old {
-					best[s.Algorithm] = distance
+				now := matcher.Evidence{Level: b.level(q, s, e.Signals), Distance: s.Value.Distance(q.signal.Value)}
+				old := best[s.Algorithm]
+				if now.Level > old.Level || now.Level == old.Level && now.Distance < old.Distance {
+					best[s.Algorithm] = now
 				}
 			}
 		}
-		if len(best) == 0 {
-			continue
-		}
-		level, action := "review", b.action
-		for a := range best {
-			if a == hashing.PDQ || a.Exact() {
-				level = "match"
+		level := matcher.None
+		for a, e := range best {
+			if level = max(level, e.Level); e.Level == matcher.None {
+				delete(best, a)
 			}
 		}
-		if level == "review" && (action == "hold" || action == "block") {
+		if level == matcher.None {
+			continue
+		}
+		action := b.action
+		switch {
+		case level == matcher.Likely && action == "block":
+			action = "hold"
+		case level == matcher.Review && (action == "hold" || action == "block"):
 			action = "review"
 		}
-		found[e.ID] = fmt.Sprintf("%s %s %s", level, action, distances(best))
+		found[e.ID] = fmt.Sprintf("%s %s %s", level, action, evidenceText(best))
 	}
 	return found
 }
 
 func evidence(all []matcher.Evidence) string {
-	best := map[hashing.Algorithm]int{}
+	best := map[hashing.Algorithm]matcher.Evidence{}
 	for _, e := range all {
-		best[e.Algorithm] = e.Distance
+		best[e.Algorithm] = e
 	}
-	return distances(best)
+	return evidenceText(best)
 }
 
-func distances(best map[hashing.Algorithm]int) (text string) {
+func evidenceText(best map[hashing.Algorithm]matcher.Evidence) (text string) {
 	for _, a := range slices.Sorted(maps.Keys(best)) {
-		text += fmt.Sprintf(" %s:%d", a, best[a])
+		text += fmt.Sprintf(" %s:%d:%s", a, best[a].Distance, best[a].Level)
 	}
 	return text
 }
@@ -344,8 +501,10 @@ func TestMachine(t *testing.T) {
 				m := &machine{t: t, node: follow(t, c, matcher.Options{Patience: patience})}
 				defer func() { m.node.stop() }()
 				must(t, m.node.Follower().Await(m.node.ctx, 0))
+				m.createBank(rt)
+				m.flagSignals(rt)
 				rt.Repeat(map[string]func(*rapid.T){
-					"":             m.check,
+					"":             func(rt *rapid.T) { m.check(rt); m.check(rt) },
 					"create bank":  m.createBank,
 					"change bank":  m.changeBank,
 					"delete bank":  m.deleteBank,

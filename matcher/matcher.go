@@ -27,6 +27,8 @@ type Options struct {
 	// Now and Rand are for tests.
 	Now  func() time.Time
 	Rand io.Reader
+	// Videos hashes videos. Without it they are left to the Hasher, which knows pictures.
+	Videos Videos
 	// Events are told what happens; see [Events].
 	Events Events
 }

@@ -36,9 +36,10 @@ func TestVerdicts(t *testing.T) {
 	poor := pdq
 	poor.Quality = hashing.MinQuality - 1
 	ask := func(signals ...hashing.Signal) []hashing.Signal { return signals }
+	banded := func(signals ...hashing.Signal) []hashing.Signal { return append(signals, hashing.Signal{}) }
 	asks := []struct {
 		name    string
-		signals []hashing.Signal
+		signals []hashing.Signal // the zero one stands for the band
 	}{
 		{"pdq 0", ask(pdq)},
 		{"pdq 31", ask(away(pdq, 31))},
@@ -54,30 +55,47 @@ func TestVerdicts(t *testing.T) {
 		{"pdq 32, phash 2", ask(away(pdq, 32), away(phash, 2))},
 		{"pdq 7, phash 2", ask(away(pdq, 7), away(phash, 2))},
 		{"md5, sha256, pdq 3", ask(md, sha, away(pdq, 3))},
+		{"band, pdq 31", banded(away(pdq, 31))},
+		{"band, pdq 32", banded(away(pdq, 32))},
+		{"band, pdq 47, phash 8", banded(away(pdq, 47), away(phash, 8))},
+		{"band, pdq 48, phash 0", banded(away(pdq, 48), phash)},
+		{"band, pdq 55, phash 8", banded(away(pdq, 55), away(phash, 8))},
+		{"band, pdq 55, phash 9", banded(away(pdq, 55), away(phash, 9))},
+		{"band, pdq 55", banded(away(pdq, 55))},
+		{"band, pdq 56, phash 0", banded(away(pdq, 56), phash)},
+		{"band, pdq 47, dhash 8", banded(away(pdq, 47), away(dhash, 8))},
+		{"band, pdq 32, dhash 9", banded(away(pdq, 32), away(dhash, 9))},
 	}
 	type bank struct {
 		action  string
 		radius  radii
 		signals []hashing.Signal
+		vote    matcher.SecondVoteEdit
 	}
+	narrow := matcher.SecondVoteEdit{Radius: ptr(32), Far: ptr(0), PHash: ptr(0), DHash: ptr(9)}
 	worlds := []struct {
 		name  string
 		banks []bank
 	}{
-		{"one bank: block, default radii", []bank{{"block", nil, all}}},
-		{"one bank: hold", []bank{{"hold", nil, all}}},
-		{"one bank: review", []bank{{"review", nil, all}}},
-		{"one bank: redirect", []bank{{"redirect", nil, all}}},
-		{"one bank: label", []bank{{"label", nil, all}}},
-		{"one bank: log", []bank{{"log", nil, all}}},
-		{"one bank: block, only dhash 0", []bank{{"block", radii{hashing.DHash: 0}, all}}},
-		{"one bank: block, no radii", []bank{{"block", radii{}, all}}},
+		{"one bank: block, default radii", []bank{{action: "block", signals: all}}},
+		{"one bank: hold", []bank{{action: "hold", signals: all}}},
+		{"one bank: review", []bank{{action: "review", signals: all}}},
+		{"one bank: redirect", []bank{{action: "redirect", signals: all}}},
+		{"one bank: label", []bank{{action: "label", signals: all}}},
+		{"one bank: log", []bank{{action: "log", signals: all}}},
+		{"one bank: block, only dhash 0", []bank{{action: "block", radius: radii{hashing.DHash: 0}, signals: all}}},
+		{"one bank: block, no radii", []bank{{action: "block", radius: radii{}, signals: all}}},
 		{"block by phash alone, label by pdq", []bank{
-			{"block", nil, []hashing.Signal{phash}}, {"label", nil, []hashing.Signal{pdq}},
+			{action: "block", signals: []hashing.Signal{phash}}, {action: "label", signals: []hashing.Signal{pdq}},
 		}},
 		{"block within 5, log within 40", []bank{
-			{"block", radii{hashing.PDQ: 5}, all}, {"log", radii{hashing.PDQ: 40}, all},
+			{action: "block", radius: radii{hashing.PDQ: 5}, signals: all}, {action: "log", radius: radii{hashing.PDQ: 40}, signals: all},
 		}},
+		{"one bank: block, phash within 4 too", []bank{{action: "block", radius: radii{hashing.PDQ: 31, hashing.PHash: 4}, signals: all}}},
+		{"one bank: block, bare pdq", []bank{{action: "block", signals: all[:1]}}},
+		{"one bank: block, no band", []bank{{action: "block", signals: all, vote: matcher.SecondVoteEdit{Radius: ptr(0), Far: ptr(0)}}}},
+		{"one bank: block, only what is agreed on", []bank{{action: "block", signals: all, vote: matcher.SecondVoteEdit{Radius: ptr(0)}}}},
+		{"one bank: block, second vote up to 32 of pHash 0, dHash 9", []bank{{action: "block", signals: all, vote: narrow}}},
 	}
 	var out strings.Builder
 	for _, world := range worlds {
@@ -86,11 +104,16 @@ func TestVerdicts(t *testing.T) {
 		for i, b := range world.banks {
 			name := fmt.Sprintf("%d", i+1)
 			n.bank(name, b.action, b.radius)
+			n.changeBank(name, matcher.BankEdit{SecondVote: b.vote})
 			n.flagSignals(name, b.signals...)
 		}
 		for _, a := range asks {
-			v := n.checkSignals(a.signals...)
-			fmt.Fprintf(&out, "  %-20s %-7s %-9s%s\n", a.name, v.Level, v.Action, matchesText(v))
+			sent, band := a.signals, false
+			if last := len(sent) - 1; sent[last] == (hashing.Signal{}) {
+				sent, band = sent[:last], true
+			}
+			v := n.check(matcher.Question{Signals: sent, Band: band})
+			fmt.Fprintf(&out, "  %-21s %-7s %-9s%s\n", a.name, v.Level, v.Action, matchesText(v))
 		}
 		fmt.Fprintln(&out)
 	}
@@ -103,7 +126,11 @@ func matchesText(v matcher.Verdict) string {
 	for _, f := range v.Matches {
 		var all []string
 		for _, e := range f.All {
-			all = append(all, fmt.Sprintf("%s %d/%d %s", e.Algorithm, e.Distance, e.Radius, e.Level))
+			words := fmt.Sprintf("%s %d/%d %s", e.Algorithm, e.Distance, e.Radius, e.Level)
+			if e.Vote != nil {
+				words += fmt.Sprintf(" by %s %d/%d", e.Vote.Algorithm, e.Vote.Distance, e.Vote.Radius)
+			}
+			all = append(all, words)
 		}
 		fmt.Fprintf(&text, " [bank %s: %s; %s]", f.Bank.Name, f.Action, strings.Join(all, ", "))
 	}

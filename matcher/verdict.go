@@ -19,8 +19,10 @@ type Verdict struct {
 	MatchesTotal int     // of entries, whatever is cut
 	ContentID    string
 	Media        *storage.MediaInfo // nil if signals were sent
-	Signals      []hashing.Signal   // computed or sent
+	Signals      []hashing.Signal   // computed or sent; not those of a video's frames
+	Frames       *Frames            // of a video; nil for other media
 	Unhashable   *Unhashable        // nil if the picture was hashed, or only signals were sent
+	Graphic      bool               // text or a flat drawing: matched by a tighter rule
 	Unexplained  bool               // the catalogue could not be read: the matches lack their labels
 	IndexSeq     uint64
 	LogID        string
@@ -39,14 +41,15 @@ type Unhashable struct {
 // Timings say where the time of a check went.
 type Timings struct{ Hash, Search, Explain, Total time.Duration }
 
-// Evidence is the nearest hit of one algorithm on an entry.
+// Evidence is the strongest hit of one algorithm on an entry.
 type Evidence struct {
 	Algorithm hashing.Algorithm
 	Variant   hashing.Variant // of the query, or of the stored row if the query is plain
 	Distance  int             // bits
-	Radius    int             // of the bank
+	Radius    int             // the largest distance that counts, by the rule that counted this one
 	Transform hashing.Transform
 	Level     Level
+	Vote      *Vote // of a PDQ that left it open; nil if it did not, or nobody could vote
 }
 
 // Found is one entry that matches: the deciding evidence, and all of it.
@@ -56,7 +59,8 @@ type Found struct {
 	Action Action
 	Labels []string
 	Evidence
-	All []Evidence // strongest first; All[0] is the deciding one
+	All   []Evidence  // strongest first; All[0] is the deciding one
+	Video *VideoMatch // where the frames are; nil unless the upload or the entry has several
 }
 
 // stronger orders evidence: surer level, then nearer, then the plainer transform and variant; of what is
@@ -71,31 +75,52 @@ func stronger(a, b Evidence) int {
 	)
 }
 
+// place is where evidence is kept: the strongest of each algorithm, for each entry.
+type place struct {
+	entry     storage.EntryID
+	algorithm hashing.Algorithm
+}
+
+// contest is a hit that a second vote may raise.
+type contest struct {
+	Evidence
+	ask ask
+	row hashing.Variant // of the stored signal
+}
+
 // gather turns the hits of many queries into one Found for each entry, strongest first.
-func gather(queries []hashing.Query, results []index.Result, banks map[storage.BankID]storage.Bank) []Found {
-	type place struct {
-		entry     storage.EntryID
-		algorithm hashing.Algorithm
-	}
+func gather(asks []ask, results []index.Result, s *State) []Found {
 	best := map[place]Evidence{}
-	bankOf := map[storage.EntryID]storage.BankID{}
+	bankOf := map[storage.EntryID]storage.Bank{}
+	open := map[place][]contest{}
+	keep := func(at place, e Evidence) {
+		if old, ok := best[at]; !ok || stronger(e, old) < 0 {
+			best[at] = e
+		}
+	}
 	for i, res := range results {
-		q := queries[i]
+		a := asks[i]
 		for _, hit := range res.Hits {
-			entry, bank := storage.EntryID(hit.Entry), storage.BankID(hit.Bank)
-			e := Evidence{
-				Algorithm: q.Signal.Algorithm, Variant: q.Signal.Variant, Distance: hit.Distance,
-				Radius: banks[bank].Policy.Radius[q.Signal.Algorithm], Transform: q.Transform,
-				Level: levelOf(q.Signal.Algorithm),
+			bank := s.Banks[storage.BankID(hit.Bank)]
+			e, isOpen, ok := a.judge(hit, bank.Policy)
+			if !ok {
+				continue
 			}
-			if e.Variant == hashing.Plain {
-				e.Variant = hit.Variant
+			at := place{storage.EntryID(hit.Entry), e.Algorithm}
+			if isOpen {
+				open[at] = append(open[at], contest{e, a, hit.Variant})
+			} else {
+				keep(at, e)
 			}
-			at := place{entry, e.Algorithm}
-			if old, ok := best[at]; !ok || stronger(e, old) < 0 {
-				best[at] = e
-			}
-			bankOf[entry] = bank
+			bankOf[at.entry] = bank
+		}
+	}
+	for at, contests := range open {
+		if best[at].Level == Match {
+			continue // there is nothing to raise
+		}
+		if e := s.raise(at.entry, contests, bankOf[at.entry].Policy); e.Level > None {
+			keep(at, e)
 		}
 	}
 	byEntry := map[storage.EntryID][]Evidence{}
@@ -105,7 +130,7 @@ func gather(queries []hashing.Query, results []index.Result, banks map[storage.B
 	found := make([]Found, 0, len(byEntry))
 	for entry, all := range byEntry {
 		slices.SortFunc(all, stronger)
-		bank := banks[bankOf[entry]]
+		bank := bankOf[entry]
 		action, _ := ParseAction(bank.Policy.Action) // validated when it was stored
 		found = append(found, Found{
 			Entry: entry, Bank: bank, Action: action.atLevel(all[0].Level), Evidence: all[0], All: all,
@@ -115,4 +140,23 @@ func gather(queries []hashing.Query, results []index.Result, banks map[storage.B
 		return cmp.Or(stronger(a.Evidence, b.Evidence), cmp.Compare(a.Entry, b.Entry))
 	})
 	return found
+}
+
+// raise asks for the second vote on hits of one entry, the strongest first. The first that is agreed on
+// rises by a level: from Review to Likely, and from None to Review. If none is, the strongest stays as
+// it was. Where one is for review anyway, the far ones have nothing to add, and are not asked about.
+func (s *State) raise(entry storage.EntryID, contests []contest, p storage.Policy) Evidence {
+	slices.SortFunc(contests, func(a, b contest) int { return stronger(a.Evidence, b.Evidence) })
+	values := func(a hashing.Algorithm) []hashing.Signal { return s.Snapshot.Values(a, index.EntryID(entry)) }
+	for i := range contests {
+		c := &contests[i]
+		if c.Level < contests[0].Level {
+			break
+		}
+		if c.Vote = c.ask.vote(c.row, p, values); c.Vote != nil && c.Vote.Agrees {
+			c.Level++
+			return c.Evidence
+		}
+	}
+	return contests[0].Evidence
 }

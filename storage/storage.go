@@ -37,8 +37,28 @@ type Policy struct {
 	Action string `json:"action"`
 	// Radius is the largest distance that counts, by perceptual algorithm; an absent one is not matched.
 	Radius map[hashing.Algorithm]int `json:"radius"`
+	// SecondVote decides on what PDQ alone does not; the zero value never asks for it.
+	SecondVote SecondVote `json:"second_vote,omitzero"`
 	// KeepMedia stores the flagged bytes themselves, not only their signals.
 	KeepMedia bool `json:"keep_media"`
+	// MaxFrames is how many frames of a video an entry stores, each a row or a few; 0: the matcher's default.
+	MaxFrames int `json:"max_frames,omitempty"`
+}
+
+// SecondVote are a policy's thresholds, in bits, for hits of PDQ on which a 64-bit hash of the same
+// rendering has a say. What that makes of them is the matcher's rule (vigie/matcher).
+type SecondVote struct {
+	// Radius is how far PDQ is searched beyond its own radius; not beyond if it is not larger.
+	Radius int `json:"radius"`
+	// Far is how far PDQ is searched for hits that count only if the vote agrees; off if it is not
+	// larger than Radius.
+	Far int `json:"far"`
+	// PHash and DHash are the largest distances at which these agree.
+	PHash int `json:"phash"`
+	DHash int `json:"dhash"`
+	// Graphic is the PDQ distance beyond which a graphic picture needs the vote even within PDQ's
+	// radius; 0: graphics are judged like other pictures.
+	Graphic int `json:"graphic"`
 }
 
 // Bank is a named collection of entries. Names of banks that are not deleted are unique.

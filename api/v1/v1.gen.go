@@ -80,6 +80,24 @@ func (e Algorithm) Valid() bool {
 	}
 }
 
+// Defines values for CheckUploadFrames.
+const (
+	All       CheckUploadFrames = "all"
+	Keyframes CheckUploadFrames = "keyframes"
+)
+
+// Valid indicates whether the value is a known member of the CheckUploadFrames enum.
+func (e CheckUploadFrames) Valid() bool {
+	switch e {
+	case All:
+		return true
+	case Keyframes:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for HealthStatus.
 const (
 	Alive HealthStatus = "alive"
@@ -292,6 +310,7 @@ type BankChange struct {
 	Action      *Action `json:"action,omitempty"`
 	Description *string `json:"description,omitempty"`
 	KeepMedia   *bool   `json:"keep_media,omitempty"`
+	MaxFrames   *int    `json:"max_frames,omitempty"`
 
 	// Name 1 to 64 letters, digits, "_", "." or "-".
 	//
@@ -300,8 +319,11 @@ type BankChange struct {
 
 	// Radius The largest distance that counts, by algorithm; an algorithm left out is not matched. 0 to 64 for pdq, 0 to 16 for the 64-bit ones.
 	//
-	// Examples: {"pdq":31,"phash":4}
+	// Examples: {"pdq":31}
 	Radius *Radius `json:"radius,omitempty"`
+
+	// SecondVote What is left out stays as it is; in a new bank, as `{"radius":47,"far":55,"phash":8,"dhash":8,"graphic":15}`. See `SecondVote`.
+	SecondVote *SecondVoteChange `json:"second_vote,omitempty"`
 }
 
 // BankName 1 to 64 letters, digits, "_", "." or "-".
@@ -352,6 +374,9 @@ type Changes struct {
 
 // CheckSignals defines model for CheckSignals.
 type CheckSignals struct {
+	// Band Search also beyond the radius of pdq, as far as each bank's `second_vote` goes. Such hits are for `review`; `likely` if a phash or dhash of the same variant is sent along and agrees. Beyond `second_vote.radius` only those count, for `review`, on which it agrees. It costs several times a plain check.
+	Band *bool `json:"band,omitempty"`
+
 	// Banks Only these banks; all if left out.
 	Banks *[]BankName `json:"banks,omitempty"`
 
@@ -359,8 +384,16 @@ type CheckSignals struct {
 	ContentId *ContentID `json:"content_id,omitempty"`
 
 	// MinSeq Answer only from an index that has seen this change; waits up to 2 s.
-	MinSeq  *int64  `json:"min_seq,omitempty"`
+	MinSeq *int64 `json:"min_seq,omitempty"`
+
+	// Signals At most 64, unless they are the frames of a video; then some have a `time_ms`. Frames of a quality under 50 are left out.
 	Signals Signals `json:"signals"`
+
+	// StopAtFirst Of the frames of a video, compare no more when one of the entries is a `match`.
+	StopAtFirst *bool `json:"stop_at_first,omitempty"`
+
+	// Video When vPDQ calls two videos a match; see `VPDQ`.
+	Video *VPDQThresholds `json:"video,omitempty"`
 }
 
 // CheckUpload defines model for CheckUpload.
@@ -371,9 +404,36 @@ type CheckUpload struct {
 	// ContentId Your own opaque reference; it comes back in the verdict.
 	ContentId *ContentID `json:"content_id,omitempty"`
 
-	// File JPEG, PNG, GIF (first frame), WebP, BMP or TIFF.
-	File   openapi_types.File `json:"file"`
+	// File A picture: JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF, HEIC. Or a video: MP4, QuickTime, WebM, Matroska, AVI, MPEG and others.
+	File openapi_types.File `json:"file"`
+
+	// Frames Of a video: its keyframes and four frames a second, or its keyframes alone, which is several times faster and sees nothing between them.
+	Frames *CheckUploadFrames `json:"frames,omitempty"`
 	MinSeq *int64             `json:"min_seq,omitempty"`
+
+	// QueryPercent See `VPDQ`.
+	QueryPercent *float32 `json:"query_percent,omitempty"`
+
+	// StopAtFirst Decode a video no further when one of the entries is a `match`.
+	StopAtFirst *bool `json:"stop_at_first,omitempty"`
+
+	// TargetPercent See `VPDQ`.
+	TargetPercent *float32 `json:"target_percent,omitempty"`
+}
+
+// CheckUploadFrames Of a video: its keyframes and four frames a second, or its keyframes alone, which is several times faster and sees nothing between them.
+type CheckUploadFrames string
+
+// ComparedFrames How much of a video, or of a list of its frames, was compared.
+type ComparedFrames struct {
+	// Compared Frames with enough detail, but for those that hardly differ from the one before.
+	Compared int `json:"compared"`
+
+	// Cut A limit, or `stop_at_first`, ended it before the video's end.
+	Cut bool `json:"cut"`
+
+	// Dropped Frames of a list that have too little detail.
+	Dropped int `json:"dropped"`
 }
 
 // ContentID Your own opaque reference; it comes back in the verdict.
@@ -404,10 +464,15 @@ type Entry struct {
 	Reason *string `json:"reason,omitempty"`
 
 	// Seq Of its last change.
-	Seq     int64    `json:"seq"`
+	Seq int64 `json:"seq"`
+
+	// Signals In listings at most 64.
 	Signals []Signal `json:"signals"`
-	Sources []Source `json:"sources"`
-	Status  Status   `json:"status"`
+
+	// SignalsTotal How many there are; left out if all are listed.
+	SignalsTotal *int     `json:"signals_total,omitempty"`
+	Sources      []Source `json:"sources"`
+	Status       Status   `json:"status"`
 }
 
 // EntryChange defines model for EntryChange.
@@ -428,6 +493,9 @@ type Evidence struct {
 
 	// Variant From which rendering of the picture; empty for the plain one.
 	Variant Variant `json:"variant"`
+
+	// Vote What a 64-bit hash of the same transformed picture says of a hit that pdq leaves open; left out if it leaves nothing open, or if either side has no such hash.
+	Vote *Vote `json:"vote,omitempty"`
 }
 
 // FlagSignals defines model for FlagSignals.
@@ -436,15 +504,19 @@ type FlagSignals struct {
 	Note   *string `json:"note,omitempty"`
 
 	// Origin Where it comes from: a URL, a case number.
-	Origin  *string `json:"origin,omitempty"`
+	Origin *string `json:"origin,omitempty"`
+
+	// Signals At most 64, unless they are the frames of a video; then some have a `time_ms`. Frames of a quality under 50 are left out.
 	Signals Signals `json:"signals"`
 }
 
 // FlagUpload defines model for FlagUpload.
 type FlagUpload struct {
 	// ExactOnly Take it by its digests alone.
-	ExactOnly *bool              `json:"exact_only,omitempty"`
-	File      openapi_types.File `json:"file"`
+	ExactOnly *bool `json:"exact_only,omitempty"`
+
+	// File A picture or a video, as for a check.
+	File openapi_types.File `json:"file"`
 
 	// Labels Separated by commas; the part may be repeated.
 	Labels *string `json:"labels,omitempty"`
@@ -460,6 +532,9 @@ type Flagged struct {
 	// Created False if the bank had it already.
 	Created bool  `json:"created"`
 	Entry   Entry `json:"entry"`
+
+	// Frames How much of a video, or of a list of its frames, is stored.
+	Frames *StoredFrames `json:"frames,omitempty"`
 
 	// Matchable This node's index has it already.
 	Matchable bool `json:"matchable"`
@@ -524,12 +599,12 @@ type Match struct {
 	Distance int   `json:"distance"`
 	Entry    int64 `json:"entry"`
 
-	// Evidence The nearest hit by each algorithm; the fields above repeat the deciding one.
+	// Evidence The strongest hit by each algorithm; the fields above repeat the deciding one.
 	Evidence []Evidence `json:"evidence"`
 	Labels   Labels     `json:"labels"`
 	Level    Level      `json:"level"`
 
-	// Radius The largest distance that counts in this bank.
+	// Radius The largest distance that counts in this bank, by the rule that counted this match.
 	Radius int `json:"radius"`
 
 	// Transform What was done to the upload before it matched; angles counter-clockwise, flip is top to bottom, mirror left to right; inverted compares the negative.
@@ -537,13 +612,24 @@ type Match struct {
 
 	// Variant From which rendering of the picture; empty for the plain one.
 	Variant Variant `json:"variant"`
+
+	// Video Where the upload shows what of the entry, if one of them has several frames. Each frame stands for
+	// the time until the next one kept. One frame alone of an entry that has many is `likely`, not `match`,
+	// as many videos have a title or a logo in common: see the guide.
+	Video *VideoMatch `json:"video,omitempty"`
+
+	// Vote What a 64-bit hash of the same transformed picture says of a hit that pdq leaves open; left out if it leaves nothing open, or if either side has no such hash.
+	Vote *Vote `json:"vote,omitempty"`
 }
 
 // MediaInfo defines model for MediaInfo.
 type MediaInfo struct {
 	Bytes int64 `json:"bytes"`
 
-	// Format Empty if it is not a known picture format.
+	// DurationMs Of a video: when its last decoded frame is shown.
+	DurationMs *int64 `json:"duration_ms,omitempty"`
+
+	// Format Empty if it is not a known format.
 	Format *string `json:"format,omitempty"`
 	Height *int    `json:"height,omitempty"`
 
@@ -575,6 +661,9 @@ type NewBank struct {
 	// KeepMedia Store the flagged bytes too; off by default.
 	KeepMedia *bool `json:"keep_media,omitempty"`
 
+	// MaxFrames How many frames of a video an entry stores, spread evenly.
+	MaxFrames *int `json:"max_frames,omitempty"`
+
 	// Name 1 to 64 letters, digits, "_", "." or "-".
 	//
 	// Examples: attacks-2026
@@ -582,8 +671,11 @@ type NewBank struct {
 
 	// Radius The largest distance that counts, by algorithm; an algorithm left out is not matched. 0 to 64 for pdq, 0 to 16 for the 64-bit ones.
 	//
-	// Examples: {"pdq":31,"phash":4}
+	// Examples: {"pdq":31}
 	Radius *Radius `json:"radius,omitempty"`
+
+	// SecondVote What is left out stays as it is; in a new bank, as `{"radius":47,"far":55,"phash":8,"dhash":8,"graphic":15}`. See `SecondVote`.
+	SecondVote *SecondVoteChange `json:"second_vote,omitempty"`
 }
 
 // NewKey defines model for NewKey.
@@ -600,10 +692,18 @@ type Policy struct {
 	Action    Action `json:"action"`
 	KeepMedia bool   `json:"keep_media"`
 
+	// MaxFrames How many frames of a video an entry stores; each takes a row of the index, or a few.
+	MaxFrames *int `json:"max_frames,omitempty"`
+
 	// Radius The largest distance that counts, by algorithm; an algorithm left out is not matched. 0 to 64 for pdq, 0 to 16 for the 64-bit ones.
 	//
-	// Examples: {"pdq":31,"phash":4}
+	// Examples: {"pdq":31}
 	Radius Radius `json:"radius"`
+
+	// SecondVote Thresholds in bits for hits of pdq on which a 64-bit hash has a say.
+	//
+	// Examples: {"dhash":8,"far":55,"graphic":15,"phash":8,"radius":47}
+	SecondVote SecondVote `json:"second_vote"`
 }
 
 // Problem defines model for Problem.
@@ -624,7 +724,7 @@ type Problem struct {
 
 // Radius The largest distance that counts, by algorithm; an algorithm left out is not matched. 0 to 64 for pdq, 0 to 16 for the 64-bit ones.
 //
-// Examples: {"pdq":31,"phash":4}
+// Examples: {"pdq":31}
 type Radius map[string]int
 
 // Readiness defines model for Readiness.
@@ -651,12 +751,44 @@ type RetractedEntry struct {
 // Role defines model for Role.
 type Role string
 
+// SecondVote Thresholds in bits for hits of pdq on which a 64-bit hash has a say.
+//
+// Examples: {"dhash":8,"far":55,"graphic":15,"phash":8,"radius":47}
+type SecondVote struct {
+	// Dhash The largest distance at which a dhash agrees.
+	Dhash int `json:"dhash"`
+
+	// Far How far pdq is searched for hits that count only if a 64-bit hash agrees, and are then for `review`; off if it is not larger than `radius`.
+	Far int `json:"far"`
+
+	// Graphic The distance of pdq beyond which text and flat drawings need the vote too, of phash and dhash both; 0: they are judged like other pictures.
+	Graphic int `json:"graphic"`
+
+	// Phash The largest distance at which a phash agrees.
+	Phash int `json:"phash"`
+
+	// Radius How far pdq is searched beyond its own radius; not beyond if it is not larger. Hits there are `likely` if a 64-bit hash agrees, and for `review` otherwise.
+	Radius int `json:"radius"`
+}
+
+// SecondVoteChange What is left out stays as it is; in a new bank, as `{"radius":47,"far":55,"phash":8,"dhash":8,"graphic":15}`. See `SecondVote`.
+type SecondVoteChange struct {
+	Dhash   *int `json:"dhash,omitempty"`
+	Far     *int `json:"far,omitempty"`
+	Graphic *int `json:"graphic,omitempty"`
+	Phash   *int `json:"phash,omitempty"`
+	Radius  *int `json:"radius,omitempty"`
+}
+
 // Signal defines model for Signal.
 type Signal struct {
 	Algorithm Algorithm `json:"algorithm"`
 
 	// Quality PDQ's quality of the picture; left out if unknown.
 	Quality *int `json:"quality,omitempty"`
+
+	// TimeMs Where in a video or animation the frame stands that it is of; left out for 0.
+	TimeMs *int64 `json:"time_ms,omitempty"`
 
 	// Value Hexadecimal: 64 digits for pdq and sha256, 32 for md5, 16 for phash, dhash, ahash.
 	Value string `json:"value"`
@@ -665,7 +797,7 @@ type Signal struct {
 	Variant *Variant `json:"variant,omitempty"`
 }
 
-// Signals defines model for Signals.
+// Signals At most 64, unless they are the frames of a video; then some have a `time_ms`. Frames of a quality under 50 are left out.
 type Signals = []Signal
 
 // Source defines model for Source.
@@ -676,8 +808,32 @@ type Source struct {
 	Origin *string   `json:"origin,omitempty"`
 }
 
+// Span defines model for Span.
+type Span struct {
+	// EntryFromMs In the entry.
+	EntryFromMs int64 `json:"entry_from_ms"`
+	EntryToMs   int64 `json:"entry_to_ms"`
+
+	// Frames Frames of the upload that match within it.
+	Frames int `json:"frames"`
+
+	// FromMs In the upload.
+	FromMs int64 `json:"from_ms"`
+	ToMs   int64 `json:"to_ms"`
+}
+
 // Status defines model for Status.
 type Status string
+
+// StoredFrames How much of a video, or of a list of its frames, is stored.
+type StoredFrames struct {
+	// Cut A limit ended the decoding before the video's end.
+	Cut bool `json:"cut"`
+
+	// Dropped More than the bank's `max_frames`, or frames of a list that have too little detail.
+	Dropped int `json:"dropped"`
+	Kept    int `json:"kept"`
+}
 
 // Timings Milliseconds.
 type Timings struct {
@@ -697,8 +853,26 @@ type Transform string
 type Unhashable struct {
 	Detail *string `json:"detail,omitempty"`
 
-	// Reason flat, tiny, low-quality; or why it could not be decoded: unsupported-format, too-large, corrupt, decoder-timeout, decoder-memory, decoder-crashed.
+	// Reason flat, tiny, low-quality; or why it could not be decoded: unsupported-format, too-large, corrupt, decoder-timeout, decoder-memory, decoder-crashed, decoder-missing.
 	Reason string `json:"reason"`
+}
+
+// VPDQ The percentages by which vPDQ compares two videos, of frames rather than of time; for exchange with those who use it.
+type VPDQ struct {
+	// Matches Both are at least the thresholds of the request.
+	Matches bool `json:"matches"`
+
+	// QueryPercent Of the upload's frames match a frame of the entry, or follow within a second one that does: vPDQ has a frame a second, a check four. Of a list, each frame counts by itself.
+	QueryPercent float32 `json:"query_percent"`
+
+	// TargetPercent Of the entry's frames match a frame of the upload.
+	TargetPercent float32 `json:"target_percent"`
+}
+
+// VPDQThresholds When vPDQ calls two videos a match; see `VPDQ`.
+type VPDQThresholds struct {
+	QueryPercent  *float32 `json:"query_percent,omitempty"`
+	TargetPercent *float32 `json:"target_percent,omitempty"`
 }
 
 // Variant From which rendering of the picture; empty for the plain one.
@@ -714,6 +888,12 @@ type Verdict struct {
 	// ContentId Your own opaque reference; it comes back in the verdict.
 	ContentId *ContentID `json:"content_id,omitempty"`
 
+	// Frames How much of a video, or of a list of its frames, was compared.
+	Frames *ComparedFrames `json:"frames,omitempty"`
+
+	// Graphic The picture is text or a flat drawing: matched by the tighter rule of `second_vote`.
+	Graphic *bool `json:"graphic,omitempty"`
+
 	// IndexSeq The last change that the answering index has seen.
 	IndexSeq int64 `json:"index_seq"`
 	Level    Level `json:"level"`
@@ -728,7 +908,7 @@ type Verdict struct {
 	MatchesTotal int        `json:"matches_total"`
 	Media        *MediaInfo `json:"media,omitempty"`
 
-	// Signals Those computed from the file, or those sent.
+	// Signals Those computed from the file, or those sent; not those of the frames of a video, which `frames` counts.
 	Signals []Signal `json:"signals"`
 
 	// Timings Milliseconds.
@@ -739,6 +919,38 @@ type Verdict struct {
 
 	// Unhashable Why there was no perceptual search, or why a signal that was sent was left out of it; digests were checked all the same.
 	Unhashable *Unhashable `json:"unhashable,omitempty"`
+}
+
+// VideoMatch Where the upload shows what of the entry, if one of them has several frames. Each frame stands for
+// the time until the next one kept. One frame alone of an entry that has many is `likely`, not `match`,
+// as many videos have a title or a logo in common: see the guide.
+type VideoMatch struct {
+	// EntryShare How much of the entry is shown; by time, 0 to 1.
+	EntryShare float32 `json:"entry_share"`
+
+	// Frames Frames of the upload that match.
+	Frames int `json:"frames"`
+
+	// Share How much of the upload, as far as it was compared, shows something of the entry; by time, 0 to 1. A frame that matches stands for a second at least.
+	Share float32 `json:"share"`
+
+	// Spans The first 100, in the order of the upload.
+	Spans      []Span `json:"spans"`
+	SpansTotal int    `json:"spans_total"`
+
+	// Vpdq The percentages by which vPDQ compares two videos, of frames rather than of time; for exchange with those who use it.
+	Vpdq VPDQ `json:"vpdq"`
+}
+
+// Vote What a 64-bit hash of the same transformed picture says of a hit that pdq leaves open; left out if it leaves nothing open, or if either side has no such hash.
+type Vote struct {
+	// Agrees Then the hit is `likely`, else for `review`; beyond `second_vote.radius`, it is for `review`, else not listed.
+	Agrees    bool      `json:"agrees"`
+	Algorithm Algorithm `json:"algorithm"`
+	Distance  int       `json:"distance"`
+
+	// Radius The largest distance at which it agrees, of the bank.
+	Radius int `json:"radius"`
 }
 
 // InBank 1 to 64 letters, digits, "_", "." or "-".
@@ -923,7 +1135,7 @@ type ClientInterface interface {
 
 	// ChangeBankWithBody Change a bank's name, description or policy
 	//
-	// What is left out stays as it is. `radius` replaces the whole map.
+	// What is left out stays as it is, also inside `second_vote`. `radius` replaces the whole map.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -932,7 +1144,7 @@ type ClientInterface interface {
 
 	// ChangeBank Change a bank's name, description or policy
 	//
-	// What is left out stays as it is. `radius` replaces the whole map.
+	// What is left out stays as it is, also inside `second_vote`. `radius` replaces the whole map.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -979,7 +1191,9 @@ type ClientInterface interface {
 	// CheckWithBody Check an upload
 	//
 	// Send the file as multipart `file` (the node hashes it, with its mirrored and turned forms), or
-	// signals that you computed yourself as JSON. A file that cannot be decoded is answered 422,
+	// signals that you computed yourself as JSON. Beyond the bank's radius a picture is still `likely` or
+	// for `review` as far as the bank's `second_vote` goes; for signals only if they ask for the `band`.
+	// A file that cannot be decoded is answered 422,
 	// unless its exact bytes are known. Media are not kept.
 	//
 	// Takes any type of body and a specified content type.
@@ -990,7 +1204,9 @@ type ClientInterface interface {
 	// Check Check an upload
 	//
 	// Send the file as multipart `file` (the node hashes it, with its mirrored and turned forms), or
-	// signals that you computed yourself as JSON. A file that cannot be decoded is answered 422,
+	// signals that you computed yourself as JSON. Beyond the bank's radius a picture is still `likely` or
+	// for `review` as far as the bank's `second_vote` goes; for signals only if they ask for the `band`.
+	// A file that cannot be decoded is answered 422,
 	// unless its exact bytes are known. Media are not kept.
 	//
 	// Takes a body of the `application/json` content type.
@@ -1211,7 +1427,7 @@ func (c *Client) GetBank(ctx context.Context, bank InBank, reqEditors ...Request
 
 // ChangeBankWithBody Change a bank's name, description or policy
 //
-// What is left out stays as it is. `radius` replaces the whole map.
+// What is left out stays as it is, also inside `second_vote`. `radius` replaces the whole map.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1230,7 +1446,7 @@ func (c *Client) ChangeBankWithBody(ctx context.Context, bank InBank, contentTyp
 
 // ChangeBank Change a bank's name, description or policy
 //
-// What is left out stays as it is. `radius` replaces the whole map.
+// What is left out stays as it is, also inside `second_vote`. `radius` replaces the whole map.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1327,7 +1543,9 @@ func (c *Client) ListChanges(ctx context.Context, params *ListChangesParams, req
 // CheckWithBody Check an upload
 //
 // Send the file as multipart `file` (the node hashes it, with its mirrored and turned forms), or
-// signals that you computed yourself as JSON. A file that cannot be decoded is answered 422,
+// signals that you computed yourself as JSON. Beyond the bank's radius a picture is still `likely` or
+// for `review` as far as the bank's `second_vote` goes; for signals only if they ask for the `band`.
+// A file that cannot be decoded is answered 422,
 // unless its exact bytes are known. Media are not kept.
 //
 // Takes any type of body and a specified content type.
@@ -1348,7 +1566,9 @@ func (c *Client) CheckWithBody(ctx context.Context, contentType string, body io.
 // Check Check an upload
 //
 // Send the file as multipart `file` (the node hashes it, with its mirrored and turned forms), or
-// signals that you computed yourself as JSON. A file that cannot be decoded is answered 422,
+// signals that you computed yourself as JSON. Beyond the bank's radius a picture is still `likely` or
+// for `review` as far as the bank's `second_vote` goes; for signals only if they ask for the `band`.
+// A file that cannot be decoded is answered 422,
 // unless its exact bytes are known. Media are not kept.
 //
 // Takes a body of the `application/json` content type.
@@ -2549,7 +2769,7 @@ type ClientWithResponsesInterface interface {
 
 	// ChangeBankWithBodyWithResponse Change a bank's name, description or policy
 	//
-	// What is left out stays as it is. `radius` replaces the whole map.
+	// What is left out stays as it is, also inside `second_vote`. `radius` replaces the whole map.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2558,7 +2778,7 @@ type ClientWithResponsesInterface interface {
 
 	// ChangeBankWithResponse Change a bank's name, description or policy
 	//
-	// What is left out stays as it is. `radius` replaces the whole map.
+	// What is left out stays as it is, also inside `second_vote`. `radius` replaces the whole map.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2609,7 +2829,9 @@ type ClientWithResponsesInterface interface {
 	// CheckWithBodyWithResponse Check an upload
 	//
 	// Send the file as multipart `file` (the node hashes it, with its mirrored and turned forms), or
-	// signals that you computed yourself as JSON. A file that cannot be decoded is answered 422,
+	// signals that you computed yourself as JSON. Beyond the bank's radius a picture is still `likely` or
+	// for `review` as far as the bank's `second_vote` goes; for signals only if they ask for the `band`.
+	// A file that cannot be decoded is answered 422,
 	// unless its exact bytes are known. Media are not kept.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -2620,7 +2842,9 @@ type ClientWithResponsesInterface interface {
 	// CheckWithResponse Check an upload
 	//
 	// Send the file as multipart `file` (the node hashes it, with its mirrored and turned forms), or
-	// signals that you computed yourself as JSON. A file that cannot be decoded is answered 422,
+	// signals that you computed yourself as JSON. Beyond the bank's radius a picture is still `likely` or
+	// for `review` as far as the bank's `second_vote` goes; for signals only if they ask for the `band`.
+	// A file that cannot be decoded is answered 422,
 	// unless its exact bytes are known. Media are not kept.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
@@ -3798,7 +4022,7 @@ func (c *ClientWithResponses) GetBankWithResponse(ctx context.Context, bank InBa
 
 // ChangeBankWithBodyWithResponse Change a bank's name, description or policy
 //
-// What is left out stays as it is. `radius` replaces the whole map.
+// What is left out stays as it is, also inside `second_vote`. `radius` replaces the whole map.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -3813,7 +4037,7 @@ func (c *ClientWithResponses) ChangeBankWithBodyWithResponse(ctx context.Context
 
 // ChangeBankWithResponse Change a bank's name, description or policy
 //
-// What is left out stays as it is. `radius` replaces the whole map.
+// What is left out stays as it is, also inside `second_vote`. `radius` replaces the whole map.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -3894,7 +4118,9 @@ func (c *ClientWithResponses) ListChangesWithResponse(ctx context.Context, param
 // CheckWithBodyWithResponse Check an upload
 //
 // Send the file as multipart `file` (the node hashes it, with its mirrored and turned forms), or
-// signals that you computed yourself as JSON. A file that cannot be decoded is answered 422,
+// signals that you computed yourself as JSON. Beyond the bank's radius a picture is still `likely` or
+// for `review` as far as the bank's `second_vote` goes; for signals only if they ask for the `band`.
+// A file that cannot be decoded is answered 422,
 // unless its exact bytes are known. Media are not kept.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -3911,7 +4137,9 @@ func (c *ClientWithResponses) CheckWithBodyWithResponse(ctx context.Context, con
 // CheckWithResponse Check an upload
 //
 // Send the file as multipart `file` (the node hashes it, with its mirrored and turned forms), or
-// signals that you computed yourself as JSON. A file that cannot be decoded is answered 422,
+// signals that you computed yourself as JSON. Beyond the bank's radius a picture is still `likely` or
+// for `review` as far as the bank's `second_vote` goes; for signals only if they ask for the `band`.
+// A file that cannot be decoded is answered 422,
 // unless its exact bytes are known. Media are not kept.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).

@@ -35,7 +35,7 @@ func (c *banksListCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	return list(a.printer, out.Banks, []string{"BANK", "ACTION", "RADIUS", "KEEPS MEDIA", "STATE", "DESCRIPTION"}, bankRow)
+	return list(a.printer, out.Banks, []string{"BANK", "ACTION", "RADIUS", "SECOND VOTE", "KEEPS MEDIA", "STATE", "DESCRIPTION"}, bankRow)
 }
 
 func bankRow(b v1.Bank) []string {
@@ -43,7 +43,7 @@ func bankRow(b v1.Bank) []string {
 	if b.Deleted {
 		state = "deleted"
 	}
-	return []string{b.Name, string(b.Policy.Action), radiusWords(b.Policy.Radius), yesNo(b.Policy.KeepMedia), state, b.Description}
+	return []string{b.Name, string(b.Policy.Action), radiusWords(b.Policy.Radius), secondVoteWords(b.Policy.SecondVote), yesNo(b.Policy.KeepMedia), state, b.Description}
 }
 
 func yesNo(b bool) string {
@@ -59,6 +59,11 @@ func radiusWords(r v1.Radius) string {
 		words = append(words, fmt.Sprintf("%s=%d", a, r[a]))
 	}
 	return strings.Join(words, " ")
+}
+
+// secondVoteWords writes a second vote as --second-vote takes it.
+func secondVoteWords(v v1.SecondVote) string {
+	return fmt.Sprintf("radius=%d far=%d phash=%d dhash=%d graphic=%d", v.Radius, v.Far, v.Phash, v.Dhash, v.Graphic)
 }
 
 type bankName struct {
@@ -85,6 +90,7 @@ func (b bankName) askOf(ctx context.Context, a *app, connect func(context.Contex
 	}
 	a.say("bank %s: %s on a match, radius %s, keeps media: %s%s", bank.Name, bank.Policy.Action,
 		radiusWords(bank.Policy.Radius), yesNo(bank.Policy.KeepMedia), map[bool]string{true: " (deleted)"}[bank.Deleted])
+	a.say("second vote: %s", secondVoteWords(bank.Policy.SecondVote))
 	if bank.Description != "" {
 		a.say("%s", printable(bank.Description))
 	}
@@ -103,17 +109,31 @@ func (c *bankShowCmd) Run(ctx context.Context, a *app) error {
 type bankPolicy struct {
 	Description *string        `help:"What it is for."`
 	Action      *string        `help:"Recommended on a match: block, hold, review, redirect, label or log (a new bank: review)." placeholder:"ACTION"`
-	Radius      map[string]int `help:"Largest distance that counts, such as pdq=31;phash=4, which is what a new bank has. What is left out is not matched." placeholder:"ALGORITHM=BITS"`
+	Radius      map[string]int `help:"Largest distance that counts, such as pdq=31;phash=4 (a new bank: pdq=31). What is left out is not matched." placeholder:"ALGORITHM=BITS"`
+	SecondVote  map[string]int `help:"Up to which pdq radius a phash or dhash may make a hit likely, how far one that agrees may still bring it up for review, how near these must be, and the pdq distance from where graphics need them too (a new bank: radius=47;far=55;phash=8;dhash=8;graphic=15). What is left out stays." placeholder:"THRESHOLD=BITS"`
 	KeepMedia   *bool          `help:"Store the flagged bytes too." negatable:""`
+	MaxFrames   *int           `help:"How many frames of a video an entry stores (a new bank: 600)." placeholder:"N"`
 }
 
-func (p bankPolicy) change() v1.BankChange {
-	c := v1.BankChange{Description: p.Description, Action: (*v1.Action)(p.Action), KeepMedia: p.KeepMedia}
+func (p bankPolicy) change() (v1.BankChange, error) {
+	c := v1.BankChange{Description: p.Description, Action: (*v1.Action)(p.Action), KeepMedia: p.KeepMedia, MaxFrames: p.MaxFrames}
 	if len(p.Radius) > 0 {
 		radius := v1.Radius(p.Radius)
 		c.Radius = &radius
 	}
-	return c
+	if len(p.SecondVote) > 0 {
+		var vote v1.SecondVoteChange
+		fields := map[string]**int{"radius": &vote.Radius, "far": &vote.Far, "phash": &vote.Phash, "dhash": &vote.Dhash, "graphic": &vote.Graphic}
+		for name, bits := range p.SecondVote {
+			field, ok := fields[name]
+			if !ok {
+				return c, usagef("--second-vote: %q is not known; accepted are radius, far, phash, dhash, graphic", name)
+			}
+			*field = &bits
+		}
+		c.SecondVote = &vote
+	}
+	return c, nil
 }
 
 type bankCreateCmd struct {
@@ -123,9 +143,15 @@ type bankCreateCmd struct {
 
 // Run creates a bank.
 func (c *bankCreateCmd) Run(ctx context.Context, a *app) error {
-	p := c.change()
+	p, err := c.change()
+	if err != nil {
+		return err
+	}
 	return c.askOf(ctx, a, a.connectOrMake, func(n *client) (*http.Response, error) {
-		return n.CreateBank(ctx, v1.NewBank{Name: c.Name, Description: p.Description, Action: p.Action, Radius: p.Radius, KeepMedia: p.KeepMedia})
+		return n.CreateBank(ctx, v1.NewBank{
+			Name: c.Name, Description: p.Description, Action: p.Action, Radius: p.Radius, SecondVote: p.SecondVote, KeepMedia: p.KeepMedia,
+			MaxFrames: p.MaxFrames,
+		})
 	})
 }
 
@@ -137,10 +163,13 @@ type bankChangeCmd struct {
 
 // Run changes a bank.
 func (c *bankChangeCmd) Run(ctx context.Context, a *app) error {
-	change := c.change()
+	change, err := c.change()
+	if err != nil {
+		return err
+	}
 	change.Name = c.Rename
 	if change == (v1.BankChange{}) {
-		return usagef("nothing to change: name at least one of --rename, --description, --action, --radius, --keep-media")
+		return usagef("nothing to change: name at least one of --rename, --description, --action, --radius, --second-vote, --keep-media, --max-frames")
 	}
 	return c.ask(ctx, a, func(n *client) (*http.Response, error) { return n.ChangeBank(ctx, c.Name, change) })
 }

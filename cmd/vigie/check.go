@@ -13,7 +13,12 @@ type checkCmd struct {
 	Bank   []string `help:"Only this bank; may be repeated." placeholder:"NAME"`
 	MinSeq int64    `help:"Answer only from an index that has seen this change." placeholder:"SEQ"`
 	Signal []string `help:"Check a signal instead of files: pdq:<64 hex>, md5:<32 hex>, ...; repeat for more signals of one media." placeholder:"SIGNAL"`
-	Files  []string `arg:"" optional:"" name:"file" help:"Pictures."`
+	Band   bool     `help:"With --signal: search also beyond the radius, as far as the banks' second vote goes. It costs more; for files it is always done."`
+	VPDQ   string   `name:"vpdq" help:"Check a list of the hashes of a video's frames, as vPDQ writes it (text or JSON), instead of files; - is standard input." placeholder:"FILE"`
+	videoFields
+	QueryPercent  *float32 `help:"vPDQ calls it a match from so many percent of the upload's frames (80)." placeholder:"PERCENT"`
+	TargetPercent *float32 `help:"And of the entry's frames (0)." placeholder:"PERCENT"`
+	Files         []string `arg:"" optional:"" name:"file" help:"Pictures and videos."`
 }
 
 // checkedFile is one line of vigie check --json and vigie scan --json: the verdict, and the file's name.
@@ -24,10 +29,16 @@ type checkedFile struct {
 
 // Run checks each file, or the signals given.
 func (c *checkCmd) Run(ctx context.Context, a *app) error {
-	if (len(c.Files) == 0) == (len(c.Signal) == 0) {
-		return usagef("check files, or signals with --signal: one of both")
+	if sources := oneIf(len(c.Files) > 0) + oneIf(len(c.Signal) > 0) + oneIf(c.VPDQ != ""); sources != 1 {
+		return usagef("check files, or signals with --signal, or a list with --vpdq: one of them")
+	}
+	if c.Band && len(c.Signal) == 0 {
+		return usagef("--band is for --signal; files are always checked so")
 	}
 	signals, err := parseSignals(c.Signal)
+	if c.VPDQ != "" {
+		signals, err = a.readVPDQ(c.VPDQ)
+	}
 	if err != nil {
 		return err
 	}
@@ -37,7 +48,10 @@ func (c *checkCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer node.Close()
 	if len(signals) > 0 {
-		body := v1.CheckSignals{Signals: signals, MinSeq: &c.MinSeq}
+		body := v1.CheckSignals{
+			Signals: signals, MinSeq: &c.MinSeq, Band: &c.Band,
+			StopAtFirst: &c.StopAtFirst, Video: thresholds(c.QueryPercent, c.TargetPercent),
+		}
 		if len(c.Bank) > 0 {
 			body.Banks = &c.Bank
 		}
@@ -48,11 +62,26 @@ func (c *checkCmd) Run(ctx context.Context, a *app) error {
 		return showVerdict(a.printer, checkedFile{Verdict: verdict})
 	}
 	fields := checkFields(c.Bank, c.MinSeq)
+	c.add(fields)
+	for name, p := range map[string]*float32{"query_percent": c.QueryPercent, "target_percent": c.TargetPercent} {
+		if p != nil {
+			fields[name] = []string{fmt.Sprint(*p)}
+		}
+	}
+	shown := a.longWork(c.Files)
+	defer shown.wait()
 	work := func(ctx context.Context, file string) (checkedFile, error) {
-		verdict, err := node.check(ctx, func() (io.ReadCloser, error) { return openRegular(file) }, fields)
+		open := func() (io.ReadCloser, error) {
+			f, err := openRegular(file)
+			if err != nil {
+				return nil, err
+			}
+			return shown.sending(f), nil
+		}
+		verdict, err := node.check(ctx, open, fields)
 		return checkedFile{file, verdict}, err
 	}
-	return eachFile(ctx, a.printer, c.Files, work, func(v checkedFile) error { return showVerdict(a.printer, v) })
+	return eachFile(ctx, shown.printer, c.Files, work, func(v checkedFile) error { return showVerdict(shown.printer, v) })
 }
 
 func checkFields(banks []string, minSeq int64) map[string][]string {
@@ -78,9 +107,16 @@ func showVerdict(p printer, v checkedFile) error {
 	if v.Banks == 0 {
 		p.warn("there is no bank to check against: nothing can match")
 	}
-	p.say("%s: %s%s", printable(name), verdictWords(v.Verdict), unhashableWords(v.Unhashable))
+	p.say("%s: %s%s%s%s", printable(name), verdictWords(v.Verdict), graphicWords(v.Graphic), framesWords(v.Frames), unhashableWords(v.Unhashable))
 	for _, m := range v.Matches {
-		p.say("  entry %d of %s: %s%s", m.Entry, m.Bank, matchWords(m), labelWords(m.Labels))
+		level := ""
+		if m.Level != v.Level {
+			level = string(m.Level) + ", "
+		}
+		p.say("  entry %d of %s: %s%s%s", m.Entry, m.Bank, level, matchWords(m), labelWords(m.Labels))
+		for _, line := range videoLines(m) {
+			p.say("    %s", line)
+		}
 	}
 	if more := v.MatchesTotal - len(v.Matches); more > 0 {
 		p.say("  and %d more", more)
@@ -102,13 +138,33 @@ func unhashableWords(u *v1.Unhashable) string {
 	return fmt.Sprintf(" (no perceptual hash: %s; its digests were checked)", u.Reason)
 }
 
-// matchWords explain a match: "pdq distance 12 of 31, mirror".
+func graphicWords(graphic *bool) string {
+	if graphic == nil || !*graphic {
+		return ""
+	}
+	return " (a graphic: it must be nearer than other pictures)"
+}
+
+// matchWords explain a match: "pdq distance 12 of 31, mirror", "pdq distance 40 of 47, phash 3 of 8 agrees".
 func matchWords(m v1.Match) string {
 	name := signalName(m.Algorithm, m.Variant)
-	if m.Radius == 0 && m.Distance == 0 {
+	if m.Algorithm == v1.Sha256 || m.Algorithm == v1.Md5 {
 		return "the same bytes (" + name + ")"
 	}
-	return fmt.Sprintf("%s distance %d of %d%s", name, m.Distance, m.Radius, turnedBy(m.Transform))
+	return fmt.Sprintf("%s distance %d of %d%s%s", name, m.Distance, m.Radius, turnedBy(m.Transform), voteWords(m))
+}
+
+// voteWords tell how a second vote came out, or that a hit of pdq was left open without one.
+func voteWords(m v1.Match) string {
+	switch {
+	case m.Vote != nil && m.Vote.Agrees:
+		return fmt.Sprintf(", %s %d of %d agrees", m.Vote.Algorithm, m.Vote.Distance, m.Vote.Radius)
+	case m.Vote != nil:
+		return fmt.Sprintf(", %s %d of %d does not agree", m.Vote.Algorithm, m.Vote.Distance, m.Vote.Radius)
+	case m.Algorithm == v1.Pdq && m.Level != v1.LevelMatch && m.Video == nil:
+		return ", without a second vote"
+	}
+	return ""
 }
 
 func labelWords(labels []string) string {
@@ -116,4 +172,11 @@ func labelWords(labels []string) string {
 		return ""
 	}
 	return " [" + strings.Join(labels, ", ") + "]"
+}
+
+func oneIf(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -20,14 +21,15 @@ type cli struct {
 	JSON   bool             `help:"Print JSON, one object a line." env:"VIGIE_JSON"`
 
 	Serve      serveCmd      `cmd:"" help:"Run a node."`
-	Flag       flagCmd       `cmd:"" help:"Flag pictures into a bank."`
-	Check      checkCmd      `cmd:"" help:"Check pictures against the banks."`
+	Flag       flagCmd       `cmd:"" help:"Flag pictures and videos into a bank."`
+	Check      checkCmd      `cmd:"" help:"Check pictures and videos against the banks."`
 	Scan       scanCmd       `cmd:"" help:"Check a whole folder, with progress; can be resumed."`
-	Hash       hashCmd       `cmd:"" help:"Print the signals of pictures; needs no node."`
+	Hash       hashCmd       `cmd:"" help:"Print the signals of pictures and videos; needs no node."`
 	Banks      banksCmd      `cmd:"" help:"List, create, change, delete and restore banks."`
 	Entries    entriesCmd    `cmd:"" help:"List, show, change, retract and restore entries."`
 	Keys       keysCmd       `cmd:"" help:"List, create and revoke API keys."`
 	Log        logCmd        `cmd:"" help:"Read and verify the change log."`
+	Bench      benchCmd      `cmd:"" help:"Measure: how many edited copies are found, and how long hashing takes."`
 	Demo       demoCmd       `cmd:"" help:"Show the main job on drawn pictures, in a temporary folder."`
 	ShowConfig configCmd     `cmd:"" name:"config" help:"Print the settings in force and where they come from."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
@@ -43,6 +45,8 @@ const (
 
 // usageError is wrong use of the command line.
 type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
@@ -138,7 +142,11 @@ func fail(w io.Writer, err error) int {
 		fmt.Fprintln(w, "vigie: interrupted")
 		return exitFailed
 	}
-	fmt.Fprintln(w, "vigie:", strings.ReplaceAll(err.Error(), "\n", "; "))
+	text := err.Error()
+	if path, ok := errors.AsType[*fs.PathError](err); ok { // the name of a system call helps nobody
+		text = strings.Replace(text, path.Error(), path.Path+": "+path.Err.Error(), 1)
+	}
+	fmt.Fprintln(w, "vigie:", strings.ReplaceAll(text, "\n", "; "))
 	if errors.As(err, &usage) {
 		return exitUsage
 	}

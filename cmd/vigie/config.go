@@ -33,8 +33,16 @@ type Config struct {
 	MaxBytes       Bytes         `group:"node" help:"Largest file accepted." default:"64MiB" env:"VIGIE_MAX_BYTES"`
 	MaxSide        int           `group:"node" help:"Longest side of a picture, in pixels." default:"30000" env:"VIGIE_MAX_SIDE"`
 	MaxPixels      int           `group:"node" help:"Most pixels of a picture." default:"60000000" env:"VIGIE_MAX_PIXELS"`
+	MaxVideoBytes  Bytes         `group:"node" help:"Largest video file accepted." default:"256MiB" env:"VIGIE_MAX_VIDEO_BYTES"`
+	MaxVideoTime   time.Duration `group:"node" help:"How much of a video is looked at." default:"4h" env:"VIGIE_MAX_VIDEO_TIME"`
+	Ffmpeg         string        `group:"node" help:"The program ffmpeg, which decodes videos: a path, a name to look for in PATH, or none for no videos." default:"ffmpeg" env:"VIGIE_FFMPEG"`
+	VideoDecoders  int           `group:"node" help:"Videos decoded at a time; 0: one for each processor." default:"0" env:"VIGIE_VIDEO_DECODERS"`
+	VideoMemory    Bytes         `group:"node" help:"Memory of ffmpeg for one video." default:"1GiB" env:"VIGIE_VIDEO_MEMORY"`
+	VideoTimeout   time.Duration `group:"node" help:"Time to decode and hash a video." default:"10m" env:"VIGIE_VIDEO_TIMEOUT"`
 	Decoders       int           `group:"node" help:"Decode children; 0: one for each processor." default:"0" env:"VIGIE_DECODERS"`
 	DecoderMemory  Bytes         `group:"node" help:"Memory of a decode child." default:"1536MiB" env:"VIGIE_DECODER_MEMORY"`
+	DecodeBudget   Bytes         `group:"node" help:"Memory for large pictures, of all decode children together; 0: half of theirs." default:"0B" env:"VIGIE_DECODE_BUDGET"`
+	WasmDecoders   int           `group:"node" help:"Decode children for AVIF, 2 GiB each; they end when unused." default:"1" env:"VIGIE_WASM_DECODERS"`
 	DecoderTimeout time.Duration `group:"node" help:"Time to decode and hash a picture." default:"10s" env:"VIGIE_DECODER_TIMEOUT"`
 	UploadMemory   Bytes         `group:"node" help:"Memory for all uploads held at once; more are answered 503." default:"1GiB" env:"VIGIE_UPLOAD_MEMORY"`
 	BodyTimeout    time.Duration `group:"node" help:"Time for a request, or a line of a batch, to arrive." default:"1m" env:"VIGIE_BODY_TIMEOUT"`
@@ -61,6 +69,13 @@ func (c *Config) Validate() error {
 	positive("body-timeout", int64(c.BodyTimeout))
 	positive("batch-lines", int64(c.BatchLines))
 	positive("decoder-timeout", int64(c.DecoderTimeout))
+	positive("max-video-bytes", int64(c.MaxVideoBytes))
+	positive("max-video-time", int64(c.MaxVideoTime))
+	positive("video-memory", int64(c.VideoMemory))
+	positive("video-timeout", int64(c.VideoTimeout))
+	if c.VideoDecoders < 0 {
+		faults = append(faults, fmt.Errorf("--video-decoders: %d; it must not be negative", c.VideoDecoders))
+	}
 	if len(faults) == 0 {
 		faults = append(faults, c.sandbox().Validate())
 	}
@@ -80,6 +95,7 @@ func (c *Config) limits() hashing.Limits {
 func (c *Config) sandbox() sandbox.Options {
 	o := sandbox.Options{
 		Limits: c.limits(), Children: c.Decoders, Memory: int64(c.DecoderMemory), Timeout: c.DecoderTimeout,
+		Budget: int64(c.DecodeBudget), Wasm: c.WasmDecoders,
 	}
 	if hooks := os.Getenv(sandboxTestHooks); hooks != "" {
 		o.Env = []string{sandboxTestHooks + "=" + hooks}

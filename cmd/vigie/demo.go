@@ -47,7 +47,7 @@ func (c *demoCmd) Run(ctx context.Context, a *app) error {
 		return fmt.Errorf("demo: start a node: %w", err)
 	}
 	defer d.node.Process.Kill() //nolint:errcheck // it has ended long since, if all went well
-	for _, step := range []func(context.Context) error{d.keys, d.flag, d.check, d.retract, d.scan, d.end} {
+	for _, step := range []func(context.Context) error{d.keys, d.flag, d.check, d.video, d.retract, d.scan, d.end} {
 		if err := step(ctx); err != nil {
 			return fmt.Errorf("demo: %w", err)
 		}
@@ -242,6 +242,83 @@ func (d *demo) checkOne(ctx context.Context, what string, data []byte) (v1.Verdi
 	}
 	row(d.out, "  "+what, string(v.Level), string(v.Action), entry, by, ms(time.Since(began)))
 	return v, nil
+}
+
+// The demo's video shows four pictures, three seconds each. The upload is a part of it, mirrored, between
+// two other pictures.
+var (
+	filmed   = []string{"hills.jpg", "contours.png", "lighthouse.jpg", "discs.jpg"}
+	compiled = []string{"mosaic.jpg", "skyline.png"}
+)
+
+// video flags a video and checks a compilation that holds a part of it. Without ffmpeg there are no videos.
+func (d *demo) video(ctx context.Context) error {
+	if _, err := exec.LookPath("ffmpeg"); err != nil {
+		d.title("ffmpeg is not installed: videos are left out (make setup installs it).")
+		return nil
+	}
+	d.title("The analyst flags a video; the platform checks a compilation that holds a mirrored part of it:")
+	known, posted := filepath.Join(d.dir, "known.mp4"), filepath.Join(d.dir, "compilation.mp4")
+	if err := d.film(ctx, known, "null", filmed...); err != nil {
+		return err
+	}
+	if err := d.film(ctx, posted, "hflip", compiled[0], filmed[1], filmed[2], compiled[1]); err != nil {
+		return err
+	}
+	data, err := os.ReadFile(known)
+	if err != nil {
+		return err
+	}
+	contentType, body := upload(bytes.NewReader(data), map[string][]string{"labels": {"demo"}, "origin": {"known.mp4"}})
+	f, err := ask[v1.Flagged](d.analyst.FlagWithBody(ctx, demoBank, contentType, body))
+	if err != nil {
+		return fmt.Errorf("flag a video: %w", err)
+	}
+	d.say("  entry %d: %s of %s", f.Entry.Id, plural(f.Frames.Kept, "frame"), clock(*f.Entry.Media.DurationMs))
+	if data, err = os.ReadFile(posted); err != nil {
+		return err
+	}
+	row(d.out, "  UPLOAD", "LEVEL", "ACTION", "ENTRY", "BY", "MS")
+	began := time.Now()
+	contentType, body = upload(bytes.NewReader(data), nil)
+	v, err := ask[v1.Verdict](d.platform.CheckWithBody(ctx, contentType, body))
+	if err != nil {
+		return fmt.Errorf("check a video: %w", err)
+	}
+	i := slices.IndexFunc(v.Matches, func(m v1.Match) bool { return m.Entry == f.Entry.Id })
+	if i < 0 || v.Matches[i].Level != v1.LevelMatch || v.Matches[i].Transform != v1.TransformMirror {
+		return fmt.Errorf("the compilation is found as %s by %d matches; a mirrored match with entry %d is expected", v.Level, len(v.Matches), f.Entry.Id)
+	}
+	m := v.Matches[i]
+	row(d.out, "  compilation.mp4", string(m.Level), string(m.Action), fmt.Sprint(m.Entry), matchWords(m), ms(time.Since(began)))
+	if err := d.out.Flush(); err != nil {
+		return err
+	}
+	for _, line := range videoLines(m) {
+		d.say("    %s", line)
+	}
+	d.say("  %s that it shows were flagged before, and are found too.", plural(len(v.Matches)-1, "picture"))
+	return nil
+}
+
+// film makes a video of pictures, three seconds each, all of them filtered.
+func (d *demo) film(ctx context.Context, path, filter string, pictures ...string) error {
+	args := []string{"-nostdin", "-loglevel", "error", "-y"}
+	var chains, joined string
+	for i, name := range pictures {
+		file := filepath.Join(d.dir, name)
+		if err := os.WriteFile(file, fixtures.Read(name), 0o600); err != nil {
+			return err
+		}
+		args = append(args, "-loop", "1", "-framerate", "10", "-t", "3", "-i", file)
+		chains += fmt.Sprintf("[%d]scale=640:480,setsar=1,format=yuv420p,%s[v%d];", i, filter, i)
+		joined += fmt.Sprintf("[v%d]", i)
+	}
+	args = append(args, "-filter_complex", fmt.Sprintf("%s%sconcat=n=%d", chains, joined, len(pictures)), "-c:v", "mpeg4", "-q:v", "4", path)
+	if out, err := exec.CommandContext(ctx, "ffmpeg", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("make a video: %w: %s", err, out)
+	}
+	return nil
 }
 
 func (d *demo) retract(ctx context.Context) error {

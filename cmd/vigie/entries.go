@@ -75,9 +75,17 @@ func entryRow(e v1.Entry) []string {
 		note = string([]rune(note)[:39]) + "…"
 	}
 	return []string{
-		fmt.Sprint(e.Id), e.Bank, entryState(e), fmt.Sprint(len(e.Signals)),
+		fmt.Sprint(e.Id), e.Bank, entryState(e), fmt.Sprint(signalsOf(e)),
 		strings.Join(e.Labels, ","), e.CreatedAt.Local().Format(stamp), note,
 	}
+}
+
+// signalsOf is how many signals an entry has, whatever a listing shows.
+func signalsOf(e v1.Entry) int {
+	if e.SignalsTotal != nil {
+		return *e.SignalsTotal
+	}
+	return len(e.Signals)
 }
 
 // entryState is the status, and whether the bank is deleted.
@@ -117,14 +125,22 @@ func (id entryID) ask(ctx context.Context, a *app, request func(*client) (*http.
 		a.say("labels: %s", strings.Join(e.Labels, ", "))
 	}
 	if m := e.Media; m != nil && m.Format != nil && m.Width != nil && m.Height != nil {
-		a.say("media: %s, %d x %d, %d bytes", *m.Format, *m.Width, *m.Height, m.Bytes)
+		duration := ""
+		if m.DurationMs != nil {
+			duration = durationWords(*m.DurationMs)
+		}
+		a.say("media: %s, %d x %d%s, %d bytes", *m.Format, *m.Width, *m.Height, duration, m.Bytes)
 	}
 	for _, s := range e.Signals {
 		name := string(s.Algorithm)
 		if s.Variant != nil && *s.Variant != "" {
 			name += "/" + string(*s.Variant)
 		}
-		a.say("  %s:%s", name, s.Value)
+		at := ""
+		if s.TimeMs != nil {
+			at = "  at " + exactly(*s.TimeMs)
+		}
+		a.say("  %s:%s%s", name, s.Value, at)
 	}
 	for _, s := range e.Sources {
 		origin := ""

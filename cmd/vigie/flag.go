@@ -16,7 +16,8 @@ type flagCmd struct {
 	Origin    string   `help:"Where they come from: a URL, a case number."`
 	ExactOnly bool     `help:"Take the files by their digests alone."`
 	Signal    []string `help:"Flag a signal instead of files: pdq:<64 hex>, md5:<32 hex>, ...; repeat for more signals of one entry." placeholder:"SIGNAL"`
-	Files     []string `arg:"" optional:"" name:"file" help:"Pictures."`
+	VPDQ      string   `name:"vpdq" help:"Flag a list of the hashes of a video's frames, as vPDQ writes it (text or JSON), instead of files; - is standard input." placeholder:"FILE"`
+	Files     []string `arg:"" optional:"" name:"file" help:"Pictures and videos."`
 }
 
 // flaggedFile is one line of vigie flag --json.
@@ -26,16 +27,20 @@ type flaggedFile struct {
 	Seq        int64               `json:"seq"`
 	Created    bool                `json:"created"`
 	Matchable  bool                `json:"matchable"`
+	Frames     *v1.StoredFrames    `json:"frames,omitempty"`
 	Retracted  []v1.RetractedEntry `json:"retracted"`
 	Neighbours []v1.Neighbour      `json:"neighbours"`
 }
 
 // Run flags each file, or the signals given.
 func (c *flagCmd) Run(ctx context.Context, a *app) error {
-	if (len(c.Files) == 0) == (len(c.Signal) == 0) {
-		return usagef("flag files, or signals with --signal: one of both")
+	if sources := oneIf(len(c.Files) > 0) + oneIf(len(c.Signal) > 0) + oneIf(c.VPDQ != ""); sources != 1 {
+		return usagef("flag files, or signals with --signal, or a list with --vpdq: one of them")
 	}
 	signals, err := parseSignals(c.Signal)
+	if c.VPDQ != "" {
+		signals, err = a.readVPDQ(c.VPDQ)
+	}
 	if err != nil {
 		return err
 	}
@@ -51,29 +56,32 @@ func (c *flagCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		return c.show(a, flaggedOf("", out))
+		return c.show(a.printer, flaggedOf("", out))
 	}
 	fields := map[string][]string{
 		"labels": c.Label, "note": {c.Note}, "origin": {c.Origin}, "exact_only": {fmt.Sprint(c.ExactOnly)},
 	}
+	shown := a.longWork(c.Files)
+	defer shown.wait()
 	work := func(ctx context.Context, file string) (flaggedFile, error) {
-		f, err := openRegular(file)
+		opened, err := openRegular(file)
 		if err != nil {
 			return flaggedFile{}, err
 		}
+		f := shown.sending(opened)
 		defer f.Close()
 		contentType, body := upload(f, fields)
 		out, err := ask[v1.Flagged](node.FlagWithBody(ctx, c.Bank, contentType, body))
 		return flaggedOf(file, out), err
 	}
-	return eachFile(ctx, a.printer, c.Files, work, func(f flaggedFile) error { return c.show(a, f) })
+	return eachFile(ctx, shown.printer, c.Files, work, func(f flaggedFile) error { return c.show(shown.printer, f) })
 }
 
 func flaggedOf(file string, f v1.Flagged) flaggedFile {
-	return flaggedFile{file, f.Entry.Id, f.Seq, f.Created, f.Matchable, f.Retracted, f.Neighbours}
+	return flaggedFile{file, f.Entry.Id, f.Seq, f.Created, f.Matchable, f.Frames, f.Retracted, f.Neighbours}
 }
 
-func (c *flagCmd) show(a *app, f flaggedFile) error {
+func (c *flagCmd) show(a printer, f flaggedFile) error {
 	if a.json {
 		return a.object(f)
 	}
@@ -86,6 +94,13 @@ func (c *flagCmd) show(a *app, f flaggedFile) error {
 		prefix = printable(f.File) + ": "
 	}
 	a.say("%s"+what, prefix, f.Entry, f.Seq)
+	if n := f.Frames; n != nil {
+		cut := ""
+		if n.Cut {
+			cut = "; the video was not decoded to its end"
+		}
+		a.say("  %s stored, %d dropped%s", plural(n.Kept, "frame"), n.Dropped, cut)
+	}
 	if !f.Created && (len(c.Label) > 0 || c.Note != "") {
 		a.say("  its labels and note stay as they are; change them with vigie entries change %d", f.Entry)
 	}

@@ -21,13 +21,18 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	v1 "vigie/api/v1"
+	"vigie/hashing/sandbox"
 )
 
 // TestMain makes the test binary the program under test: as "vigie" in PATH it is the whole command
-// line, and it is its own decode child.
+// line, and it is its own decode child and program child.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == decodeChild {
 		os.Exit(runDecodeChild())
+	}
+	if len(os.Args) == 2 && os.Args[1] == sandbox.ProgramCommand {
+		_ = sandbox.ProgramChild()
+		os.Exit(exitFailed)
 	}
 	testscript.Main(m, map[string]func(){"vigie": main})
 }

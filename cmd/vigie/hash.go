@@ -2,13 +2,17 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"vigie/hashing"
+	"vigie/hashing/fingerprint"
 	"vigie/hashing/sandbox"
 )
 
 type hashCmd struct {
-	Files []string `arg:"" name:"file" help:"Pictures."`
+	Frames string   `help:"Frames of a video: all (keyframes and one a second) or keyframes." enum:"all,keyframes" default:"all"`
+	VPDQ   vpdqForm `name:"vpdq" help:"Print the frames of videos as vPDQ does, one a second, and nothing else: text, or with =json as Python has it."`
+	Files  []string `arg:"" name:"file" help:"Pictures and videos."`
 }
 
 // hashed is one line of vigie hash --json.
@@ -18,6 +22,9 @@ type hashed struct {
 	Format     string         `json:"format"`
 	Width      int            `json:"width"`
 	Height     int            `json:"height"`
+	DurationMs int64          `json:"duration_ms,omitempty"`
+	Frames     int            `json:"frames,omitempty"` // of a video: those that were kept
+	Cut        bool           `json:"cut,omitempty"`    // a limit ended the decoding before the video's end
 	Signals    []hashedSignal `json:"signals"`
 	Unhashable string         `json:"unhashable,omitempty"`
 }
@@ -27,6 +34,11 @@ type hashedSignal struct {
 	Variant   string `json:"variant"`
 	Value     string `json:"value"`
 	Quality   int    `json:"quality"`
+	TimeMs    int64  `json:"time_ms,omitempty"`
+}
+
+func hashedOf(s hashing.Signal) hashedSignal {
+	return hashedSignal{s.Algorithm.String(), s.Variant.String(), s.Hex(), int(s.Quality), int64(s.Time)}
 }
 
 // Run hashes files in decode children, without a node. Every signal that was computed is printed,
@@ -37,15 +49,28 @@ func (c *hashCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer pool.Close()
+	videos, err := a.films()
+	if err != nil {
+		return err
+	}
+	shown := a.longWork(c.Files)
+	defer shown.wait()
 	work := func(ctx context.Context, file string) (hashed, error) {
 		f, err := openRegular(file)
 		if err != nil {
 			return hashed{}, err
 		}
 		defer f.Close()
-		media, err := hashing.ReadMedia(f, int64(a.MaxBytes))
-		if err != nil {
+		media, isVideo, err := a.readMedia(f)
+		switch {
+		case err != nil:
 			return hashed{}, err
+		case c.VPDQ != "":
+			return hashed{}, c.vpdq(ctx, a, videos, media)
+		case isVideo:
+			line := shown.start(file)
+			defer line.end()
+			return c.video(ctx, videos, file, media, line)
 		}
 		p, err := pool.Picture(ctx, media.Data)
 		if err != nil {
@@ -55,26 +80,73 @@ func (c *hashCmd) Run(ctx context.Context, a *app) error {
 			File: file, Kind: "picture", Format: p.Format, Width: p.Width, Height: p.Height,
 			Unhashable: string(p.Unhashable), Signals: []hashedSignal{},
 		}
-		for _, s := range append(p.Signals, media.Digests()...) {
-			h.Signals = append(h.Signals, hashedSignal{s.Algorithm.String(), s.Variant.String(), s.Hex(), int(s.Quality)})
+		signals := p.Signals
+		for _, t := range p.Thumbs {
+			signals = append(signals, fingerprint.Short(t, hashing.Identity)...)
+		}
+		for _, s := range append(signals, media.Digests()...) {
+			h.Signals = append(h.Signals, hashedOf(s))
 		}
 		return h, nil
 	}
-	return eachFile(ctx, a.printer, c.Files, work, func(h hashed) error {
-		if a.json {
-			return a.object(h)
+	return eachFile(ctx, shown.printer, c.Files, work, func(h hashed) error {
+		switch {
+		case c.VPDQ != "":
+			return nil
+		case shown.json:
+			return shown.object(h)
 		}
-		a.say("%s (%s, %d x %d)", printable(h.File), h.Format, h.Width, h.Height)
+		shown.say("%s (%s, %d x %d%s)", printable(h.File), h.Format, h.Width, h.Height, durationWords(h.DurationMs))
 		if h.Unhashable != "" {
-			a.say("  no perceptual hash: the picture is %s", h.Unhashable)
+			shown.say("  no perceptual hash: the %s is %s", h.Kind, h.Unhashable)
+		}
+		if h.Cut {
+			shown.say("  a limit ended it before the video's end")
 		}
 		for _, s := range h.Signals {
 			name := s.Algorithm
 			if s.Variant != "" {
 				name += "/" + s.Variant
 			}
-			a.say("  %s:%s  quality %d", name, s.Value, s.Quality)
+			at := ""
+			if (h.Frames > 0 || s.TimeMs > 0) && s.Algorithm == hashing.PDQ.String() {
+				at = "  at " + exactly(s.TimeMs)
+			}
+			shown.say("  %s:%s  quality %d%s", name, s.Value, s.Quality, at)
 		}
 		return nil
 	})
+}
+
+// video hashes a video. The signals are those that an entry would store, had its bank no bound on frames.
+func (c *hashCmd) video(ctx context.Context, videos *films, file string, media hashing.Media, line *job) (hashed, error) {
+	h := hashed{File: file, Kind: "video", Signals: []hashedSignal{}}
+	began := time.Now()
+	v, err := videos.Video(ctx, media.Data, hashing.VideoOptions{Keyframes: c.Frames == "keyframes"}, func(f hashing.Frame) error {
+		for _, s := range f.Signals {
+			h.Signals = append(h.Signals, hashedOf(s))
+		}
+		h.Frames++
+		line.say("%s decoded, %.0f times as fast as it plays", clock(int64(f.Time)), float64(f.Time)/float64(1+time.Since(began).Milliseconds()))
+		return nil
+	})
+	if err != nil {
+		return hashed{}, err
+	}
+	h.Format, h.Width, h.Height, h.DurationMs, h.Cut = v.Format, v.Width, v.Height, int64(v.Duration), v.Cut
+	if h.Frames == 0 {
+		h.Unhashable = string(hashing.LowQuality)
+	}
+	for _, s := range media.Digests() {
+		h.Signals = append(h.Signals, hashedOf(s))
+	}
+	return h, nil
+}
+
+// vpdq prints a list of hashes. One list is one file's: several would run into one another.
+func (c *hashCmd) vpdq(ctx context.Context, a *app, videos *films, media hashing.Media) error {
+	if len(c.Files) > 1 {
+		return usagef("--vpdq: one file at a time, as each is a list of its own")
+	}
+	return videos.printVPDQ(ctx, a.out, media, c.VPDQ)
 }

@@ -23,13 +23,14 @@ import (
 
 	v1 "vigie/api/v1"
 	"vigie/fixtures"
+	"vigie/internal/hostile"
 )
 
 // What the node under attack may use.
 const (
 	hostileBytes   = 8 << 20
 	hostileLines   = 1000
-	hostileDecoder = 2 * time.Second // for one picture
+	hostileDecoder = 3 * time.Second // for one picture
 	hostileBody    = 2 * time.Second
 
 	// memoryBack bounds what the node and its children may hold, after all that, over what they held
@@ -97,6 +98,7 @@ func TestHostileCrowd(t *testing.T) {
 	crowd := [][]byte{
 		[]byte("VIGIE-TEST-HANG"), []byte("VIGIE-TEST-MEMORY"), []byte("VIGIE-TEST-CRASH"), []byte("VIGIE-TEST-GARBAGE nonsense"),
 		flatPNG(7000, 7000, 8, 0), flatPNG(7500, 7500, 16, 6), bmp24TB(), pngHeader(50_000, 50_000),
+		hostile.Matroska(10_000, 64, 48, jpegOf(9, 64, 48)), hostile.Patched(goodFilm(), "stts", 12, 90_000_000),
 	}
 	var all sync.WaitGroup
 	for i := range 32 {
@@ -142,9 +144,13 @@ func newTarget(t *testing.T) *target {
 	if underRace {
 		t.Skip("what is shown here are times and memory, which the race detector multiplies")
 	}
+	if _, err := exec.LookPath("ffmpeg"); err != nil {
+		t.Skip("ffmpeg is not installed: make setup")
+	}
 	dir := t.TempDir()
 	n := &target{t: t, served: serve(t, filepath.Join(dir, "data"), []string{"VIGIE_DECODE_TEST_HOOKS=1"},
-		"--max-bytes", fmt.Sprint(hostileBytes), "--batch-lines", fmt.Sprint(hostileLines), "--decoders", "2",
+		"--max-bytes", fmt.Sprint(hostileBytes), "--max-video-bytes", fmt.Sprint(hostileBytes), "--video-timeout", "5s",
+		"--video-decoders", "2", "--max-video-time", "1h", "--batch-lines", fmt.Sprint(hostileLines), "--decoders", "2",
 		"--decoder-timeout", hostileDecoder.String(), "--decoder-memory", "900MiB", "--body-timeout", hostileBody.String())}
 	for role, key := range map[v1.Role]*string{v1.Admin: &n.admin, v1.Platform: &n.platform, v1.Auditor: &n.auditor} {
 		*key = n.key(t, role)
@@ -322,6 +328,7 @@ var attacks = slices.Concat(
 		},
 		{"body that comes slowly", (*target).slowUpload, nil},
 	},
+	hostileFilms,
 	[]attack{
 		signalled("hexadecimal that is none", "pdq", strings.Repeat("xy", 32)),
 		signalled("hexadecimal of the wrong length", "pdq", strings.Repeat("ab", 31)),
@@ -369,6 +376,51 @@ var attacks = slices.Concat(
 		{"two processes on one data folder", nil, command("serve", "--listen", "127.0.0.1:0")},
 	},
 )
+
+// hostileFilms are hostile videos, for nodes that have ffmpeg. Which of its parts gives up first differs from
+// one version to the next; what counts is that the answer is one of these, and comes.
+var hostileFilms = []attack{
+	picture("playlist named .mp4", "playlist.mp4", func() []byte { return []byte("#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\n") }),
+	picture("concat script named .mp4", "concat.mp4", func() []byte { return []byte("ffconcat version 1.0\nfile /etc/passwd\n") }),
+	picture("playlist behind a box that names MP4", "box.mp4", func() []byte {
+		return append([]byte("\x00\x00\x00\x10ftypisom\x00\x00\x00\x00"), "#EXTM3U\nfile:///etc/passwd\n"...)
+	}),
+	picture("video that claims 100 hours", "hours.mp4", func() []byte { return hostile.Patched(goodFilm(), "mvhd", 16, 360_000_000) }),
+	picture("video whose last frame is after 100 hours", "later.mp4", func() []byte { return hostile.Patched(goodFilm(), "stts", 12, 90_000_000) }),
+	picture("video of 100,000 x 100,000", "vast.mkv", func() []byte { return hostile.Matroska(1, 100_000, 100_000, pngHeader(50_000, 50_000)) }),
+	picture("video of 2,000 frames a second without an end", "endless.mkv", func() []byte {
+		return hostile.Matroska(1, 64, 48, slices.Repeat([][]byte{jpegOf(9, 64, 48)}, 2000)...)
+	}),
+	picture("video of 10,000 streams", "streams.mkv", func() []byte { return hostile.Matroska(10_000, 64, 48, jpegOf(9, 64, 48)) }),
+	picture("video cut short", "cut.mp4", func() []byte { return goodFilm()[:len(goodFilm())/2] }),
+	picture("video without a frame", "none.mkv", func() []byte { return hostile.Matroska(1, 64, 48) }),
+	flagging("video of one colour, flagged", "gray.mp4", func() []byte { return grayFilm() }),
+	picture("video over the limit", "large.mp4", func() []byte { return append(goodFilm(), make([]byte, hostileBytes)...) }),
+}
+
+// goodFilm and grayFilm are made once, by ffmpeg.
+var (
+	goodFilm = sync.OnceValue(func() []byte { return generatedFilm("testsrc2=size=160x120:rate=10:duration=4") })
+	grayFilm = sync.OnceValue(func() []byte { return generatedFilm("color=gray:size=160x120:rate=10:duration=4") })
+)
+
+func generatedFilm(source string) []byte {
+	dir, err := os.MkdirTemp("", "film")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "film.mp4")
+	out, err := exec.Command("ffmpeg", "-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", source, "-c:v", "mpeg4", path).CombinedOutput()
+	if err != nil {
+		panic(fmt.Sprintf("ffmpeg: %v: %s", err, out))
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
 
 func hook(name string) func() []byte { return func() []byte { return []byte("VIGIE-TEST-" + name) } }
 

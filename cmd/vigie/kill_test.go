@@ -343,9 +343,10 @@ func (k *killing) checkWhole(e v1.Entry, added v1.Change) {
 	var algorithms, signals, logged []string
 	for _, s := range e.Signals {
 		algorithms = append(algorithms, string(s.Algorithm))
-		signals = append(signals, string(s.Algorithm)+":"+s.Value)
+		signals = append(signals, signalName(s.Algorithm, *s.Variant)+":"+s.Value)
 	}
 	slices.Sort(algorithms)
+	algorithms = slices.Compact(algorithms) // a picture may have variants
 	want := ofLists
 	if e.Bank == "pictures" {
 		want = ofPictures

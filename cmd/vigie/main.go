@@ -6,13 +6,20 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"vigie/hashing/sandbox"
 )
 
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == decodeChild {
 		os.Exit(runDecodeChild())
 	}
+	if len(os.Args) == 2 && os.Args[1] == sandbox.ProgramCommand {
+		_ = sandbox.ProgramChild() // the parent has been told why
+		os.Exit(exitFailed)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	code := run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
 	stop()
 	os.Exit(code)

@@ -9,10 +9,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"runtime/metrics"
 	"sync"
 	"time"
 
 	"vigie/api"
+	"vigie/hashing/decode"
 	"vigie/hashing/fingerprint"
 	"vigie/hashing/sandbox"
 	"vigie/index"
@@ -34,7 +37,7 @@ const (
 func runDecodeChild() int {
 	o, err := sandbox.ChildOptionsFrom(os.Getenv)
 	if err == nil {
-		err = sandbox.Child(os.Stdin, os.Stdout, fingerprint.New(o.Limits).Picture, o)
+		err = sandbox.Child(os.Stdin, os.Stdout, fingerprint.New(o.Limits).Picture, decode.Cost, o)
 	}
 	if err != nil {
 		return exitFailed
@@ -57,7 +60,8 @@ type node struct {
 	pool    *sandbox.Pool
 	matcher *matcher.Matcher
 	api     *api.Server
-	local   *http.Server // on the socket
+	local   *http.Server  // on the socket
+	grace   time.Duration // for its requests, when it closes
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -104,13 +108,24 @@ func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_
 	} else {
 		log.Warn("decode children lack protections that this kernel does not have", "protections", walls.String())
 	}
+	if program := n.pool.Stats().Converter; program != "" {
+		log.Info("HEIC", "program", program)
+	} else {
+		log.Warn("no heif-convert: HEIC is refused")
+	}
 	metrics := api.NewMetrics()
+	videos, err := c.films()
+	if err != nil {
+		return nil, fmt.Errorf("prepare videos: %w", err)
+	}
+	videos.count = metrics.Video
+	videos.tell(log)
 	events := metrics.Watch(matcher.Events{Fault: func(err error) { log.Error("follower", "error", err) }})
-	n.matcher = matcher.New(n.store, n.blobs, n.pool, index.New(index.Options{}), matcher.Options{Events: events})
+	n.matcher = matcher.New(n.store, n.blobs, n.pool, index.New(index.Options{}), matcher.Options{Events: events, Videos: videos})
 	gauges(metrics, n)
 
 	n.api, err = api.New(n.matcher, n.store, api.Options{
-		Limits: c.limits(), UploadMemory: int64(c.UploadMemory), BodyTime: c.BodyTimeout, BatchLines: c.BatchLines,
+		Limits: c.limits(), VideoBytes: int64(c.MaxVideoBytes), UploadMemory: int64(c.UploadMemory), BodyTime: c.BodyTimeout, BatchLines: c.BatchLines,
 		Version: buildinfo.Version(), Serving: serving, Logger: log, Metrics: metrics,
 	})
 	if err != nil {
@@ -120,7 +135,7 @@ func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_
 	if err != nil {
 		return nil, err
 	}
-	n.local = n.server()
+	n.local, n.grace = n.server(), 5*time.Second+c.VideoTimeout
 	n.local.ConnContext = func(ctx context.Context, _ net.Conn) context.Context { return api.TrustLocal(ctx) }
 	n.running.Go(func() { _ = n.local.Serve(socket) })
 
@@ -128,6 +143,7 @@ func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_
 	n.stop = stop
 	n.running.Go(func() { _ = n.matcher.Follower().Run(following) })
 	n.running.Go(func() { n.sweep(following, log) })
+	n.running.Go(func() { tidy(following) })
 	return n, nil
 }
 
@@ -156,11 +172,33 @@ func (n *node) sweep(ctx context.Context, log *slog.Logger) {
 	}
 }
 
+// tidy gives memory back to the system when a stretch of work has ended: the runtime would keep for
+// minutes what the largest uploads took.
+func tidy(ctx context.Context) {
+	const quiet = 5 * time.Second
+	cycles := []metrics.Sample{{Name: "/gc/cycles/automatic:gc-cycles"}}
+	var tidied, before uint64 // collections by then
+	for {
+		metrics.Read(cycles)
+		if now := cycles[0].Value.Uint64(); now != before {
+			before = now
+		} else if now != tidied {
+			debug.FreeOSMemory()
+			tidied = now
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(quiet):
+		}
+	}
+}
+
 // Close stops what runs, in the reverse order of its start. Nothing that was acknowledged is lost.
 func (n *node) Close() error {
 	var faults []error
 	if n.local != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), n.grace)
 		faults = append(faults, n.local.Shutdown(ctx))
 		cancel()
 	}
@@ -199,6 +237,8 @@ func gauges(m *api.Metrics, n *node) {
 	m.Gauge("vigie_index_segments", "Segments of the index.", stats(func(s index.Stats) float64 { return float64(s.Segments) }))
 	m.Gauge("vigie_index_dead_rows", "Rows that are replaced or removed and still take memory.", stats(func(s index.Stats) float64 { return float64(s.Dead) }))
 	m.Gauge("vigie_decoders_busy", "Decode children at work.", func() float64 { return float64(n.pool.Stats().Busy) })
+	m.Gauge("vigie_decode_budget_bytes", "Memory that large pictures may take at a time.", func() float64 { return float64(n.pool.Stats().Budget) })
+	m.Gauge("vigie_decode_granted_bytes", "Memory that large pictures have been granted now.", func() float64 { return float64(n.pool.Stats().Granted) })
 	m.Counter("vigie_decoders_started_total", "Decode children started.", func() float64 { return float64(n.pool.Stats().Started) })
 	for _, reason := range []sandbox.DeathReason{sandbox.DiedTimeout, sandbox.DiedMemory, sandbox.DiedCrash, sandbox.DiedGarbage} {
 		m.Counter("vigie_decoders_died_"+string(reason)+"_total", "Decode children that a file cost: "+string(reason)+".",

@@ -28,7 +28,8 @@ type scanCmd struct {
 	Bank    []string `help:"Only this bank; may be repeated." placeholder:"NAME"`
 	Workers int      `help:"Files checked at a time; 0: twice the processors." default:"0"`
 	Resume  bool     `help:"Go on where a scan of this folder was stopped."`
-	All     bool     `help:"Print every file, not only those that match or fail (--json prints all)."`
+	videoFields
+	All bool `help:"Print every file, not only those that match or fail (--json prints all)."`
 }
 
 // scanSummary is the last line of vigie scan --json.
@@ -66,6 +67,7 @@ func (c *scanCmd) Run(ctx context.Context, a *app) error {
 	}
 	progress := a.progress(ctx, folder, checkpoint)
 	fields := checkFields(c.Bank, 0)
+	c.add(fields)
 	scan := rescan.Scan[v1.Verdict]{
 		Source: folder, Checkpoint: checkpoint, Workers: c.Workers,
 		Check: func(ctx context.Context, item rescan.Item) (v1.Verdict, error) {
@@ -158,7 +160,7 @@ func notTheFile(err error) error {
 	switch {
 	case errors.As(err, &gone):
 		return gone
-	case !errors.As(err, &problem):
+	case !errors.As(err, &problem), problem.Status == http.StatusNotImplemented: // a format that this node lacks
 		return nil
 	case problem.Status == http.StatusUnauthorized, problem.Status == http.StatusForbidden,
 		problem.Status == http.StatusNotFound, problem.Status >= http.StatusInternalServerError:

@@ -48,6 +48,7 @@ type lastServed struct{}
 
 var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"draw":         scriptDraw,
+	"film":         scriptFilm,
 	"alter":        scriptAlter,
 	"write":        scriptWrite,
 	"exits":        scriptExits,
@@ -75,6 +76,30 @@ func scriptDraw(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	data := encoded(filepath.Ext(args[0]), drawn(seed, 320, 240))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o666))
+}
+
+// scriptFilm makes a video of pictures, two seconds each.
+func scriptFilm(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) >= 2, "film FILE PICTURE...")
+	for i := range args {
+		args[i] = ts.MkAbs(args[i])
+	}
+	ts.Check(film(args[0], 2, args[1:]...))
+}
+
+// film makes a video of pictures, some seconds each, with the program ffmpeg.
+func film(path string, seconds int, pictures ...string) error {
+	command := []string{"-nostdin", "-loglevel", "error", "-y"}
+	joined := ""
+	for i, picture := range pictures {
+		command = append(command, "-loop", "1", "-framerate", "10", "-t", fmt.Sprint(seconds), "-i", picture)
+		joined += fmt.Sprintf("[%d]", i)
+	}
+	command = append(command, "-filter_complex", fmt.Sprintf("%sconcat=n=%d,format=yuv420p", joined, len(pictures)), "-c:v", "mpeg4", "-q:v", "3", path)
+	if out, err := exec.Command("ffmpeg", command...).CombinedOutput(); err != nil {
+		return fmt.Errorf("ffmpeg: %w: %s", err, out)
+	}
+	return nil
 }
 
 // scriptAlter copies a picture with a change that leaves it the same to the eye; see altered.

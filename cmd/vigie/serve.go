@@ -68,7 +68,8 @@ func (serveCmd) Run(ctx context.Context, a *app) error {
 	log.Info("draining")
 	n.api.Drain()
 	time.Sleep(a.DrainDelay)
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	// The longest request is a video; a second signal ends the node at once.
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second+a.VideoTimeout)
 	defer cancel()
 	if err := server.Shutdown(grace); err != nil {
 		log.Error("drain", "error", err)

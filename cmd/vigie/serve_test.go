@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -89,7 +90,10 @@ func TestDrain(t *testing.T) {
 		if err := lines.Decode(&line); err != nil {
 			t.Fatalf("%v in %s", err, s.stderr.String())
 		}
-		if line.Problem == "" && line.Msg != "request" && line.Msg != "decode children" && !strings.HasPrefix(line.Msg, "runs as root") {
+		machine := slices.ContainsFunc([]string{ // what the log says of the machine
+			"decode children", "videos", "no ffmpeg", "HEIC", "no heif-convert", "runs as root",
+		}, func(begin string) bool { return strings.HasPrefix(line.Msg, begin) })
+		if line.Problem == "" && line.Msg != "request" && !machine {
 			events = append(events, line.Msg)
 		}
 	}

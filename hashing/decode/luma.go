@@ -19,85 +19,165 @@ const (
 	OverBlack
 )
 
-// Reduced returns the picture's luma, 0..255, row after row, divided by the largest power of two
-// that keeps the shorter side at 512 pixels or more: each value is the mean of a square of pixels, of
-// fewer at the right and bottom edges where they are ragged. Pictures whose shorter side is under 1024
-// come as they are.
+// Luma is a picture's luma, 0..255, row after row without padding: as bytes where the source holds
+// bytes, else as float32. Bytes may be the memory of the [Image] itself: they are read, not written, and
+// hold until the Luma is used again. The zero value is ready; it keeps its memory for the next picture.
+type Luma struct {
+	Width, Height int
+	// Exactly one of the two is set; its length is Width*Height.
+	Bytes  []uint8
+	Floats []float32
+
+	// The memory of its own, behind Bytes unless these are the image's, and behind Floats.
+	bytes  []uint8
+	floats []float32
+}
+
+// ownBytes makes l a picture of bytes in its own memory, of no defined content.
+func (l *Luma) ownBytes(width, height int) {
+	l.bytes = grow(l.bytes, width*height)
+	l.Width, l.Height, l.Bytes, l.Floats = width, height, l.bytes, nil
+}
+
+// ownFloats is the same for floats.
+func (l *Luma) ownFloats(width, height int) {
+	l.floats = grow(l.floats, width*height)
+	l.Width, l.Height, l.Bytes, l.Floats = width, height, nil, l.floats
+}
+
+func grow[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n)
+	}
+	return s[:n]
+}
+
+// reduction is the largest power of two by which both sides can be divided, so that the shorter one
+// stays at [ReducedSide] or more.
+func reduction(width, height int) int {
+	factor := 1
+	for min(width, height) >= 2*factor*ReducedSide {
+		factor *= 2
+	}
+	return factor
+}
+
+// Reduced sets dst to the picture's luma, divided by the largest power of two that keeps the shorter
+// side at 512 pixels or more. Pictures whose shorter side is under 1024 come as they are. Each value is
+// the mean of a square of pixels, of fewer at the right and bottom edges where they are ragged; of
+// a JPEG it is what the cosine transform gives at that scale, as far as 1/8, which is nearly the same.
 //
 // From this buffer PDQ is within a few bits of that of the full picture, at a fraction of the cost: the
 // squares are smaller than PDQ's own box filter, which spans at least 4 pixels of 512.
 //
-// The result uses the memory of dst if it is large enough. The full-size luma is never held.
-func (m *Image) Reduced(dst []float32, over Backdrop) (luma []float32, width, height int) {
-	factor := 1
-	for min(m.Width, m.Height) >= 2*factor*ReducedSide {
-		factor *= 2
+// dst holds Bytes if no averages were taken and the source stores luma as bytes of the full range.
+// It uses dst's memory if that is large enough. The full-size luma is never held.
+func (m *Image) Reduced(dst *Luma, over Backdrop) {
+	p := &m.pixels
+	factor := reduction(m.Width, m.Height) / p.scale
+	if factor == 1 && p.plane != nil && (over == Bare || !m.HasAlpha) {
+		p.whole(dst)
+		return
 	}
-	width, height = (m.Width+factor-1)/factor, (m.Height+factor-1)/factor
-	luma = grow(dst, width*height)
-	rows := m.rows(everyColumn(m.Width), over)
+	width, height := (p.width+factor-1)/factor, (p.height+factor-1)/factor
+	dst.ownFloats(width, height)
 	if factor == 1 {
+		rows := m.rows(over)
 		for y := range height {
-			copy(luma[y*width:], rows.at(y))
+			rows.read(dst.Floats[y*width:][:width], y)
 		}
-		return luma, width, height
+		return
 	}
-	sums := make([]float32, m.Width) // of the rows that make one, column by column
+	rows := m.rows(over)
+	line, sums := make([]float32, p.width), make([]float32, p.width) // of the rows that make one, column by column
 	for y := range height {
-		lines := min(factor, m.Height-y*factor)
-		copy(sums, rows.at(y*factor))
+		lines := min(factor, p.height-y*factor)
+		rows.read(sums, y*factor)
 		for i := 1; i < lines; i++ {
-			for x, v := range rows.at(y*factor + i)[:len(sums)] {
+			rows.read(line, y*factor+i)
+			for x, v := range line[:len(sums)] {
 				sums[x] += v
 			}
 		}
-		out := luma[y*width:][:width]
-		for x := range out {
-			square := sums[x*factor : min((x+1)*factor, m.Width)]
+		average(dst.Floats[y*width:][:width], sums, factor, lines)
+	}
+}
+
+// average sets each value of dst to the mean of the next factor values of sums, each of which is
+// the sum of so many lines.
+func average(dst, sums []float32, factor, lines int) {
+	whole := len(sums) / factor
+	share := 1 / float32(lines*factor)
+	if factor == 2 {
+		for x := range dst[:whole] {
+			pair := sums[2*x:][:2:2]
+			dst[x] = (pair[0] + pair[1]) * share
+		}
+	} else {
+		for x := range dst[:whole] {
 			var sum float32
-			for _, v := range square {
+			for _, v := range sums[x*factor:][:factor] {
 				sum += v
 			}
-			out[x] = sum / float32(lines*len(square))
+			dst[x] = sum * share
 		}
 	}
-	return luma, width, height
+	if rest := sums[whole*factor:]; len(rest) > 0 {
+		var sum float32
+		for _, v := range rest {
+			sum += v
+		}
+		dst[whole] = sum / float32(lines*len(rest))
+	}
 }
 
-// Sampled returns the luma that PDQ's reference command line hashes: if a side is longer than 512
+// Sampled sets dst to the luma that PDQ's reference command line hashes: if a side is longer than 512
 // pixels, 512 x 512 of the pixels (column x*width/512, row y*height/512, the aspect ratio ignored),
 // else all of them. See pdq/cpp/io/pdqio.cpp; the sampling is CImg's resize without interpolation.
-// The result uses the memory of dst if it is large enough.
-func (m *Image) Sampled(dst []float32) (luma []float32, width, height int) {
-	width, height = m.Width, m.Height
-	if width > SampleSide || height > SampleSide {
-		width, height = SampleSide, SampleSide
+// Of a JPEG the pixels are those at the scale of [Image.Reduced]. Memory and type of the result are as there.
+func (m *Image) Sampled(dst *Luma) {
+	p := &m.pixels
+	if m.Width <= SampleSide && m.Height <= SampleSide {
+		m.Reduced(dst, Bare) // at factor 1
+		return
 	}
-	columns := make([]int, width)
+	var columns [SampleSide]int
 	for x := range columns {
-		columns[x] = x * m.Width / width
+		columns[x] = x * p.width / SampleSide
 	}
-	luma = grow(dst, width*height)
-	rows := m.rows(columns, Bare)
-	for y := range height {
-		copy(luma[y*width:], rows.at(y*m.Height/height))
+	if p.plane != nil {
+		dst.ownBytes(SampleSide, SampleSide)
+		for y := range SampleSide {
+			row := p.plane[y*p.height/SampleSide*p.stride:][:p.width]
+			out := dst.Bytes[y*SampleSide:][:SampleSide]
+			for i, x := range columns {
+				out[i] = row[x]
+			}
+		}
+		return
 	}
-	return luma, width, height
+	dst.ownFloats(SampleSide, SampleSide)
+	line := make([]float32, p.width)
+	for y := range SampleSide {
+		p.luma(line, y*p.height/SampleSide)
+		out := dst.Floats[y*SampleSide:][:SampleSide]
+		for i, x := range columns {
+			out[i] = line[x]
+		}
+	}
 }
 
-// rows reads the picture's luma row by row, at some columns, over a backdrop.
+// rows reads the picture's luma row by row over a backdrop.
 type rows struct {
-	pixels  pixels
-	columns []int
-	luma    []float32
-	alpha   []uint8
-	over    float32 // luma of the backdrop
+	*pixels
+	line []uint8 // a row of alpha; nil if alpha does not matter
+	over float32 // luma of the backdrop
 }
 
-func (m *Image) rows(columns []int, over Backdrop) *rows {
-	r := &rows{pixels: m.pixels, columns: columns, luma: make([]float32, len(columns))}
+func (m *Image) rows(over Backdrop) rows {
+	r := rows{pixels: &m.pixels}
 	if over != Bare && m.HasAlpha {
-		r.alpha = make([]uint8, len(columns))
+		r.line = make([]uint8, r.width)
 	}
 	if over == OverWhite {
 		r.over = 255
@@ -105,30 +185,14 @@ func (m *Image) rows(columns []int, over Backdrop) *rows {
 	return r
 }
 
-// at returns row y; the next call overwrites it.
-func (r *rows) at(y int) []float32 {
-	r.pixels.luma(r.luma, y, r.columns)
-	if r.alpha == nil {
-		return r.luma
+// read sets dst to row y.
+func (r *rows) read(dst []float32, y int) {
+	r.luma(dst, y)
+	if r.line == nil {
+		return
 	}
-	r.pixels.alpha(r.alpha, y, r.columns)
-	for i, a := range r.alpha {
-		r.luma[i] = (float32(r.luma[i]*float32(a)) + float32(r.over*float32(255-a))) / 255
+	r.alpha(r.line, y)
+	for i, a := range r.line {
+		dst[i] = (float32(dst[i]*float32(a)) + float32(r.over*float32(255-a))) / 255
 	}
-	return r.luma
-}
-
-func everyColumn(width int) []int {
-	columns := make([]int, width)
-	for x := range columns {
-		columns[x] = x
-	}
-	return columns
-}
-
-func grow(s []float32, n int) []float32 {
-	if cap(s) < n {
-		return make([]float32, n)
-	}
-	return s[:n]
 }

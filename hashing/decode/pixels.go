@@ -3,24 +3,46 @@ package decode
 import (
 	"image"
 	"image/color"
-	"slices"
-	"sort"
 )
 
-// pixels is access to a decoded picture of any type, one row at a time, at any ascending choice of
-// columns: all of them for averages, some for samples. Each kind of image.Image has one loop.
+// pixels is access to a decoded picture of any type, row by row. Each kind of image.Image has one loop.
 type pixels struct {
-	// luma sets dst[i] to the luma, 0..255, of the pixel at (columns[i], y), alpha dropped.
-	luma func(dst []float32, y int, columns []int)
-	// alpha sets dst[i] to the alpha of that pixel, 255 for opaque. It is nil if all are opaque.
-	alpha func(dst []uint8, y int, columns []int)
+	width, height int
+	// scale is by what the decoder divided the sides: 1, but for JPEG 1, 2, 4 or 8.
+	scale int
+	// plane is the luma itself where the source stores it as bytes of the full range, else nil: row y
+	// begins at y*stride.
+	plane  []uint8
+	stride int
+	// luma sets dst, which is as long as a row, to the luma of row y, 0..255, alpha dropped.
+	luma func(dst []float32, y int)
+	// alpha sets dst to the alpha of row y, 255 for opaque. It is nil if all are opaque.
+	alpha func(dst []uint8, y int)
+}
+
+// whole sets dst to the plane, without a copy if its rows follow each other.
+func (p *pixels) whole(dst *Luma) {
+	if p.stride == p.width {
+		dst.Width, dst.Height, dst.Bytes, dst.Floats = p.width, p.height, p.plane[:p.width*p.height:p.width*p.height], nil
+		return
+	}
+	dst.ownBytes(p.width, p.height)
+	for y := range p.height {
+		copy(dst.Bytes[y*p.width:][:p.width], p.plane[y*p.stride:])
+	}
 }
 
 // lumaOf is the definition: float32, from left to right, no product fused with a sum, as PDQ's
 // reference computes it.
-func lumaOf(r, g, b uint8) float32 {
-	return float32(0.299*float32(r)) + float32(0.587*float32(g)) + float32(0.114*float32(b))
-}
+func lumaOf(r, g, b uint8) float32 { return ofRed[r] + ofGreen[g] + ofBlue[b] }
+
+// The share of each colour in luma, by its value.
+var ofRed, ofGreen, ofBlue = func() (r, g, b [256]float32) {
+	for i := range r {
+		r[i], g[i], b[i] = float32(0.299*float32(i)), float32(0.587*float32(i)), float32(0.114*float32(i))
+	}
+	return r, g, b
+}()
 
 // to8 scales a 16-bit sample to 8 bits: v*255/65535, rounded.
 func to8(v uint16) uint8 { return uint8((uint32(v) + 128) / 257) }
@@ -44,36 +66,32 @@ func unmultiply(v, alpha uint8) uint8 {
 // pixelsOf gives access to img, whose bounds begin at (0, 0). Studio says that luma of a YCbCr picture
 // uses the range 16..235, as in WebP (VP8), and not 0..255 as in JPEG.
 func pixelsOf(img image.Image, studio bool) pixels {
-	var p pixels
+	size := img.Bounds().Size()
+	p := pixels{width: size.X, height: size.Y, scale: 1}
 	switch m := img.(type) {
 	case *image.YCbCr:
-		p = plane(m.Y, m.YStride, lumaTable(studio))
+		p.setPlane(m.Y, m.YStride, studio)
 	case *image.NYCbCrA:
-		p = plane(m.Y, m.YStride, lumaTable(studio))
-		p.alpha = func(dst []uint8, y int, columns []int) {
-			row := m.A[y*m.AStride:]
-			for i, x := range columns {
-				dst[i] = row[x]
-			}
-		}
+		p.setPlane(m.Y, m.YStride, studio)
+		p.alpha = func(dst []uint8, y int) { copy(dst, m.A[y*m.AStride:]) }
 	case *image.Gray:
-		p = plane(m.Pix, m.Stride, lumaTable(false))
+		p.setPlane(m.Pix, m.Stride, false)
 	case *image.Paletted:
-		p = palettePixels(m, m.Palette)
+		p.setPalette(m, m.Palette)
 	case *image.NRGBA:
-		p.luma = func(dst []float32, y int, columns []int) {
-			row := m.Pix[y*m.Stride:]
-			for i, x := range columns {
-				c := row[4*x:][:3:3]
+		p.luma = func(dst []float32, y int) {
+			row := m.Pix[y*m.Stride:][:4*len(dst)]
+			for i := range dst {
+				c := row[4*i:][:4:4]
 				dst[i] = lumaOf(c[0], c[1], c[2])
 			}
 		}
 		p.alpha = fourth(m.Pix, m.Stride)
 	case *image.RGBA:
-		p.luma = func(dst []float32, y int, columns []int) {
-			row := m.Pix[y*m.Stride:]
-			for i, x := range columns {
-				c := row[4*x:][:4:4]
+		p.luma = func(dst []float32, y int) {
+			row := m.Pix[y*m.Stride:][:4*len(dst)]
+			for i := range dst {
+				c := row[4*i:][:4:4]
 				if a := c[3]; a == 255 {
 					dst[i] = lumaOf(c[0], c[1], c[2])
 				} else {
@@ -83,29 +101,31 @@ func pixelsOf(img image.Image, studio bool) pixels {
 		}
 		p.alpha = fourth(m.Pix, m.Stride)
 	case *image.Gray16:
-		p.luma = func(dst []float32, y int, columns []int) {
-			row := m.Pix[y*m.Stride:]
-			for i, x := range columns {
-				dst[i] = float32(to8(uint16(row[2*x])<<8 | uint16(row[2*x+1])))
+		p.luma = func(dst []float32, y int) {
+			row := m.Pix[y*m.Stride:][:2*len(dst)]
+			for i := range dst {
+				dst[i] = float32(to8(uint16(row[2*i])<<8 | uint16(row[2*i+1])))
 			}
 		}
 	case *image.NRGBA64:
-		p.luma = func(dst []float32, y int, columns []int) {
-			for i, x := range columns {
-				c := m.NRGBA64At(x, y)
-				dst[i] = lumaOf(to8(c.R), to8(c.G), to8(c.B))
+		p.luma = func(dst []float32, y int) {
+			row := m.Pix[y*m.Stride:][:8*len(dst)]
+			for i := range dst {
+				c := row[8*i:][:6:6]
+				dst[i] = lumaOf(to8(uint16(c[0])<<8|uint16(c[1])), to8(uint16(c[2])<<8|uint16(c[3])), to8(uint16(c[4])<<8|uint16(c[5])))
 			}
 		}
-		p.alpha = func(dst []uint8, y int, columns []int) {
-			for i, x := range columns {
-				dst[i] = to8(m.NRGBA64At(x, y).A)
+		p.alpha = func(dst []uint8, y int) {
+			row := m.Pix[y*m.Stride:][:8*len(dst)]
+			for i := range dst {
+				dst[i] = to8(uint16(row[8*i+6])<<8 | uint16(row[8*i+7]))
 			}
 		}
 	case *image.CMYK:
-		p.luma = func(dst []float32, y int, columns []int) {
-			row := m.Pix[y*m.Stride:]
-			for i, x := range columns {
-				c := row[4*x:][:4:4]
+		p.luma = func(dst []float32, y int) {
+			row := m.Pix[y*m.Stride:][:4*len(dst)]
+			for i := range dst {
+				c := row[4*i:][:4:4]
 				dst[i] = lumaOf(color.CMYKToRGB(c[0], c[1], c[2], c[3]))
 			}
 		}
@@ -114,15 +134,15 @@ func pixelsOf(img image.Image, studio bool) pixels {
 		if direct, ok := img.(image.RGBA64Image); ok {
 			at = direct.RGBA64At
 		}
-		p.luma = func(dst []float32, y int, columns []int) {
-			for i, x := range columns {
+		p.luma = func(dst []float32, y int) {
+			for x := range dst {
 				c := at(x, y)
-				dst[i] = lumaOf(to8(unmultiply16(c.R, c.A)), to8(unmultiply16(c.G, c.A)), to8(unmultiply16(c.B, c.A)))
+				dst[x] = lumaOf(to8(unmultiply16(c.R, c.A)), to8(unmultiply16(c.G, c.A)), to8(unmultiply16(c.B, c.A)))
 			}
 		}
-		p.alpha = func(dst []uint8, y int, columns []int) {
-			for i, x := range columns {
-				dst[i] = to8(at(x, y).A)
+		p.alpha = func(dst []uint8, y int) {
+			for x := range dst {
+				dst[x] = to8(at(x, y).A)
 			}
 		}
 	}
@@ -132,22 +152,30 @@ func pixelsOf(img image.Image, studio bool) pixels {
 	return p
 }
 
-// plane reads one byte a pixel, and looks its luma up.
-func plane(pix []uint8, stride int, table *[256]float32) pixels {
-	return pixels{luma: func(dst []float32, y int, columns []int) {
-		row := pix[y*stride:]
-		for i, x := range columns {
-			dst[i] = table[row[x]]
+// setPlane makes p a picture of one byte a pixel.
+func (p *pixels) setPlane(pix []uint8, stride int, studio bool) {
+	if !studio {
+		p.plane, p.stride = pix, stride
+	}
+	p.lookUp(pix, stride, lumaTable(studio))
+}
+
+// lookUp reads one byte a pixel, and looks its luma up.
+func (p *pixels) lookUp(pix []uint8, stride int, table *[256]float32) {
+	p.luma = func(dst []float32, y int) {
+		row := pix[y*stride:][:len(dst)]
+		for i, v := range row {
+			dst[i] = table[v]
 		}
-	}}
+	}
 }
 
 // fourth reads the last byte of pixels of four bytes.
-func fourth(pix []uint8, stride int) func([]uint8, int, []int) {
-	return func(dst []uint8, y int, columns []int) {
-		row := pix[y*stride:]
-		for i, x := range columns {
-			dst[i] = row[4*x+3]
+func fourth(pix []uint8, stride int) func([]uint8, int) {
+	return func(dst []uint8, y int) {
+		row := pix[y*stride:][:4*len(dst)]
+		for i := range dst {
+			dst[i] = row[4*i+3]
 		}
 	}
 }
@@ -165,9 +193,9 @@ func lumaTable(studio bool) *[256]float32 {
 	return &table
 }
 
-// palettePixels reads m, whose bounds may begin anywhere, with its own palette's alpha and the colours
+// setPalette reads m, whose bounds may begin anywhere, with its own palette's alpha and the colours
 // of another, so that a colour that m's palette lost to transparency can be given back.
-func palettePixels(m *image.Paletted, colours color.Palette) pixels {
+func (p *pixels) setPalette(m *image.Paletted, colours color.Palette) {
 	var luma [256]float32
 	var alpha [256]uint8
 	for i, c := range colours[:min(len(colours), 256)] {
@@ -177,77 +205,14 @@ func palettePixels(m *image.Paletted, colours color.Palette) pixels {
 	for i, c := range m.Palette[:min(len(m.Palette), 256)] {
 		alpha[i] = color.NRGBAModel.Convert(c).(color.NRGBA).A
 	}
-	p := plane(m.Pix, m.Stride, &luma)
-	p.alpha = func(dst []uint8, y int, columns []int) {
-		row := m.Pix[y*m.Stride:]
-		for i, x := range columns {
-			dst[i] = alpha[row[x]]
+	p.lookUp(m.Pix, m.Stride, &luma)
+	p.alpha = func(dst []uint8, y int) {
+		row := m.Pix[y*m.Stride:][:len(dst)]
+		for i, v := range row {
+			dst[i] = alpha[v]
 		}
 	}
 	if m.Opaque() {
 		p.alpha = nil
 	}
-	return p
-}
-
-// gifPixels places a GIF's first frame on its canvas. What the frame does not cover is transparent
-// black, as browsers show it.
-//
-// The standard library blackens the palette's transparent colour. If the frame uses the global
-// palette, which the header still has, that colour is taken from there: the colour under transparent
-// pixels counts.
-func gifPixels(m *image.Paletted, canvas image.Rectangle, global color.Model) pixels {
-	colours := m.Palette
-	if g, ok := global.(color.Palette); ok && samePalette(m.Palette, g) {
-		colours = slices.Concat(g, m.Palette[len(g):]) // std lengthens it for a transparent index beyond its end
-	}
-	frame := palettePixels(m, colours)
-	if m.Rect == canvas {
-		return frame
-	}
-	// within returns the part of the columns that the frame covers, counted from its left side.
-	within := func(y int, columns []int) (from int, inside []int) {
-		if y < m.Rect.Min.Y || y >= m.Rect.Max.Y {
-			return 0, nil
-		}
-		from = sort.SearchInts(columns, m.Rect.Min.X)
-		inside = slices.Clone(columns[from:sort.SearchInts(columns, m.Rect.Max.X)])
-		for i := range inside {
-			inside[i] -= m.Rect.Min.X
-		}
-		return from, inside
-	}
-	return pixels{
-		luma: func(dst []float32, y int, columns []int) {
-			clear(dst)
-			if from, inside := within(y, columns); len(inside) > 0 {
-				frame.luma(dst[from:], y-m.Rect.Min.Y, inside)
-			}
-		},
-		alpha: func(dst []uint8, y int, columns []int) {
-			clear(dst)
-			if from, inside := within(y, columns); len(inside) > 0 {
-				if frame.alpha != nil {
-					frame.alpha(dst[from:], y-m.Rect.Min.Y, inside)
-					return
-				}
-				for i := range inside {
-					dst[from+i] = 255
-				}
-			}
-		},
-	}
-}
-
-// samePalette reports whether p is global but for entries that became transparent.
-func samePalette(p, global color.Palette) bool {
-	if len(p) < len(global) {
-		return false
-	}
-	for i, c := range global {
-		if p[i] != c && p[i] != (color.RGBA{}) {
-			return false
-		}
-	}
-	return true
 }

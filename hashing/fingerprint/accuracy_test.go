@@ -223,7 +223,12 @@ func TestErrorOfTheDihedralEstimate(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		luma, width, height := img.Reduced(nil, decode.Bare)
+		var l decode.Luma
+		img.Reduced(&l, decode.Bare)
+		luma, width, height := l.Floats, l.Width, l.Height
+		for _, v := range l.Bytes {
+			luma = append(luma, float32(v))
+		}
 		all, quality := h.Dihedral(luma, width, height)
 		if quality < int(hashing.MinQuality) {
 			continue

@@ -7,6 +7,9 @@
 //	hash, quality := h.Hash(luma, width, height) // luma: float32, 0..255, row after row
 //	if quality >= 50 && hash.Distance(known) <= 31 { ... }
 //
+// Luma in bytes, as decoders of JPEG and of video have it, goes to [Hasher.HashBytes], which takes less
+// time. [Hasher.Dihedral] gives the hashes of all orientations of the picture.
+//
 // # What is computed
 //
 //  1. The luma is blurred by two rounds of a box filter and sampled at 64 x 64 points, whatever its
@@ -23,5 +26,14 @@
 // specification forbids fusing it with an addition. What decoding and resizing do before that is the
 // caller's choice, and where implementations differ.
 //
-// The package is pure: it decodes nothing, reads nothing, and needs only the standard library.
+// # Kernels
+//
+// The same arithmetic is done by plain Go, which runs everywhere and is the text to read (pdq.go), and by
+// AVX2 and AVX-512 on amd64, which is some 4 to 8 times faster (kernel_amd64.s). The fastest that the
+// processor can run is chosen at start; the environment variable VIGIE_KERNEL names another: portable,
+// avx2 or avx512. [Kernel] tells which it is. Running sums are never reordered nor split: the kernels
+// keep those of 64 rows or of 64 columns side by side. Where they multiply by a reciprocal instead of
+// dividing, the quotient is corrected, and proved the same.
+//
+// The package decodes nothing, and reads nothing but that variable. It can be used alone.
 package pdq

@@ -113,6 +113,13 @@ func TestTooSmallOrShort(t *testing.T) {
 			if all, q := h.Dihedral(luma, c.width, c.height); all != [8]pdq.Hash{} || q != 0 {
 				t.Errorf("got %v quality %d, want zeros", all, q)
 			}
+			bytes := rounded(luma)
+			if hash, q := h.HashBytes(bytes, c.width, c.height); hash != (pdq.Hash{}) || q != 0 {
+				t.Errorf("bytes: got %s quality %d, want zeros", hash, q)
+			}
+			if all, q := h.DihedralBytes(bytes, c.width, c.height); all != [8]pdq.Hash{} || q != 0 {
+				t.Errorf("bytes: got %v quality %d, want zeros", all, q)
+			}
 		})
 	}
 }
@@ -128,10 +135,22 @@ func TestNotFinite(t *testing.T) {
 
 func TestSteadyStateAllocatesNothing(t *testing.T) {
 	luma := smooth(rand.New(rand.NewPCG(1, 2)), 600, 500)
-	var h pdq.Hasher
-	h.Dihedral(luma, 600, 500)
-	if n := testing.AllocsPerRun(5, func() { h.Hash(luma, 600, 500); h.Dihedral(luma, 500, 600) }); n != 0 {
-		t.Errorf("%v allocations", n)
+	bytes := rounded(luma)
+	for _, name := range pdq.Kernels() {
+		for _, exact := range []bool{false, true} {
+			h := pdq.With(name)
+			h.Exact = exact
+			all := func() {
+				h.Hash(luma, 600, 500)
+				h.Dihedral(luma, 500, 600)
+				h.HashBytes(bytes, 600, 500)
+				h.DihedralBytes(bytes, 500, 600)
+			}
+			all()
+			if n := testing.AllocsPerRun(5, all); n != 0 {
+				t.Errorf("%s: %v allocations", name, n)
+			}
+		}
 	}
 }
 
@@ -214,23 +233,26 @@ func Example() {
 	// Output: 100 true
 }
 
-func BenchmarkHash(b *testing.B) {
-	for _, size := range []struct{ w, h int }{{64, 64}, {512, 512}, {960, 540}, {1024, 768}} {
-		luma := smooth(rand.New(rand.NewPCG(5, 6)), size.w, size.h)
-		b.Run(fmt.Sprintf("%dx%d", size.w, size.h), func(b *testing.B) {
-			var h pdq.Hasher
-			b.ReportAllocs()
-			for b.Loop() {
-				h.Hash(luma, size.w, size.h)
-			}
-		})
-		b.Run(fmt.Sprintf("%dx%d/dihedral", size.w, size.h), func(b *testing.B) {
-			var h pdq.Hasher
-			b.ReportAllocs()
-			for b.Loop() {
-				h.Dihedral(luma, size.w, size.h)
-			}
-		})
+// The ratio of portable to the others, in one run.
+func BenchmarkDihedral(b *testing.B) {
+	for _, size := range []struct{ w, h int }{{64, 64}, {512, 512}, {960, 540}, {1024, 768}, {1100, 800}} {
+		floats := smooth(rand.New(rand.NewPCG(5, 6)), size.w, size.h)
+		bytes := rounded(floats)
+		for _, kernel := range pdq.Kernels() {
+			h := pdq.With(kernel)
+			b.Run(fmt.Sprintf("%dx%d/floats/%s", size.w, size.h, kernel), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					h.Dihedral(floats, size.w, size.h)
+				}
+			})
+			b.Run(fmt.Sprintf("%dx%d/bytes/%s", size.w, size.h, kernel), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					h.DihedralBytes(bytes, size.w, size.h)
+				}
+			})
+		}
 	}
 }
 
@@ -282,6 +304,15 @@ func smooth(r *rand.Rand, w, h int) []float32 {
 		}
 	}
 	return luma
+}
+
+// rounded is luma in bytes.
+func rounded(luma []float32) []uint8 {
+	b := make([]uint8, len(luma))
+	for i, v := range luma {
+		b[i] = uint8(min(255, max(0, v+0.5)))
+	}
+	return b
 }
 
 // What follows is a second implementation, written from the description of the reference alone: one

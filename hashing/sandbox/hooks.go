@@ -39,6 +39,9 @@ func withHooks(hash HashFunc, out io.Writer) HashFunc {
 		case "GARBAGE": // the argument goes out as it is
 			_, err := out.Write(arg)
 			return hashing.Picture{}, err
+		case "PRINT": // as a decoder may
+			_, err := fmt.Print(string(arg))
+			return attempt("print", err)
 		case "FILE":
 			_, err := os.Open("/etc/passwd")
 			return attempt("open", err)

@@ -24,10 +24,24 @@ type Options struct {
 	// Memory is what one child may use, in bytes; at least [MinMemory]. The Go runtime and the
 	// program itself take some 50 MiB of it. Default: 1.5 GiB.
 	Memory int64
-	// Timeout is the time for one picture, from the hand-over to the answer. Default: 10 s.
+	// Budget is what pictures that need much memory may take at a time, of all children together, in bytes. A
+	// child that sees such a picture's header waits for its share before it decodes; one that needs all waits until it is
+	// alone. Pictures that need less than 64 MiB pass uncounted. Default: half of what the children may
+	// use, and at least Memory.
+	Budget int64
+	// Wasm is how many pictures are decoded at a time by decoders in WebAssembly (AVIF), in children of
+	// their own that are started when one comes and end after a minute without work. Default: 1.
+	Wasm int
+	// WasmMemory is Memory for these children. Default: 2 GiB.
+	WasmMemory int64
+	// Converter is the program that converts HEIC, a name or a path. Without it HEIC is refused as
+	// [hashing.NoDecoder]. Default: heif-convert.
+	Converter string
+	// Timeout is the time for one picture, from the hand-over, or the grant of its memory, to the answer.
+	// Default: 10 s.
 	Timeout time.Duration
-	// Wait is how long a picture waits for a free child before it is refused with [hashing.ErrBusy]. Default:
-	// 20 s. It bounds what hostile files that hang can cost those behind them.
+	// Wait is how long a picture waits for a free child, and then for its memory, before it is refused with
+	// [hashing.ErrBusy]. Default: 20 s. It bounds what hostile files that hang can cost those behind them.
 	Wait time.Duration
 	// Recycle is the number of pictures after which a child is replaced. Default: 1000.
 	Recycle int
@@ -39,6 +53,8 @@ type Options struct {
 	Env []string
 	// Events are told what happens to the children.
 	Events Events
+
+	wasmIdle time.Duration // for tests; default: a minute
 }
 
 // MinMemory is the least memory limit of a child, in bytes: below it the runtime has no room to work.
@@ -68,7 +84,7 @@ type ChildDeath struct {
 // DeathReason says why a child ended.
 type DeathReason string
 
-// The reasons. The last three are the pool's own doing and no fault of a picture.
+// The reasons. The last four are the pool's own doing and no fault of a picture.
 const (
 	DiedTimeout   DeathReason = "timeout"   // killed at the deadline of a picture
 	DiedMemory    DeathReason = "memory"    // ended at its memory limit
@@ -78,6 +94,7 @@ const (
 	DiedCancelled DeathReason = "cancelled" // killed because its request was cancelled
 	DiedRecycled  DeathReason = "recycled"  // replaced after [Options.Recycle] pictures
 	DiedClosed    DeathReason = "closed"    // killed by [Pool.Close]
+	DiedUnused    DeathReason = "unused"    // one for WebAssembly, after a minute without work
 )
 
 // withDefaults returns a copy of o that shares nothing and has no zero field left.
@@ -90,6 +107,21 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Memory == 0 {
 		o.Memory = 3 << 29
+	}
+	if o.Budget == 0 {
+		o.Budget = max(o.Memory, int64(o.Children)*o.Memory/2)
+	}
+	if o.Wasm == 0 {
+		o.Wasm = 1
+	}
+	if o.WasmMemory == 0 {
+		o.WasmMemory = 2 << 30
+	}
+	if o.wasmIdle == 0 {
+		o.wasmIdle = time.Minute
+	}
+	if o.Converter == "" {
+		o.Converter = "heif-convert"
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 10 * time.Second
@@ -130,6 +162,9 @@ func (o Options) Validate() error {
 	}
 	check(o.Children >= 0, "decode children: %d; at least 1 is needed", o.Children)
 	check(o.Memory == 0 || o.Memory >= MinMemory, "memory of a decode child: %d bytes; the least is %d", o.Memory, int64(MinMemory))
+	check(o.Budget == 0 || o.Budget >= MinMemory, "decode budget: %d bytes; the least is %d", o.Budget, int64(MinMemory))
+	check(o.Wasm >= 0, "decode children for WebAssembly: %d; at least 1 is needed", o.Wasm)
+	check(o.WasmMemory == 0 || o.WasmMemory >= MinMemory, "memory of a decode child for WebAssembly: %d bytes; the least is %d", o.WasmMemory, int64(MinMemory))
 	check(o.Timeout >= 0, "decode timeout: %v; it must be positive", o.Timeout)
 	check(o.Wait >= 0, "wait for a decode child: %v; it must be positive", o.Wait)
 	check(o.Recycle >= 0, "recycling of decode children after %d pictures; at least 1 is needed", o.Recycle)

@@ -8,17 +8,20 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"vigie/hashing"
+	"vigie/hashing/decode"
 )
 
 // Pool hashes pictures in child processes. Its methods may be called from many goroutines at a time.
 type Pool struct {
 	o           Options
 	startThread starter
-
-	// slots holds the free slots: a child that waits for work, or nil where the next request starts
-	// one. Whoever took a slot puts it back; Close takes them all.
-	slots chan *process
+	usual       *crew // for all formats
+	wasm        *crew // for those whose decoder is WebAssembly
+	converter   converter
+	budget      *semaphore.Weighted // bytes, of Options.Budget
 
 	ctx       context.Context // ends with Close
 	close     context.CancelFunc
@@ -28,12 +31,32 @@ type Pool struct {
 	stats Stats
 }
 
+// crew is a number of children of one kind.
+type crew struct {
+	ChildOptions
+	// slots holds the free slots: a child that waits for work, or nil where the next request starts
+	// one. Whoever took a slot puts it back; Close takes them all.
+	slots chan *process
+	idle  time.Duration // after which a child without work is ended; 0: never
+}
+
+func newCrew(children int, o ChildOptions, idle time.Duration) *crew {
+	w := &crew{ChildOptions: o, slots: make(chan *process, children), idle: idle}
+	for range children {
+		w.slots <- nil
+	}
+	return w
+}
+
 // Stats is what a [Pool] has done so far.
 type Stats struct {
 	Started     int64                 // children that said hello
 	Died        map[DeathReason]int64 // children that are gone, by reason
 	Busy        int                   // pictures in the hands of a child now
+	Granted     int64                 // bytes of Options.Budget in use now
+	Budget      int64                 // bytes; Options.Budget
 	Protections Protections           // of the child that started last
+	Converter   string                // the program for HEIC, by its path; empty if there is none
 }
 
 // ErrClosed is returned by [Pool.Picture] after, or during, [Pool.Close].
@@ -50,23 +73,32 @@ func New(o Options) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{o: o, slots: make(chan *process, o.Children), startThread: newStarter()}
-	p.ctx, p.close = context.WithCancel(context.Background())
-	p.stats.Died = map[DeathReason]int64{}
-
-	first, err := p.start(p.ctx)
-	p.slots <- first
-	for range o.Children - 1 {
-		p.slots <- nil
+	usual := ChildOptions{Limits: o.Limits, Memory: o.Memory, Announce: announce}
+	wasm := usual
+	wasm.Memory, wasm.Wasm = o.WasmMemory, true
+	p := &Pool{
+		o: o, startThread: newStarter(), budget: semaphore.NewWeighted(o.Budget),
+		usual: newCrew(o.Children, usual, 0), wasm: newCrew(o.Wasm, wasm, o.wasmIdle),
 	}
+	p.converter = findConverter(o)
+	p.ctx, p.close = context.WithCancel(context.Background())
+	p.stats.Died, p.stats.Budget, p.stats.Converter = map[DeathReason]int64{}, o.Budget, p.converter.program
+
+	<-p.usual.slots
+	first, err := p.start(p.ctx, p.usual)
+	p.usual.slots <- first
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
 }
 
+// announce is the memory of a picture, in bytes, from which on a child asks for it.
+const announce = 64 << 20
+
 // Picture has a child decode and hash data, which must not change meanwhile. It waits for a free
-// child as long as ctx lives, and [Options.Wait] at most: then it is [hashing.ErrBusy].
+// child as long as ctx lives, and [Options.Wait] at most: then it is [hashing.ErrBusy]. A HEIC is
+// converted by an external program first.
 //
 // Media that cannot be hashed is a [*hashing.MediaError]: what the decoder said, or
 // [hashing.TimedOut], [hashing.OutOfMemory] or [hashing.Crashed] if the child did not live to say
@@ -86,7 +118,18 @@ func (p *Pool) Picture(ctx context.Context, data []byte) (hashing.Picture, error
 	defer cancel(nil)
 	defer context.AfterFunc(p.ctx, func() { cancel(ErrClosed) })()
 
-	c, err := p.take(ctx)
+	switch kind := decode.Sniff(data); kind.Class {
+	case decode.Compiled:
+		return p.picture(ctx, p.wasm, data)
+	case decode.External:
+		return p.heic(ctx, data)
+	}
+	return p.picture(ctx, p.usual, data)
+}
+
+// picture has a child of the crew hash data.
+func (p *Pool) picture(ctx context.Context, w *crew, data []byte) (hashing.Picture, error) {
+	c, err := p.take(ctx, w)
 	if err != nil {
 		return hashing.Picture{}, err
 	}
@@ -98,18 +141,38 @@ func (p *Pool) Picture(ctx context.Context, data []byte) (hashing.Picture, error
 		p.bury(c, death)
 		c = nil
 	}
-	p.slots <- c
+	if c != nil && w.idle > 0 {
+		c.used = time.Now()
+		time.AfterFunc(w.idle, func() { p.endUnused(w) })
+	}
+	w.slots <- c
 	return picture, err
 }
 
+// endUnused ends a child of the crew that had no work for long, if there is one.
+func (p *Pool) endUnused(w *crew) {
+	for range cap(w.slots) {
+		select {
+		case c := <-w.slots:
+			if c != nil && time.Since(c.used) >= w.idle {
+				p.bury(c, DiedUnused)
+				c = nil
+			}
+			w.slots <- c
+		default:
+			return
+		}
+	}
+}
+
 // take waits for a slot and returns a living child in it.
-func (p *Pool) take(ctx context.Context) (*process, error) {
+func (p *Pool) take(ctx context.Context, w *crew) (*process, error) {
 	if ctx.Err() != nil { // a free slot must not win over a request that is dead already
 		return nil, whyEnded(ctx)
 	}
 	var c *process
 	select {
-	case c = <-p.slots:
+	case c = <-w.slots:
 	case <-ctx.Done():
 		return nil, whyEnded(ctx)
 	case <-time.After(p.o.Wait):
@@ -121,9 +184,9 @@ func (p *Pool) take(ctx context.Context) (*process, error) {
 	if c != nil {
 		p.bury(c, DiedIdle)
 	}
-	c, err := p.start(ctx)
+	c, err := p.start(ctx, w)
 	if err != nil {
-		p.slots <- nil
+		w.slots <- nil
 		if ctx.Err() != nil {
 			return nil, whyEnded(ctx)
 		}
@@ -138,10 +201,33 @@ var errDeadline = errors.New("the deadline of the picture")
 func (p *Pool) hash(ctx context.Context, c *process, data []byte) (hashing.Picture, DeathReason, error) {
 	p.busy(+1)
 	defer p.busy(-1)
-	ctx, cancel := context.WithTimeoutCause(ctx, p.o.Timeout, errDeadline)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	deadline := time.AfterFunc(p.o.Timeout, func() { cancel(errDeadline) })
+	defer deadline.Stop()
 	unwatch := context.AfterFunc(ctx, c.kill)
 	b, err := c.ask(data)
+	if need, ok := decodeNeed(b); ok && err == nil {
+		if !deadline.Stop() {
+			<-ctx.Done()
+			return hashing.Picture{}, DiedTimeout, p.timedOut()
+		}
+		release, busy := p.grant(ctx, need)
+		if busy != nil {
+			switch {
+			case !unwatch(): // killed
+				return hashing.Picture{}, deathBy(ctx), busy
+			case c.answer(refused) != nil:
+				return hashing.Picture{}, DiedCrash, busy
+			}
+			return hashing.Picture{}, "", busy
+		}
+		defer release()
+		deadline.Reset(p.o.Timeout)
+		if err = c.answer(granted); err == nil {
+			b, err = c.listen()
+		}
+	}
 	killed := !unwatch()
 
 	if err == nil {
@@ -157,10 +243,7 @@ func (p *Pool) hash(ctx context.Context, c *process, data []byte) (hashing.Pictu
 	c.end()
 	switch {
 	case killed && deathBy(ctx) == DiedTimeout:
-		return hashing.Picture{}, DiedTimeout, &hashing.MediaError{
-			Kind:   hashing.TimedOut,
-			Detail: fmt.Sprintf("not decoded within %v", p.o.Timeout),
-		}
+		return hashing.Picture{}, DiedTimeout, p.timedOut()
 	case killed:
 		return hashing.Picture{}, deathBy(ctx), whyEnded(ctx)
 	case errors.Is(err, errFrameTooLong):
@@ -168,10 +251,35 @@ func (p *Pool) hash(ctx context.Context, c *process, data []byte) (hashing.Pictu
 	case c.stderr.found:
 		return hashing.Picture{}, DiedMemory, &hashing.MediaError{
 			Kind:   hashing.OutOfMemory,
-			Detail: fmt.Sprintf("more than %d MiB needed", p.o.Memory>>20),
+			Detail: fmt.Sprintf("more than %d MiB needed", c.memory>>20),
 		}
 	}
 	return hashing.Picture{}, DiedCrash, crashed(c.cmd.ProcessState.String())
+}
+
+func (p *Pool) timedOut() error {
+	return &hashing.MediaError{Kind: hashing.TimedOut, Detail: fmt.Sprintf("not decoded within %v", p.o.Timeout)}
+}
+
+// grant waits for a share of the budget, in the order of the requests, and returns what gives it back. A picture that
+// needs more than the whole budget gets it all.
+func (p *Pool) grant(ctx context.Context, need int64) (release func(), err error) {
+	need = min(need, p.o.Budget)
+	waiting, cancel := context.WithTimeout(ctx, p.o.Wait)
+	defer cancel()
+	if err := p.budget.Acquire(waiting, need); err != nil {
+		if ctx.Err() != nil {
+			return nil, whyEnded(ctx)
+		}
+		return nil, fmt.Errorf("%w: no memory for %v already", hashing.ErrBusy, p.o.Wait)
+	}
+	count := func(by int64) {
+		p.mu.Lock()
+		p.stats.Granted += by
+		p.mu.Unlock()
+	}
+	count(need)
+	return func() { count(-need); p.budget.Release(need) }, nil
 }
 
 // deathBy says why a request's context killed its child.
@@ -246,9 +354,11 @@ func (p *Pool) busy(by int) {
 func (p *Pool) Close() error {
 	p.closeOnce.Do(func() {
 		p.close()
-		for range p.o.Children {
-			if c := <-p.slots; c != nil {
-				p.bury(c, DiedClosed)
+		for _, w := range []*crew{p.usual, p.wasm} {
+			for range cap(w.slots) {
+				if c := <-w.slots; c != nil {
+					p.bury(c, DiedClosed)
+				}
 			}
 		}
 		close(p.startThread)

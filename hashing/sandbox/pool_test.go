@@ -13,19 +13,25 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"vigie/hashing"
+	"vigie/hashing/decode"
 	"vigie/hashing/sandbox"
 )
 
-// TestMain makes the test binary its own decode child.
+// TestMain makes the test binary its own decode child and program child.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == sandbox.ProgramCommand {
+		fmt.Fprintln(os.Stderr, sandbox.ProgramChild())
+		os.Exit(1)
+	}
 	if len(os.Args) > 1 && os.Args[1] == "decode-child" {
 		o, err := sandbox.ChildOptionsFrom(os.Getenv)
 		if err == nil {
-			err = sandbox.Child(os.Stdin, os.Stdout, testHash, o)
+			err = sandbox.Child(os.Stdin, os.Stdout, testHash, testCost, o)
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -38,6 +44,19 @@ func TestMain(m *testing.M) {
 
 // testHash stands for a decoder: the signal is the length of the picture and its first byte.
 func testHash(_ context.Context, data []byte) (hashing.Picture, error) {
+	if kind := decode.Sniff(data); kind.Class != decode.Unknown { // a real picture
+		img, err := decode.Decode(data, hashing.DefaultLimits())
+		if err != nil {
+			return hashing.Picture{}, err
+		}
+		if img.Height != 64 {
+			return hashing.Picture{Format: img.Format, Width: img.Width, Height: img.Height, Unhashable: hashing.Flat}, nil
+		}
+		s := hashing.Signal{Algorithm: hashing.PDQ, Version: hashing.PDQ.Version(), Quality: 97, Value: hashing.Value{uint64(img.Width)}}
+		return hashing.Picture{
+			Format: img.Format, Width: img.Width, Height: img.Height, Signals: []hashing.Signal{s}, Queries: []hashing.Query{{Signal: s}},
+		}, nil
+	}
 	switch {
 	case bytes.HasPrefix(data, []byte("corrupt")):
 		return hashing.Picture{}, &hashing.MediaError{Kind: hashing.Corrupt, Detail: "bad marker\nat 12"}
@@ -49,6 +68,12 @@ func testHash(_ context.Context, data []byte) (hashing.Picture, error) {
 			pixels[i] = data[0]
 		}
 		runtime.KeepAlive(pixels)
+	case bytes.HasSuffix(data, []byte("slow")):
+		time.Sleep(50 * time.Millisecond)
+	case bytes.HasSuffix(data, []byte("slower")):
+		time.Sleep(400 * time.Millisecond)
+	case bytes.HasSuffix(data, []byte("hang")):
+		time.Sleep(time.Hour)
 	case bytes.HasPrefix(data, []byte("odd")):
 		return hashing.Picture{}, errors.New("holds a secret of the picture")
 	}
@@ -60,6 +85,14 @@ func testHash(_ context.Context, data []byte) (hashing.Picture, error) {
 		Format: "jpeg", Width: 640, Height: 480, Signals: []hashing.Signal{s},
 		Queries: []hashing.Query{{Signal: s, Transform: hashing.Transverse}},
 	}, nil
+}
+
+// testCost stands for a header: "cost N ...".
+func testCost(data []byte, _ hashing.Limits) (n int64, err error) {
+	if _, err := fmt.Sscanf(string(data[:min(len(data), 30)]), "cost %d ", &n); err != nil {
+		return 0, err
+	}
+	return n, nil
 }
 
 func newPool(t testing.TB, o sandbox.Options, env ...string) *sandbox.Pool {
@@ -144,13 +177,14 @@ func frame(s string) string {
 
 func TestOutcomes(t *testing.T) {
 	p := newPool(t, sandbox.Options{
-		Children: 1, Memory: 900 << 20, Timeout: 2 * time.Second,
-		Limits: hashing.Limits{Bytes: 1 << 20, Side: 1000, Pixels: 1e6},
+		Children: 1, Memory: 900 << 20, Timeout: 6 * time.Second,
+		Limits: hashing.Limits{Bytes: 1 << 20, Side: 1000, Pixels: 1e6}, // 3 x 256 + 200 are within, 3 x 256 + 255 are not
 	})
-	sig := `{"signal":"pdq:` + strings.Repeat("0f", 32) + `","quality":90,"version":1}`
-	query := strings.TrimSuffix(sig, "}") + `,"transform":1}`
-	picture := func(format string, width int, signals, queries string) string {
-		return fmt.Sprintf(`{"picture":{"format":%q,"width":%d,"height":1,"signals":[%s],"queries":[%s]}}`, format, width, signals, queries)
+	picture := func(format string, width, quality, transform byte) string {
+		signal := append([]byte{byte(hashing.PDQ), 0, hashing.PDQ.Version(), quality, 0, 0, 0, 0}, bytes.Repeat([]byte{0x0f}, 32)...)
+		b := append([]byte{'p', byte(len(format))}, format...)
+		b = append(b, 0, 0, 3, width, 0, 0, 0, 1, 0, 0, 0, 1, 0, 1, 0)
+		return string(append(append(append(b, signal...), signal...), transform))
 	}
 	garbage := func(s string) string { return "VIGIE-TEST-GARBAGE " + frame(s) }
 
@@ -168,27 +202,20 @@ func TestOutcomes(t *testing.T) {
 		{"corrupt", "corrupt", hashing.Corrupt, "bad marker?at 12", ""},
 		{"unknown error", "odd", hashing.Crashed, "unexpected", ""},
 
-		{"hang", "VIGIE-TEST-HANG", hashing.TimedOut, "2s", sandbox.DiedTimeout},
+		{"hang", "VIGIE-TEST-HANG", hashing.TimedOut, "6s", sandbox.DiedTimeout},
 		{"memory", "VIGIE-TEST-MEMORY", hashing.OutOfMemory, "900 MiB", sandbox.DiedMemory},
 		{"panic", "VIGIE-TEST-CRASH", hashing.Crashed, "exit status 2", sandbox.DiedCrash},
 		{"exit", "VIGIE-TEST-EXIT", hashing.Crashed, "exit status 0", sandbox.DiedCrash},
 
-		{"forged but well-formed", garbage(picture("gif", 7, sig, query)), "", "", ""},
-		{"not JSON", garbage("garbage"), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
+		{"forged but well-formed", garbage(picture("gif", 200, 90, 1)), "", "", ""},
+		{"no answer", garbage("garbage"), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
 		{"empty frame", garbage(""), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
-		{"empty object", garbage("{}"), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
-		{"two documents", garbage(picture("gif", 7, sig, query) + "{}"), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
-		{"unknown field", garbage(`{"error":{"kind":"corrupt","detail":"","x":1}}`), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
-		{"unknown kind", garbage(`{"error":{"kind":"no-match","detail":""}}`), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
-		{"over the limits", garbage(picture("gif", 1001, sig, query)), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
-		{"odd format", garbage(picture("<b>", 7, sig, query)), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
-		{"no signals", garbage(picture("gif", 7, "", "")), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
-		{"bad transform", garbage(picture("gif", 7, sig, strings.Replace(query, ":1}", ":9}", 1))), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
-		{"bad quality", garbage(picture("gif", 7, strings.Replace(sig, "90", "101", 1), query)), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
-		{"bad version", garbage(picture("gif", 7, strings.Replace(sig, ":1}", ":2}", 1), query)), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
-		{"short signal", garbage(picture("gif", 7, strings.Replace(sig, "0f", "", 1), query)), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
-		{"digest", garbage(picture("gif", 7, strings.Replace(sig, "pdq", "sha256", 1), query)), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
-		{"too many", garbage(picture("gif", 7, sig+strings.Repeat(","+sig, 256), query)), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
+		{"two answers in one", garbage(picture("gif", 200, 90, 1) + "p"), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
+		{"over the limits", garbage(picture("gif", 255, 90, 1)), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
+		{"bad quality", garbage(picture("gif", 200, 101, 1)), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
+		{"a need of nothing", garbage("n\x00\x00\x00\x00\x00\x00\x00\x00"), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
+		{"a need, and another", garbage("n\x7f\xff\xff\xff\xff\xff\xff\xff") + frame("n\x7f\xff\xff\xff\xff\xff\xff\xff"), hashing.Crashed, "does not hold", sandbox.DiedGarbage},
+		{"prints an answer", "VIGIE-TEST-PRINT " + frame(picture("gif", 200, 90, 1)), hashing.Corrupt, "print succeeded", ""},
 		{"endless frame", "VIGIE-TEST-GARBAGE \xff\xff\xff\xff", hashing.Crashed, "too long", sandbox.DiedGarbage},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -221,7 +248,7 @@ func TestOutcomes(t *testing.T) {
 func TestGoodPicturesAmongHostileOnes(t *testing.T) {
 	var mu sync.Mutex
 	starts, deaths := 0, 0
-	p := newPool(t, sandbox.Options{Children: 3, Memory: 900 << 20, Timeout: time.Second, Events: sandbox.Events{
+	p := newPool(t, sandbox.Options{Children: 3, Memory: 900 << 20, Timeout: 3 * time.Second, Events: sandbox.Events{
 		ChildStarted: func(e sandbox.ChildStart) { mu.Lock(); starts++; mu.Unlock() },
 		ChildDied:    func(e sandbox.ChildDeath) { mu.Lock(); deaths++; mu.Unlock() },
 	}})
@@ -301,6 +328,102 @@ func TestBusy(t *testing.T) {
 	cancel()
 	wg.Wait()
 	good(t, p)
+}
+
+// TestBudget sends pictures of much memory to many children: at no time are more at work than fit.
+func TestBudget(t *testing.T) {
+	const memory = 200 << 20
+	p := newPool(t, sandbox.Options{Children: 4, Budget: 2 * memory})
+	var most atomic.Int64
+	stop := make(chan struct{})
+	var watcher sync.WaitGroup
+	watcher.Go(func() {
+		for {
+			most.Store(max(most.Load(), p.Stats().Granted))
+			select {
+			case <-stop:
+				return
+			case <-time.After(100 * time.Microsecond):
+			}
+		}
+	})
+	var wg sync.WaitGroup
+	for _, data := range []string{"cost %d slow", "cost %d fast"} {
+		for range 8 {
+			wg.Go(func() {
+				_, err := p.Picture(t.Context(), fmt.Appendf(nil, data, memory))
+				if err != nil {
+					t.Errorf("%s: %v", data, err)
+				}
+			})
+			wg.Go(func() { good(t, p) })
+		}
+	}
+	wg.Go(func() { // more than all there is
+		if _, err := p.Picture(t.Context(), []byte("cost 1000000000000 slow")); err != nil {
+			t.Error(err)
+		}
+	})
+	wg.Wait()
+	close(stop)
+	watcher.Wait()
+	s := p.Stats()
+	if s.Granted != 0 || s.Budget != 2*memory || total(s.Died) != 0 {
+		t.Errorf("%+v", s)
+	}
+	if most.Load() < memory || most.Load() > s.Budget {
+		t.Errorf("at most %d bytes were granted at a time", most.Load())
+	}
+}
+
+// TestBudgetBusy has one picture hold all memory. One that needs some is refused in time, or cancelled, and its child
+// lives on; one that needs little passes.
+func TestBudgetBusy(t *testing.T) {
+	p := newPool(t, sandbox.Options{Children: 2, Budget: 128 << 20, Timeout: time.Minute, Wait: 50 * time.Millisecond})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = p.Picture(ctx, []byte("cost 999999999 hang")) })
+	waitFor(t, "the memory is taken", func() bool { return p.Stats().Granted > 0 })
+	needs := []byte("cost 100000000 good")
+	if _, err := p.Picture(t.Context(), needs); !errors.Is(err, hashing.ErrBusy) {
+		t.Errorf("got %v, want ErrBusy", err)
+	}
+	good(t, p)
+	if s := p.Stats(); total(s.Died) != 0 {
+		t.Errorf("died: %v", s.Died)
+	}
+	waiting, stop := context.WithTimeout(t.Context(), 5*time.Millisecond)
+	defer stop()
+	if _, err := p.Picture(waiting, needs); err != context.DeadlineExceeded {
+		t.Errorf("got %v", err)
+	}
+	cancel()
+	wg.Wait()
+	if _, err := p.Picture(t.Context(), needs); err != nil {
+		t.Error(err)
+	}
+	good(t, p)
+	if s := p.Stats(); s.Granted != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestDeadlineBeginsWithTheGrant holds the memory for longer than the deadline of those who wait for it.
+func TestDeadlineBeginsWithTheGrant(t *testing.T) {
+	p := newPool(t, sandbox.Options{Children: 6, Budget: 128 << 20, Timeout: 2 * time.Second})
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() { // 6 x 400 ms, one after the other
+			if _, err := p.Picture(t.Context(), []byte("cost 999999999 slower")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	_, err := p.Picture(t.Context(), []byte("cost 999999999 hang"))
+	if media, ok := hashing.AsMediaError(err); !ok || media.Kind != hashing.TimedOut {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestDeadline(t *testing.T) {

@@ -18,19 +18,28 @@ type process struct {
 	cmd      *exec.Cmd
 	in, out  *os.File // the parent's ends of the child's standard input and output
 	stderr   memoryComplaint
+	memory   int64         // limit, bytes
 	pictures int           // handed over so far
+	used     time.Time     // when it was last put back, if its crew asks
 	done     chan struct{} // closed when the child is reaped; stderr and cmd.ProcessState are final then
 	killOnce sync.Once
 }
 
-// ask hands one picture over and returns the raw answer. After an error the child is of no more use.
+// ask hands one picture over and returns what the child says first. After an error the child is of no
+// more use.
 func (c *process) ask(data []byte) ([]byte, error) {
 	c.pictures++
 	if err := writeFrame(c.in, data); err != nil {
 		return nil, err
 	}
-	return readFrame(c.out, maxAnswer, nil)
+	return c.listen()
 }
+
+// listen returns the child's next say.
+func (c *process) listen() ([]byte, error) { return readFrame(c.out, maxAnswer, nil) }
+
+// answer tells the child whether it gets the memory that it needs.
+func (c *process) answer(may []byte) error { return writeFrame(c.in, may) }
 
 // kill ends the child and whoever waits at its pipes. It does not wait for the end.
 func (c *process) kill() {
@@ -61,11 +70,11 @@ func (c *process) dead() bool {
 const startTimeout = 30 * time.Second
 
 // start starts a child, limits it from outside and reads its hello.
-func (p *Pool) start(ctx context.Context) (*process, error) {
+func (p *Pool) start(ctx context.Context, w *crew) (*process, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	begun := time.Now()
-	c, held, err := p.launch(ctx)
+	c, held, err := p.launch(ctx, w.ChildOptions)
 	if err != nil {
 		return nil, fmt.Errorf("start a decode child: %w", err)
 	}
@@ -73,8 +82,8 @@ func (p *Pool) start(ctx context.Context) (*process, error) {
 	return c, nil
 }
 
-func (p *Pool) launch(ctx context.Context) (*process, Protections, error) {
-	options, err := json.Marshal(ChildOptions{Limits: p.o.Limits, Memory: p.o.Memory})
+func (p *Pool) launch(ctx context.Context, o ChildOptions) (*process, Protections, error) {
+	options, err := json.Marshal(o)
 	if err != nil {
 		return nil, Protections{}, err
 	}
@@ -90,7 +99,7 @@ func (p *Pool) launch(ctx context.Context) (*process, Protections, error) {
 	}
 	defer childOut.Close()
 
-	c := &process{in: in, out: out, done: make(chan struct{})}
+	c := &process{in: in, out: out, memory: o.Memory, done: make(chan struct{})}
 	c.cmd = &exec.Cmd{
 		Path:   programPath(p.o.Command[0]),
 		Args:   p.o.Command,
@@ -115,7 +124,7 @@ func (p *Pool) launch(ctx context.Context) (*process, Protections, error) {
 	childOut.Close()
 
 	unwatch := context.AfterFunc(ctx, c.kill)
-	held, err := c.greet(p.o.Memory)
+	held, err := c.greet()
 	if !unwatch() && err == nil {
 		err = errors.New("killed while it started")
 	}
@@ -130,7 +139,7 @@ func (p *Pool) launch(ctx context.Context) (*process, Protections, error) {
 	if err != nil {
 		<-c.done
 		if c.stderr.found {
-			err = fmt.Errorf("%w; %d MiB of memory do not suffice", err, p.o.Memory>>20)
+			err = fmt.Errorf("%w; %d MiB of memory do not suffice", err, o.Memory>>20)
 		}
 		return nil, Protections{}, fmt.Errorf("%w (%s)", err, c.cmd.ProcessState)
 	}
@@ -138,8 +147,8 @@ func (p *Pool) launch(ctx context.Context) (*process, Protections, error) {
 }
 
 // greet limits the child's memory and reads its hello.
-func (c *process) greet(memory int64) (Protections, error) {
-	if err := limitMemory(c.cmd.Process.Pid, memory); err != nil {
+func (c *process) greet() (Protections, error) {
+	if err := limitMemory(c.cmd.Process.Pid, c.memory); err != nil {
 		return Protections{}, fmt.Errorf("limit its memory: %w", err)
 	}
 	b, err := readFrame(c.out, maxHello, nil)
@@ -152,6 +161,9 @@ func (c *process) greet(memory int64) (Protections, error) {
 	}
 	if h.Error != "" {
 		return Protections{}, fmt.Errorf("it refuses to work: %s", cleanDetail(h.Error))
+	}
+	if h.Wire != wireVersion {
+		return Protections{}, errors.New("it is of another build of this program")
 	}
 	return h.Protections, nil
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	seccomp "github.com/elastic/go-seccomp-bpf"
-	"github.com/elastic/go-seccomp-bpf/arch"
 	"github.com/landlock-lsm/go-landlock/landlock"
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
@@ -89,7 +88,7 @@ func lowerLimit(pid, resource int, n int64) (int64, error) {
 // memory, threads, signals to itself, clocks, the poller, the end. In builds with cgo the C library
 // adds a few for its threads. What a kernel's architecture does not have is left out.
 var allowed = []string{
-	"read", "write", "close", "fcntl", "fstat",
+	"read", "write", "close", "fstat",
 	"munmap", "mremap", "madvise", "mincore", "brk",
 	"futex", "sched_yield", "sched_getaffinity", "membarrier", "rseq",
 	"set_robust_list", "set_tid_address", "gettid", "getpid", "getppid",
@@ -100,44 +99,20 @@ var allowed = []string{
 }
 
 // filterCalls allows the calls above, and a few only with harmless arguments: threads but no
-// processes, no memory that can be executed, signals to this process only. Anything else fails with
+// processes, signals to this process only, and no memory that can be executed. Memory is private: what is shared would not count as data. Anything else fails with
 // EPERM, which the runtime and libraries survive where they merely try. clone3 fails as if the
 // kernel did not have it, because its arguments cannot be seen; the C library then uses clone.
 func filterCalls() error {
-	if runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
-		return fmt.Errorf("no filter for %s", runtime.GOARCH)
-	}
-	info, err := arch.GetInfo("")
+	f, err := newFilter(allowed, []string{"clone3"})
 	if err != nil {
 		return err
 	}
-	allow := seccomp.SyscallGroup{Action: seccomp.ActionAllow}
-	for _, name := range allowed {
-		if _, ok := info.SyscallNames[name]; ok {
-			allow.Names = append(allow.Names, name)
-		}
-	}
-	only := func(name string, arg uint32, op seccomp.Operation, value uint64) {
-		allow.NamesWithCondtions = append(allow.NamesWithCondtions, seccomp.NameWithConditions{
-			Name:       name,
-			Conditions: seccomp.ArgumentConditions{{Argument: arg, Operation: op, Value: value}},
-		})
-	}
-	only("clone", 0, seccomp.BitsSet, unix.CLONE_THREAD)
-	only("mmap", 2, seccomp.BitsNotSet, unix.PROT_EXEC)
-	only("mprotect", 2, seccomp.BitsNotSet, unix.PROT_EXEC)
-	only("tgkill", 0, seccomp.Equal, uint64(os.Getpid()))
-	only("prctl", 0, seccomp.Equal, unix.PR_SET_VMA) // the runtime names its memory
-
-	return seccomp.LoadFilter(seccomp.Filter{
-		NoNewPrivs: true,
-		Flag:       seccomp.FilterFlagTSync,
-		Policy: seccomp.Policy{
-			DefaultAction: seccomp.ActionErrno, // with EPERM
-			Syscalls: []seccomp.SyscallGroup{
-				{Names: []string{"clone3"}, Action: seccomp.ActionErrno | seccomp.Action(unix.ENOSYS)},
-				allow,
-			},
-		},
-	})
+	f.only("clone", argument(0, seccomp.BitsSet, unix.CLONE_THREAD))
+	private := argument(3, seccomp.BitsNotSet, unix.MAP_SHARED)
+	f.only("mmap", private, argument(2, seccomp.BitsNotSet, unix.PROT_EXEC))
+	f.only("mprotect", argument(2, seccomp.BitsNotSet, unix.PROT_EXEC))
+	f.onlyOwnDescriptors()
+	f.only("tgkill", argument(0, seccomp.Equal, uint64(os.Getpid())))
+	f.only("prctl", argument(0, seccomp.Equal, unix.PR_SET_VMA)) // the runtime names its memory
+	return f.load()
 }

@@ -154,6 +154,7 @@ var ownContext = map[string]string{
 	"hashing/sandbox/pool.go":    "the pool outlives every request; Close ends it",
 	"hashing/sandbox/child.go":   "the child's work ends when its parent kills it",
 	"storage/sqlstore/commit.go": "one transaction serves many callers; none of them may cancel it for the others",
+	"hashing/video/video.go":     "a program is asked for its version once, when the decoder is made; a timeout ends it",
 }
 
 // Contexts: what blocks takes its caller's context, so that cancelling reaches it.

@@ -1,0 +1,5 @@
+//go:build race
+
+package pdq_test
+
+func init() { raceDetector = true }

@@ -1,0 +1,6 @@
+package sandbox
+
+import "time"
+
+// SetWasmIdle shortens the time after which a child for WebAssembly ends.
+func SetWasmIdle(o *Options, d time.Duration) { o.wasmIdle = d }

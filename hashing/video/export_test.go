@@ -1,0 +1,4 @@
+package video
+
+// PruneRadius is for tests that look at other radii.
+const PruneRadius = pruneRadius
