@@ -64,9 +64,10 @@ lint: ## run staticcheck
 unit: ## run the tests without the long ones
 	go test -short ./...
 
-norace: ## run what the race detector is too slow for: accuracy over the data set, videos, hostile input
+norace: ## run what the race detector is too slow for: accuracy over the data set, videos, costs, hostile input
 	go test -count 1 -v -run 'Reference|Estimate|Recall|Drift' ./hashing/fingerprint
 	go test -count 1 -v -run 'Pictures|Orientations' ./hashing/pdq
+	go test -count 1 -run 'Cost' ./hashing/decode
 	VIGIE_TEST_CLIPS=$(CLIPS) go test -count 1 -v -timeout 40m -run 'VPDQReference|Clips|Hour|Hostile' ./hashing/video
 	go test -count 1 -v -run 'Hostile' ./cmd/vigie
 

@@ -15,8 +15,14 @@ import (
 	"vigie/hashing"
 )
 
+// raceDetector says that it is on: then much is allocated that else stays on the stack.
+var raceDetector bool
+
 // What decoding takes must stay within the estimate, and the estimate within reason.
 func TestCost(t *testing.T) {
+	if raceDetector {
+		t.Skip("counts what is allocated; runs without the race detector")
+	}
 	r := image.Rect(0, 0, 700, 600)
 	progressive := flat(ramp, ramp2, ramp)
 	progressive.blocks, progressive.frame, progressive.progressed = image.Pt(90, 80), 0xc2, true
