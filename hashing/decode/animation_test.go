@@ -22,6 +22,7 @@ import (
 	xwebp "golang.org/x/image/webp"
 
 	"vigie/hashing"
+	"vigie/internal/datatest"
 )
 
 // step is a frame to be encoded.
@@ -417,7 +418,7 @@ func sameAsOther(t testing.TB, data []byte, tolerated float64) {
 }
 
 func TestWebPAgainstOther(t *testing.T) {
-	dir := dataFolder(t)
+	dir := datatest.Folder(t)
 	for _, name := range []string{"F.webp", "HSV.webp", "PA.webp"} {
 		sameAsOther(t, read(t, dir, "threatexchange", "modes", name), 0.001)
 	}

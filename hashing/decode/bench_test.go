@@ -13,27 +13,8 @@ import (
 	xdraw "golang.org/x/image/draw"
 
 	"vigie/hashing"
+	"vigie/internal/datatest"
 )
-
-// dataFolder is where the test pictures lie: VIGIE_TEST_DATA, or shared/data beside the checkout or above.
-func dataFolder(t testing.TB) string {
-	t.Helper()
-	if dir := os.Getenv("VIGIE_TEST_DATA"); dir != "" {
-		return dir
-	}
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		data := filepath.Join(dir, "shared", "data")
-		if _, err := os.Stat(filepath.Join(data, "manifest.csv")); err == nil {
-			return data
-		}
-	}
-	t.Skip("no test data: set VIGIE_TEST_DATA to the folder that holds manifest.csv")
-	return ""
-}
 
 func read(t testing.TB, parts ...string) []byte {
 	t.Helper()
@@ -46,7 +27,7 @@ func read(t testing.TB, parts ...string) []byte {
 
 // Photographs: one of 12 megapixels, and what is made of it at 1080p.
 func BenchmarkJPEG(b *testing.B) {
-	large := read(b, dataFolder(b), "threatexchange", "exif", "exif-rotn-6.jpg")
+	large := read(b, datatest.Folder(b), "threatexchange", "exif", "exif-rotn-6.jpg")
 	photo, err := jpeg.Decode(bytes.NewReader(large))
 	if err != nil {
 		b.Fatal(err)

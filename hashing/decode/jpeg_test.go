@@ -15,6 +15,7 @@ import (
 	"github.com/gen2brain/jpegn"
 
 	"vigie/hashing"
+	"vigie/internal/datatest"
 )
 
 // flatBlocks writes JPEGs whose blocks are each of one level: there are only the lowest coefficients. It
@@ -130,7 +131,7 @@ func TestCMYKIsNotDecodedToZeros(t *testing.T) {
 	checkBlocks(t, f.encode(), func(x, y int) float64 {
 		return float64(lumaOf(color.CMYKToRGB(255-ramp(x, y), 255-ramp2(x, y), 255-ramp(x, y), 0)))
 	})
-	if m, err := Decode(read(t, dataFolder(t), "threatexchange", "modes", "CMYK.jpg"), hashing.DefaultLimits()); err != nil {
+	if m, err := Decode(read(t, datatest.Folder(t), "threatexchange", "modes", "CMYK.jpg"), hashing.DefaultLimits()); err != nil {
 		t.Error(err)
 	} else if luma, _, _ := reduced(t, m, Bare); slices.Max(luma) < 200 {
 		t.Errorf("brightest is %v", slices.Max(luma))

@@ -13,29 +13,8 @@ import (
 	"vigie/hashing/decode"
 	"vigie/hashing/fingerprint"
 	"vigie/hashing/pdq"
+	"vigie/internal/datatest"
 )
-
-// The test data is a folder of pictures with the hashes that the C++ reference gives, described in its
-// manifest.csv. It is not part of the source: VIGIE_TEST_DATA names it, or it lies at shared/data beside
-// the checkout or above.
-func dataFolder(t testing.TB) string {
-	t.Helper()
-	if dir := os.Getenv("VIGIE_TEST_DATA"); dir != "" {
-		return dir
-	}
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		data := filepath.Join(dir, "shared", "data")
-		if _, err := os.Stat(filepath.Join(data, "manifest.csv")); err == nil {
-			return data
-		}
-	}
-	t.Skip("no test data: set VIGIE_TEST_DATA to the folder that holds manifest.csv")
-	return ""
-}
 
 // reference is a row of the manifest.
 type reference struct {
@@ -136,7 +115,7 @@ func TestAgainstTheReference(t *testing.T) {
 	if raceDetector {
 		t.Skip("one goroutine over the whole data set; runs without the race detector")
 	}
-	dir := dataFolder(t)
+	dir := datatest.Folder(t)
 	h := fingerprint.New(hashing.DefaultLimits())
 	full, cli := &comparison{name: "full"}, &comparison{name: "cli"}
 	refused := map[string]int{}
@@ -203,7 +182,7 @@ func TestErrorOfTheDihedralEstimate(t *testing.T) {
 	if raceDetector {
 		t.Skip("one goroutine over the whole data set; runs without the race detector")
 	}
-	dir := dataFolder(t)
+	dir := datatest.Folder(t)
 	type errors struct{ sum, n, most, over int }
 	add := func(e *errors, d int) {
 		e.sum, e.n, e.most = e.sum+d, e.n+1, max(e.most, d)

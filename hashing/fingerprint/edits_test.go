@@ -18,6 +18,7 @@ import (
 
 	"vigie/hashing"
 	"vigie/hashing/fingerprint"
+	"vigie/internal/datatest"
 )
 
 // canvas is a picture of one colour.
@@ -120,7 +121,7 @@ func TestRecallOfEdits(t *testing.T) {
 	if raceDetector || testing.Short() {
 		t.Skip("hundreds of pictures in one goroutine; runs without the race detector")
 	}
-	files, err := filepath.Glob(filepath.Join(dataFolder(t), "images", "*", "*.*"))
+	files, err := filepath.Glob(filepath.Join(datatest.Folder(t), "images", "*", "*.*"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ import (
 
 	"vigie/hashing"
 	"vigie/hashing/fingerprint"
+	"vigie/internal/datatest"
 )
 
 // scene draws a picture with the spectrum of a photograph: big soft shapes, some edges, fine noise.
@@ -253,12 +254,12 @@ func TestCopiesStayNear(t *testing.T) {
 
 // CMYK JPEGs cannot be written here; the test data has one, whose picture exists in RGB too.
 func TestCMYK(t *testing.T) {
-	data, err := os.ReadFile(filepath.Join(dataFolder(t), "threatexchange", "modes", "CMYK.jpg"))
+	data, err := os.ReadFile(filepath.Join(datatest.Folder(t), "threatexchange", "modes", "CMYK.jpg"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := hash(t, data)
-	for _, ref := range references(t, dataFolder(t)) {
+	for _, ref := range references(t, datatest.Folder(t)) {
 		if ref.file == "threatexchange/modes/CMYK.jpg" {
 			if d := plain(t, p).Value.Distance(ref.full); d > 4 {
 				t.Errorf("%d bits from the reference", d)

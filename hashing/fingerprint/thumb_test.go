@@ -11,6 +11,7 @@ import (
 
 	"vigie/hashing"
 	"vigie/hashing/decode"
+	"vigie/internal/datatest"
 )
 
 // Each pixel of a thumb is the mean of its part, computed here from the definition.
@@ -104,15 +105,9 @@ func TestThumbDrift(t *testing.T) {
 	if testing.Short() {
 		t.Skip("decodes a hundred pictures")
 	}
-	root := os.Getenv("VIGIE_TEST_DATA")
-	for dir, _ := os.Getwd(); root == "" && dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "shared", "data", "manifest.csv")); err == nil {
-			root = filepath.Join(dir, "shared", "data")
-		}
-	}
-	files, _ := filepath.Glob(filepath.Join(root, "images", "*", "*.*"))
-	if len(files) == 0 {
-		t.Skip("no test data")
+	files, err := filepath.Glob(filepath.Join(datatest.Folder(t), "images", "*", "*.*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no pictures in the test data: %v", err)
 	}
 	sums, most, n := map[hashing.Algorithm]int{}, map[hashing.Algorithm]int{}, 0
 	h := New(hashing.DefaultLimits())

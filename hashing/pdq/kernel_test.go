@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"vigie/hashing/pdq"
+	"vigie/internal/datatest"
 )
 
 // raceDetector says that it is on, which makes the kernels' oracle many times slower.
@@ -266,7 +267,7 @@ func TestKernelsAgreeOnPictures(t *testing.T) {
 	if testing.Short() || raceDetector {
 		pictures = 300
 	}
-	dir := dataFolder(t)
+	dir := datatest.Folder(t)
 	var files []string
 	for _, pattern := range []string{"*/*.jpg", "*/*.jpeg", "*/*.png"} {
 		found, err := filepath.Glob(filepath.Join(dir, "images", pattern))
@@ -372,27 +373,6 @@ func (p lumaPicture) piece(r *rand.Rand) lumaPicture {
 		}
 	}
 	return out
-}
-
-// The test data is no part of the source: VIGIE_TEST_DATA names it, or it lies at shared/data beside
-// the checkout or above.
-func dataFolder(t testing.TB) string {
-	t.Helper()
-	if dir := os.Getenv("VIGIE_TEST_DATA"); dir != "" {
-		return dir
-	}
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		data := filepath.Join(dir, "shared", "data")
-		if _, err := os.Stat(filepath.Join(data, "manifest.csv")); err == nil {
-			return data
-		}
-	}
-	t.Skip("no test data: set VIGIE_TEST_DATA to the folder that holds manifest.csv")
-	return ""
 }
 
 func TestKernelIsChosenByName(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"vigie/hashing/pdq"
+	"vigie/internal/datatest"
 )
 
 // turned is p in the eight orientations, in the order of Dihedral, its pixels really moved.
@@ -71,7 +72,7 @@ func TestErrorOfOrientations(t *testing.T) {
 	}
 	var files []string
 	for _, pattern := range []string{"*/*.jpg", "*/*.png"} {
-		found, err := filepath.Glob(filepath.Join(dataFolder(t), "images", pattern))
+		found, err := filepath.Glob(filepath.Join(datatest.Folder(t), "images", pattern))
 		if err != nil {
 			t.Fatal(err)
 		}

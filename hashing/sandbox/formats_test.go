@@ -18,6 +18,7 @@ import (
 	"vigie/hashing"
 	"vigie/hashing/decode"
 	"vigie/hashing/sandbox"
+	"vigie/internal/datatest"
 )
 
 // TestAVIF has a picture decoded by WebAssembly, by a child of its own with all walls, which ends when
@@ -74,35 +75,11 @@ func TestAVIF(t *testing.T) {
 	}
 }
 
-// dataFolder is the folder of test media, or the test is skipped.
-func dataFolder(t testing.TB) string {
-	t.Helper()
-	if dir := os.Getenv("VIGIE_TEST_DATA"); dir != "" {
-		return dir
-	}
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		if data := filepath.Join(dir, "..", "shared", "data"); isFolder(data) {
-			return data
-		}
-	}
-	t.Skip("no test media; VIGIE_TEST_DATA names their folder")
-	return ""
-}
-
-func isFolder(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
-}
-
 func TestHEIC(t *testing.T) {
 	if _, err := sandbox.FindProgram("heif-convert", "libheif-examples"); err != nil {
 		t.Skip(err)
 	}
-	files, err := filepath.Glob(filepath.Join(dataFolder(t), "images", "other_formats", "*.heic"))
+	files, err := filepath.Glob(filepath.Join(datatest.Folder(t), "images", "other_formats", "*.heic"))
 	if err != nil || len(files) == 0 {
 		t.Skip("no HEIC files")
 	}

@@ -10,6 +10,7 @@ import (
 	"vigie/hashing"
 	"vigie/hashing/sandbox"
 	"vigie/hashing/video"
+	"vigie/internal/datatest"
 )
 
 // BenchmarkVideo hashes 30 s of 854 x 480 made by ffmpeg, and two real videos if there is the test data.
@@ -20,7 +21,7 @@ func BenchmarkVideo(b *testing.B) {
 		name string
 		data []byte
 	}{{"480p-30s", generate(b, "480p.mp4", "-i", "testsrc2=size=854x480:rate=30:duration=30", "-vf", "noise=alls=6:allf=t", "-preset", "veryfast", "-crf", "28")}}
-	if dir := findData(); dir != "" {
+	if dir := datatest.Find(); dir != "" {
 		for _, name := range []string{"chair-19-sd-bar.mp4", "bottle-detection.mp4"} {
 			videos = append(videos, struct {
 				name string

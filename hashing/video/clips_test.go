@@ -24,6 +24,7 @@ import (
 	"vigie/hashing"
 	"vigie/hashing/pdq"
 	"vigie/hashing/video"
+	"vigie/internal/datatest"
 )
 
 // The clips are slide-shows with moving cameras and crossfades over the pictures of the test data, two
@@ -69,7 +70,7 @@ func TestClips(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("VIGIE_TEST_CLIPS")); err == nil { // fewer, for a quick look
 		calm, fast = n, n/4
 	}
-	pictures := clipPictures(t, filepath.Join(dataFolder(t), "images"))
+	pictures := clipPictures(t, filepath.Join(datatest.Folder(t), "images"))
 	if len(pictures) < 2*calm {
 		t.Fatalf("%d pictures; needed are %d", len(pictures), 2*calm)
 	}

@@ -29,34 +29,6 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// findData returns the folder of the test data, which is not part of the source: VIGIE_TEST_DATA names
-// it, or it lies at shared/data beside the checkout or above; "" if there is none.
-func findData() string {
-	if dir := os.Getenv("VIGIE_TEST_DATA"); dir != "" {
-		return dir
-	}
-	dir, err := os.Getwd()
-	if err != nil {
-		return ""
-	}
-	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		data := filepath.Join(dir, "shared", "data")
-		if _, err := os.Stat(filepath.Join(data, "manifest.csv")); err == nil {
-			return data
-		}
-	}
-	return ""
-}
-
-func dataFolder(t testing.TB) string {
-	t.Helper()
-	dir := findData()
-	if dir == "" {
-		t.Skip("no test data: set VIGIE_TEST_DATA to the folder that holds manifest.csv")
-	}
-	return dir
-}
-
 // newDecoder skips the test where there is no ffmpeg.
 func newDecoder(t testing.TB, o video.Options) *video.Decoder {
 	t.Helper()

@@ -13,6 +13,7 @@ import (
 	"vigie/hashing"
 	"vigie/hashing/pdq"
 	"vigie/hashing/video"
+	"vigie/internal/datatest"
 )
 
 // TestVPDQReference holds VPDQ against what the reference in C++ gave for the same files, each frame
@@ -20,7 +21,7 @@ import (
 // rounding in the scaler): frames of quality 50 or more within 6 bits, and within 31, the bound of the
 // reference's own regression test, for doorknob, which is out of focus.
 func TestVPDQReference(t *testing.T) {
-	dir := filepath.Join(dataFolder(t), "videos")
+	dir := filepath.Join(datatest.Folder(t), "videos")
 	d := newDecoder(t, video.Options{})
 	expected, err := filepath.Glob(filepath.Join(dir, "vpdq-expected", "*.txt"))
 	if err != nil || len(expected) == 0 {
