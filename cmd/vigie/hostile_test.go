@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,10 +29,9 @@ import (
 
 // What the node under attack may use.
 const (
-	hostileBytes   = 8 << 20
-	hostileLines   = 1000
-	hostileDecoder = 3 * time.Second // for one picture
-	hostileBody    = 2 * time.Second
+	hostileBytes = 8 << 20
+	hostileLines = 1000
+	hostileBody  = 2 * time.Second
 
 	// memoryBack bounds what the node and its children may hold, after all that, over what they held
 	// before it: the collector's slack, no more than a few bodies of the largest size.
@@ -55,7 +55,7 @@ type target struct {
 
 // TestHostile sends the node what it must survive, and prints what each input was answered.
 func TestHostile(t *testing.T) {
-	n := newTarget(t)
+	n := newTarget(t, 8*time.Second)
 	for range 8 { // all children run, and have seen their largest picture
 		n.good()
 	}
@@ -90,15 +90,17 @@ func TestHostile(t *testing.T) {
 
 // TestHostileCrowd sends 32 hostile uploads at once, again and again: good checks are still answered.
 func TestHostileCrowd(t *testing.T) {
-	n := newTarget(t)
+	n := newTarget(t, 3*time.Second)
 	for range 8 {
 		n.good()
 	}
+	_, _ = postFile[v1.Verdict](n.served, n.platform, "/v1/check", claims("avif", 64, 64)()) // the child for AVIF runs too
 	before := resident(n.process.Pid)
 	crowd := [][]byte{
 		[]byte("VIGIE-TEST-HANG"), []byte("VIGIE-TEST-MEMORY"), []byte("VIGIE-TEST-CRASH"), []byte("VIGIE-TEST-GARBAGE nonsense"),
 		flatPNG(7000, 7000, 8, 0), flatPNG(7500, 7500, 16, 6), bmp24TB(), pngHeader(50_000, 50_000),
 		hostile.Matroska(10_000, 64, 48, jpegOf(9, 64, 48)), hostile.Patched(goodFilm(), "stts", 12, 90_000_000),
+		hostile.WebP(7000, 7000), bomb("avif")(), bomb("heic")(),
 	}
 	var all sync.WaitGroup
 	for i := range 32 {
@@ -106,7 +108,7 @@ func TestHostileCrowd(t *testing.T) {
 			_, err := postFile[v1.Verdict](n.served, n.platform, "/v1/check", crowd[i%len(crowd)])
 			var p *problemError
 			if err != nil && !(errors.As(err, &p) && p.Status < 500) {
-				t.Errorf("%.20q: %v", crowd[i%len(crowd)], err)
+				t.Errorf("%.20q: %v\n%s", crowd[i%len(crowd)], err, n.stderr.String())
 			}
 		})
 	}
@@ -139,8 +141,8 @@ func TestHostileCrowd(t *testing.T) {
 	n.calm(before)
 }
 
-// newTarget starts a node with small limits and test hooks.
-func newTarget(t *testing.T) *target {
+// newTarget starts a node with small limits, of which the decoders' deadline is one, and test hooks.
+func newTarget(t *testing.T, deadline time.Duration) *target {
 	if underRace {
 		t.Skip("what is shown here are times and memory, which the race detector multiplies")
 	}
@@ -151,7 +153,7 @@ func newTarget(t *testing.T) *target {
 	n := &target{t: t, served: serve(t, filepath.Join(dir, "data"), []string{"VIGIE_DECODE_TEST_HOOKS=1"},
 		"--max-bytes", fmt.Sprint(hostileBytes), "--max-video-bytes", fmt.Sprint(hostileBytes), "--video-timeout", "5s",
 		"--video-decoders", "2", "--max-video-time", "1h", "--batch-lines", fmt.Sprint(hostileLines), "--decoders", "2",
-		"--decoder-timeout", hostileDecoder.String(), "--decoder-memory", "900MiB", "--body-timeout", hostileBody.String())}
+		"--decoder-timeout", deadline.String(), "--decoder-memory", "900MiB", "--body-timeout", hostileBody.String())}
 	for role, key := range map[v1.Role]*string{v1.Admin: &n.admin, v1.Platform: &n.platform, v1.Auditor: &n.auditor} {
 		*key = n.key(t, role)
 	}
@@ -187,14 +189,14 @@ func (n *target) good() {
 func (n *target) calm(before int64) {
 	n.t.Helper()
 	pid := n.process.Pid
-	eventually(n.t, "children are idle, and at most 2", func() bool {
+	eventually(n.t, "children are idle, and at most 2 and one for AVIF", func() bool {
 		all := children(pid)
 		for _, state := range all {
 			if state != "S" {
 				return false
 			}
 		}
-		return len(all) <= 2 && n.metric("vigie_decoders_busy") == "0"
+		return len(all) <= 3 && n.metric("vigie_decoders_busy") == "0"
 	})
 	eventually(n.t, fmt.Sprintf("memory is within %d MiB of the %d MiB before", memoryBack>>20, before>>20), func() bool {
 		return resident(pid) <= before+memoryBack
@@ -311,6 +313,14 @@ var attacks = slices.Concat(
 		picture("PNG header of 50,000 x 50,000", "vast.png", func() []byte { return pngHeader(50_000, 50_000) }),
 		picture("bomb: 48 kB that are 49 million pixels", "bomb.png", func() []byte { return flatPNG(7000, 7000, 8, 0) }),
 		picture("bomb beyond the pixel limit", "beyond.png", func() []byte { return flatPNG(20_000, 4000, 8, 0) }),
+		picture("WebP bomb: 38 bytes that are 49 million pixels", "bomb.webp", func() []byte { return hostile.WebP(7000, 7000) }),
+		picture("WebP bomb beyond the pixel limit", "beyond.webp", func() []byte { return hostile.WebP(16_384, 16_384) }),
+		picture("AVIF bomb: 543 bytes that are 49 million pixels", "bomb.avif", bomb("avif")),
+		picture("AVIF that claims 60,000 x 60,000", "vast.avif", claims("avif", 60_000, 60_000)),
+		picture("AVIF that claims 64 x 64, and is 7000 x 7000", "small.avif", claims("avif", 64, 64)),
+		picture("HEIC bomb: 12 kB that are 49 million pixels", "bomb.heic", bomb("heic")),
+		picture("HEIC that claims 60,000 x 60,000", "vast.heic", claims("heic", 60_000, 60_000)),
+		picture("HEIC that claims 64 x 64, and is 7000 x 7000", "small.heic", claims("heic", 64, 64)),
 		picture("1 x 1 picture", "dot.png", func() []byte { return flatPNG(1, 1, 8, 0) }),
 		picture("flat picture", "flat.png", func() []byte { return flatPNG(640, 480, 8, 2) }),
 		flagging("flat picture, flagged", "flat.png", func() []byte { return flatPNG(640, 480, 8, 2) }),
@@ -420,6 +430,29 @@ func generatedFilm(source string) []byte {
 		panic(err)
 	}
 	return data
+}
+
+// bomb is a picture of one gray, 7000 x 7000:
+//
+//	ffmpeg -f lavfi -i color=0x808080:size=7000x7000 -frames:v 1 -c:v libaom-av1 -cpu-used 8 -still-picture 1 bomb.avif
+//	ffmpeg -f lavfi -i color=0x808080:size=7000x7000 -frames:v 1 gray.png && heif-enc -q 30 -o bomb.heic gray.png
+func bomb(format string) func() []byte {
+	return func() []byte {
+		data, err := os.ReadFile("testdata/bomb." + format)
+		if err != nil {
+			panic(err)
+		}
+		return data
+	}
+}
+
+// claims is a bomb that says that it is of another size, wherever it says it.
+func claims(format string, width, height uint32) func() []byte {
+	return func() []byte {
+		was := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32([]byte("ispe\x00\x00\x00\x00"), 7000), 7000)
+		is := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32([]byte("ispe\x00\x00\x00\x00"), width), height)
+		return bytes.ReplaceAll(bomb(format)(), was, is)
+	}
 }
 
 func hook(name string) func() []byte { return func() []byte { return []byte("VIGIE-TEST-" + name) } }

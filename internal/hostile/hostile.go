@@ -1,4 +1,4 @@
-// Package hostile makes video files that claim what is not so, for tests.
+// Package hostile makes media that claim what is not so, or that grow when they are decoded, for tests.
 package hostile
 
 import (
@@ -6,7 +6,7 @@ import (
 	"encoding/binary"
 )
 
-// Patched returns an MP4 file with the 4 bytes replaced that stand offset bytes behind the name of the
+// Patched returns a file of boxes (MP4, AVIF, HEIC) with the 4 bytes replaced that stand offset bytes behind the name of the
 // first box so named. It panics if there is no such box.
 func Patched(data []byte, box string, offset int, value uint32) []byte {
 	at := bytes.Index(data, []byte(box))
@@ -16,6 +16,32 @@ func Patched(data []byte, box string, offset int, value uint32) []byte {
 	data = bytes.Clone(data)
 	binary.BigEndian.PutUint32(data[at+4+offset:], value)
 	return data
+}
+
+// WebP is a lossless picture of one gray. Its codes have one symbol each, so that no pixel takes a bit:
+// 30-odd bytes are up to 16384 x 16384 pixels ("WebP Lossless Bitstream Specification", 6.2).
+func WebP(width, height int) []byte {
+	var bits, n uint64
+	put := func(value, width uint64) { bits, n = bits|value<<n, n+width }
+	put(uint64(width-1), 14)
+	put(uint64(height-1), 14)
+	put(0, 1+3) // no alpha, version 0
+	put(0, 3)   // no transform, no colour cache, one group of codes
+	stream := binary.LittleEndian.AppendUint64([]byte{0x2f}, bits)[:1+4]
+	bits, n = bits>>32, n-32
+	for _, symbol := range []uint64{0x80, 0x80, 0x80, 0xff} { // green, red, blue, alpha
+		put(0b101, 3) // simple, one symbol, of 8 bits
+		put(symbol, 8)
+	}
+	put(0b001, 3) // distance: a symbol of one bit, 0
+	put(0, 1)
+	stream = binary.LittleEndian.AppendUint64(stream, bits)
+	file := append([]byte("WEBPVP8L"), binary.LittleEndian.AppendUint32(nil, uint32(len(stream)))...)
+	if len(stream)%2 == 1 {
+		stream = append(stream, 0)
+	}
+	file = append(file, stream...)
+	return append(binary.LittleEndian.AppendUint32([]byte("RIFF"), uint32(len(file))), file...)
 }
 
 // Matroska is a file of many video tracks of JPEG pictures that claim a size, and to last 100,000
