@@ -107,8 +107,8 @@ func TestHostileCrowd(t *testing.T) {
 		all.Go(func() {
 			_, err := postFile[v1.Verdict](n.served, n.platform, "/v1/check", crowd[i%len(crowd)])
 			var p *problemError
-			if err != nil && !(errors.As(err, &p) && p.Status < 500) {
-				t.Errorf("%.20q: %v\n%s", crowd[i%len(crowd)], err, n.stderr.String())
+			if err != nil && !(errors.As(err, &p) && (p.Status < 500 || p.Status == http.StatusServiceUnavailable)) {
+				t.Errorf("%.20q: %v", crowd[i%len(crowd)], err)
 			}
 		})
 	}

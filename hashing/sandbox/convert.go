@@ -92,13 +92,8 @@ func (p *Pool) convert(ctx context.Context, data []byte) ([][]byte, error) {
 		return nil, err
 	}
 	need := convertBase + convertPerPixel*int64(width)*int64(height)
-	waiting, cancel := context.WithTimeout(ctx, p.o.Wait)
-	defer cancel()
-	if err := p.converter.running.Acquire(waiting, 1); err != nil {
-		if ctx.Err() != nil {
-			return nil, whyEnded(ctx)
-		}
-		return nil, fmt.Errorf("%w, for %v already", hashing.ErrBusy, p.o.Wait)
+	if err := p.acquire(ctx, p.converter.running, 1, "converter"); err != nil {
+		return nil, err
 	}
 	defer p.converter.running.Release(1)
 	release, err := p.grant(ctx, need)

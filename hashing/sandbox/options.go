@@ -26,7 +26,8 @@ type Options struct {
 	Memory int64
 	// Budget is what pictures that need much memory may take at a time, of all children together, in bytes. A
 	// child that sees such a picture's header waits for its share before it decodes; one that needs all waits until it is
-	// alone. Pictures that need less than 64 MiB pass uncounted. Default: half of what the children may
+	// alone. Pictures that need less than 64 MiB pass uncounted, and the others leave one child to them, if there
+	// are two. Default: half of what the children may
 	// use, and at least Memory.
 	Budget int64
 	// Wasm is how many pictures are decoded at a time by decoders in WebAssembly (AVIF), in children of
@@ -40,7 +41,7 @@ type Options struct {
 	// Timeout is the time for one picture, from the hand-over, or the grant of its memory, to the answer.
 	// Default: 10 s.
 	Timeout time.Duration
-	// Wait is how long a picture waits for a free child, and then for its memory, before it is refused with
+	// Wait is how long a picture waits for a free child, for its turn if it is large, and for its memory, before it is refused with
 	// [hashing.ErrBusy]. Default: 20 s. It bounds what hostile files that hang can cost those behind them.
 	Wait time.Duration
 	// Recycle is the number of pictures after which a child is replaced. Default: 1000.

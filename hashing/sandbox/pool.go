@@ -37,11 +37,14 @@ type crew struct {
 	// slots holds the free slots: a child that waits for work, or nil where the next request starts
 	// one. Whoever took a slot puts it back; Close takes them all.
 	slots chan *process
+	// large bounds the pictures that need much memory, so that a crowd of them leaves a child for all
+	// others, if there are two.
+	large *semaphore.Weighted
 	idle  time.Duration // after which a child without work is ended; 0: never
 }
 
 func newCrew(children int, o ChildOptions, idle time.Duration) *crew {
-	w := &crew{ChildOptions: o, slots: make(chan *process, children), idle: idle}
+	w := &crew{ChildOptions: o, slots: make(chan *process, children), large: semaphore.NewWeighted(int64(max(1, children-1))), idle: idle}
 	for range children {
 		w.slots <- nil
 	}
@@ -127,13 +130,39 @@ func (p *Pool) Picture(ctx context.Context, data []byte) (hashing.Picture, error
 	return p.picture(ctx, p.usual, data)
 }
 
-// picture has a child of the crew hash data.
+// picture has a child of the crew hash data. A large picture that finds the crew busy with others of its
+// kind gives its child back, and comes again when it is its turn.
 func (p *Pool) picture(ctx context.Context, w *crew, data []byte) (hashing.Picture, error) {
+	turn := false
+	defer func() {
+		if turn {
+			w.large.Release(1)
+		}
+	}()
+	take := func() bool {
+		turn = turn || w.large.TryAcquire(1)
+		return turn
+	}
+	picture, err := p.try(ctx, w, data, take)
+	if errors.Is(err, errTurn) {
+		if err := p.acquire(ctx, w.large, 1, "turn for a large picture"); err != nil {
+			return hashing.Picture{}, err
+		}
+		turn = true
+		return p.try(ctx, w, data, take)
+	}
+	return picture, err
+}
+
+var errTurn = errors.New("a large picture whose turn it is not")
+
+// try has a child hash data. It fails with errTurn if that is large, and turn says no.
+func (p *Pool) try(ctx context.Context, w *crew, data []byte, turn func() bool) (hashing.Picture, error) {
 	c, err := p.take(ctx, w)
 	if err != nil {
 		return hashing.Picture{}, err
 	}
-	picture, death, err := p.hash(ctx, c, data)
+	picture, death, err := p.hash(ctx, c, data, turn)
 	if death == "" && c.pictures >= p.o.Recycle {
 		death = DiedRecycled
 	}
@@ -176,7 +205,7 @@ func (p *Pool) take(ctx context.Context, w *crew) (*process, error) {
 	case <-ctx.Done():
 		return nil, whyEnded(ctx)
 	case <-time.After(p.o.Wait):
-		return nil, fmt.Errorf("%w, for %v already", hashing.ErrBusy, p.o.Wait)
+		return nil, fmt.Errorf("%w: no child for %v already", hashing.ErrBusy, p.o.Wait)
 	}
 	if c != nil && !c.dead() {
 		return c, nil
@@ -197,8 +226,9 @@ func (p *Pool) take(ctx context.Context, w *crew) (*process, error) {
 
 var errDeadline = errors.New("the deadline of the picture")
 
-// hash has c work on data. A death other than "" means that c is of no more use, and why.
-func (p *Pool) hash(ctx context.Context, c *process, data []byte) (hashing.Picture, DeathReason, error) {
+// hash has c work on data; turn is asked if it is large. A death other than "" means that c is of no more
+// use, and why.
+func (p *Pool) hash(ctx context.Context, c *process, data []byte, turn func() bool) (hashing.Picture, DeathReason, error) {
 	p.busy(+1)
 	defer p.busy(-1)
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -212,7 +242,10 @@ func (p *Pool) hash(ctx context.Context, c *process, data []byte) (hashing.Pictu
 			<-ctx.Done()
 			return hashing.Picture{}, DiedTimeout, p.timedOut()
 		}
-		release, busy := p.grant(ctx, need)
+		release, busy := func() {}, errTurn
+		if turn() {
+			release, busy = p.grant(ctx, need)
+		}
 		if busy != nil {
 			switch {
 			case !unwatch(): // killed
@@ -265,13 +298,8 @@ func (p *Pool) timedOut() error {
 // needs more than the whole budget gets it all.
 func (p *Pool) grant(ctx context.Context, need int64) (release func(), err error) {
 	need = min(need, p.o.Budget)
-	waiting, cancel := context.WithTimeout(ctx, p.o.Wait)
-	defer cancel()
-	if err := p.budget.Acquire(waiting, need); err != nil {
-		if ctx.Err() != nil {
-			return nil, whyEnded(ctx)
-		}
-		return nil, fmt.Errorf("%w: no memory for %v already", hashing.ErrBusy, p.o.Wait)
+	if err := p.acquire(ctx, p.budget, need, "memory"); err != nil {
+		return nil, err
 	}
 	count := func(by int64) {
 		p.mu.Lock()
@@ -280,6 +308,20 @@ func (p *Pool) grant(ctx context.Context, need int64) (release func(), err error
 	}
 	count(need)
 	return func() { count(-need); p.budget.Release(need) }, nil
+}
+
+// acquire waits for n of a semaphore as long as ctx lives, and [Options.Wait] at most: then it is
+// [hashing.ErrBusy].
+func (p *Pool) acquire(ctx context.Context, of *semaphore.Weighted, n int64, what string) error {
+	waiting, cancel := context.WithTimeout(ctx, p.o.Wait)
+	defer cancel()
+	if err := of.Acquire(waiting, n); err != nil {
+		if ctx.Err() != nil {
+			return whyEnded(ctx)
+		}
+		return fmt.Errorf("%w: no %s for %v already", hashing.ErrBusy, what, p.o.Wait)
+	}
+	return nil
 }
 
 // deathBy says why a request's context killed its child.

@@ -408,6 +408,34 @@ func TestBudgetBusy(t *testing.T) {
 	}
 }
 
+// TestLargePicturesLeaveAChild sends a crowd of large pictures that hang. Small ones do not wait for them.
+func TestLargePicturesLeaveAChild(t *testing.T) {
+	p := newPool(t, sandbox.Options{Children: 3, Budget: 4 << 30, Timeout: time.Minute})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if _, err := p.Picture(ctx, []byte("cost 100000000 hang")); err != context.Canceled {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	waitFor(t, "two are at work", func() bool { return p.Stats().Granted == 200_000_000 })
+	for range 20 {
+		good(t, p)
+	}
+	cancel()
+	wg.Wait()
+	for range 4 { // every turn was given back
+		if _, err := p.Picture(t.Context(), []byte("cost 100000000 good")); err != nil {
+			t.Error(err)
+		}
+	}
+	if s := p.Stats(); s.Granted != 0 || s.Died[sandbox.DiedCancelled] != 2 || total(s.Died) != 2 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // TestDeadlineBeginsWithTheGrant holds the memory for longer than the deadline of those who wait for it.
 func TestDeadlineBeginsWithTheGrant(t *testing.T) {
 	p := newPool(t, sandbox.Options{Children: 6, Budget: 128 << 20, Timeout: 2 * time.Second})
