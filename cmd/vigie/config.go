@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -226,6 +227,7 @@ type configCmd struct{}
 type setting struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
+	Means string `json:"means,omitempty"` // of a zero that leaves the value to the program
 	From  string `json:"from"`
 }
 
@@ -235,6 +237,9 @@ func (configCmd) Run(a *app) error {
 	var all []setting
 	for i := 1; i < v.NumField(); i++ {
 		s := setting{Name: flagName(v.Type().Field(i)), Value: fmt.Sprint(v.Field(i).Interface()), From: "default"}
+		if _, means, ok := strings.Cut(v.Type().Field(i).Tag.Get("help"), "; 0: "); ok && v.Field(i).IsZero() {
+			s.Means = strings.TrimSuffix(means, ".")
+		}
 		env := v.Type().Field(i).Tag.Get("env")
 		if _, ok := a.file[s.Name]; ok {
 			s.From = "file"
@@ -250,7 +255,9 @@ func (configCmd) Run(a *app) error {
 	if k := os.Getenv(keyVariable); k != "" {
 		all = append(all, setting{Name: "key", Value: maskKey(k), From: "environment (" + keyVariable + ")"})
 	}
-	return list(a.printer, all, []string{"SETTING", "VALUE", "FROM"}, func(s setting) []string { return []string{s.Name, s.Value, s.From} })
+	return list(a.printer, all, []string{"SETTING", "VALUE", "FROM"}, func(s setting) []string {
+		return []string{s.Name, cmp.Or(s.Means, s.Value), s.From}
+	})
 }
 
 // maskKey shows the public part of a key.

@@ -106,7 +106,10 @@ func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_
 	if walls := n.pool.Stats().Protections; walls.Full() {
 		log.Info("decode children", "protections", walls.String())
 	} else {
-		log.Warn("decode children lack protections that this kernel does not have", "protections", walls.String())
+		log.Warn("decode children and ffmpeg lack protections that this kernel does not have", "protections", walls.String())
+		if walls.Landlock == 0 {
+			log.Warn("without Landlock, a hostile file that takes ffmpeg or heif-convert over could read what this user can read")
+		}
 	}
 	if program := n.pool.Stats().Converter; program != "" {
 		log.Info("HEIC", "program", program)
