@@ -145,7 +145,7 @@ func TestListsOfFrames(t *testing.T) {
 	v := got.JSON200
 	equal(t, "level", v.Level, v1.LevelMatch)
 	equal(t, "compared", *v.Frames, v1.ComparedFrames{Compared: 6, Dropped: 1})
-	equal(t, "spans", fmt.Sprint(v.Matches[0].Video.Spans), fmt.Sprint([]v1.Span{{FromMs: 2000, ToMs: 6000, EntryFromMs: 5000, EntryToMs: 8000, Frames: 3}}))
+	equal(t, "spans", fmt.Sprint(v.Matches[0].Video.Spans), fmt.Sprint([]v1.Span{{FromMs: 2000, ToMs: 5000, EntryFromMs: 5000, EntryToMs: 8000, Frames: 3}}))
 	equal(t, "match of vPDQ", v.Matches[0].Video.Vpdq.Matches, true)
 
 	// 65 signals are too many unless they are frames; 10,000 frames are taken.

@@ -49,8 +49,9 @@ type Picture struct {
 	Format        string // "jpeg", "png", "gif", "webp", "bmp", "tiff", "avif", "heic"
 	Width, Height int    // as coded, before orientation
 	Unhashable    Reason // why there are no perceptual signals; "" when there are
-	// Graphic says that the picture is text or a flat drawing on one ground. The hashes of such pictures
-	// crowd together: nearness says less than between photographs.
+	// Graphic says that the picture as a whole is text or a flat drawing on one ground. The hashes of such
+	// pictures crowd together: nearness says less than between photographs. A photograph on a page of text is
+	// none: each of the Queries tells of its own rendering.
 	Graphic bool
 	// Signals are the PDQ signals that are usable: the plain one first, then its variants, then those of
 	// further frames of an animation, which have a Time. Where only the variants are usable (a logo
@@ -61,7 +62,7 @@ type Picture struct {
 	// twice under one transform. Empty when Unhashable.
 	Queries []Query
 	// Thumbs are small renderings from which the 64-bit hashes are taken when they are needed: of the
-	// variants plain, trim (there may be two) and frame that are usable, of the first frame.
+	// variants plain, trim (there may be several) and frame that are usable, of the first frame.
 	Thumbs []Thumb
 }
 
@@ -80,11 +81,16 @@ type Thumb struct {
 type Video struct {
 	Format        string // the container: "mp4", "webm", "avi", ...
 	Width, Height int    // as coded
-	Duration      uint32 // milliseconds; 0 if unknown
+	Duration      uint32 // milliseconds, of the longest stream; 0 if unknown. What was looked at if Cut
 	FrameRate     float64
-	Frames        int  // kept and handed out
-	Cut           bool // a limit ended the decoding before the video's end
+	Frames        int  // kept and handed out; those without signals are not counted
+	Streams       int  // of pictures in motion that the file holds; 0 if unknown. Of more than [MaxStreams] not all are looked at
+	Cut           bool // not all was looked at: a limit or damage ended it before its end, or left out a stream
 }
+
+// MaxStreams is how many of a video's streams are looked at: a file may hold several, and it is the player
+// that chooses which one is shown.
+const MaxStreams = 4
 
 // VideoOptions choose the frames of a video.
 type VideoOptions struct {
@@ -105,11 +111,16 @@ type VideoOptions struct {
 // (75); see TestClips in vigie/hashing/video.
 const CheckPerSecond = 4
 
-// Frame is one frame of a video, hashed.
+// Frame is one frame of a video, hashed. The streams of a file come one after the other, first the one that
+// a player shows unless it is told otherwise. Within a stream times increase strictly; each stream has its own.
+//
+// A frame without signals (and queries) shows nothing that can be told from others: it is black, flat or blurred.
+// What was shown before ends at its Time. Of several such frames in a row only the first is handed out, and
+// the next frame with signals is, also if it is like the last one before. Entries do not store them.
 type Frame struct {
-	Time    uint32 // milliseconds from the start
+	Stream  int    // 0 for the first stream, then 1, ...
+	Time    uint32 // milliseconds from the stream's start
 	Quality Quality
-	Graphic bool // text or a flat drawing; as of a [Picture]
 	// Signals are the PDQ signals: the plain one first, then its variants if they are more than 4 bits
 	// away, all with the frame's Time. Queries are what a check searches. Both as of a [Picture].
 	Signals []Signal
@@ -137,6 +148,7 @@ func (p Picture) Stored() []Signal {
 type Query struct {
 	Signal    Signal
 	Transform Transform
+	Graphic   bool // the rendering, be it a part of the picture, is text or a flat drawing: see [Picture]
 }
 
 // Reason says why a picture cannot be hashed perceptually. Such a picture has digests only.

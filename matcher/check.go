@@ -223,7 +223,7 @@ func find(ctx context.Context, s *State, asks []ask, banks []storage.Bank) ([]in
 	scopes := map[kind]map[index.BankID]int{}
 	queries := make([]index.Query, len(asks))
 	for i, a := range asks {
-		k := kind{a.Signal.Algorithm, a.votable(), a.band, a.graphic}
+		k := kind{a.Signal.Algorithm, a.votable(), a.band, a.Graphic}
 		if scopes[k] == nil {
 			scopes[k] = a.scope(banks)
 		}

@@ -42,9 +42,9 @@
 // look at, a hit is for review if a vote agrees, and else it is nothing. Votes cost something only on a hit in the band: then 64-bit hashes are computed, once for
 // each rendering and transform, from thumbnails of the one decode; the entry's come from the index.
 //
-// Graphics, be it text or flat drawings, have hashes that crowd together. They match within a tighter
-// radius; between it and the bank's they need the votes of pHash and dHash both to be likely; the band
-// is not searched for them.
+// Graphics, be it text or flat drawings, have hashes that crowd together. A rendering that is one, be it of the
+// picture or of a part of it, matches within a tighter radius; between it and the bank's it needs the votes of pHash and dHash both to be likely; the band
+// is not searched for it.
 //
 // All thresholds are the bank's ([storage.SecondVote], [DefaultPolicy]); [Evidence.Vote] tells how a
 // vote came out. Signals that were sent without their picture are searched in the band only if
@@ -63,6 +63,6 @@
 //
 // One frame in common does not make two videos the same: titles, logos and test cards are shown by
 // thousands. So a hit on an entry of several frames is a match if two frames of the upload match two of
-// the entry, each pair a second apart or more, or if a tenth of the entry's frames match; else it is
+// the entry, each pair a second apart or more, or if a tenth of the entry's time matches; else it is
 // likely.
 package matcher

@@ -50,6 +50,9 @@ func graphic(img *image.Gray) []byte {
 		panic(err)
 	}
 	p.Graphic = true
+	for i := range p.Queries {
+		p.Queries[i].Graphic = true
+	}
 	return pictures.invent("a graphic", p)
 }
 
@@ -366,7 +369,7 @@ type machineQuery struct {
 
 func queriesOf(p hashing.Picture) (all []machineQuery) {
 	for _, q := range p.Queries {
-		m := machineQuery{signal: q.Signal, inverted: q.Transform == hashing.Inverted, band: true, graphic: p.Graphic}
+		m := machineQuery{signal: q.Signal, inverted: q.Transform == hashing.Inverted, band: true, graphic: q.Graphic}
 		for _, t := range p.Thumbs {
 			if t.Variant == q.Signal.Variant {
 				m.short = append(m.short, fingerprint.Short(t, q.Transform)...)

@@ -13,9 +13,9 @@ import (
 // ask is one query of a check, with what decides on its hits.
 type ask struct {
 	hashing.Query
-	graphic bool    // of a graphic picture
-	band    bool    // hits beyond PDQ's radius may count too, as far as the bank's second vote goes
-	short   shorter // gives the second vote; nil: nobody does
+	stream int     // of a video, that it is a frame of
+	band   bool    // hits beyond PDQ's radius may count too, as far as the bank's second vote goes
+	short  shorter // gives the second vote; nil: nobody does
 }
 
 // shorter gives the 64-bit hashes of a rendering of what is asked about, under a transform; none if
@@ -36,7 +36,7 @@ func askPicture(p hashing.Picture, band bool) []ask {
 	asks := make([]ask, len(p.Queries))
 	short := shortOfThumbs(p.Thumbs)
 	for i, q := range p.Queries {
-		asks[i] = ask{Query: q, graphic: p.Graphic, band: band, short: short}
+		asks[i] = ask{Query: q, band: band, short: short}
 	}
 	return asks
 }
@@ -66,8 +66,9 @@ func shortOfThumbs(thumbs []hashing.Thumb) shorter {
 }
 
 // askSignals asks for signals that came without their picture: as they are, but the turned and mirrored
-// forms of a PDQ hash follow from its bits up to a few (see [pdq.DihedralOf]). The 64-bit hashes among
-// the signals vote for the picture as it is.
+// forms of a PDQ hash follow from its bits up to a few (see [pdq.DihedralOf]), and the negative's is the
+// complement: it is asked for of the plain picture, or as the reference samples it if that is all there is.
+// The 64-bit hashes among the signals vote for the picture as it is.
 func askSignals(signals []hashing.Signal, band bool) []ask {
 	short := func(v hashing.Variant, t hashing.Transform) (votes []hashing.Signal) {
 		for _, s := range signals {
@@ -77,11 +78,23 @@ func askSignals(signals []hashing.Signal, band bool) []ask {
 		}
 		return votes
 	}
+	isPlain := func(s hashing.Signal) bool { return s.Algorithm == hashing.PDQ && s.Variant == hashing.Plain }
+	negative := hashing.CLI
+	if slices.ContainsFunc(signals, isPlain) {
+		negative = hashing.Plain
+	}
 	var asks []ask
 	for _, s := range signals {
 		if s.Algorithm != hashing.PDQ {
 			asks = append(asks, askPlain([]hashing.Signal{s})...)
 			continue
+		}
+		if s.Variant == negative {
+			inverted := s
+			for i := range s.Value {
+				inverted.Value[i] = ^s.Value[i]
+			}
+			asks = append(asks, ask{Query: hashing.Query{Signal: inverted, Transform: hashing.Inverted}})
 		}
 		for t, h := range pdq.DihedralOf(pdq.Hash(s.Value)) {
 			s.Value = hashing.Value(h)
@@ -102,7 +115,7 @@ func (a ask) votable() bool {
 
 // tight reports whether the policy holds the query to its rule for graphics.
 func (a ask) tight(p storage.Policy) bool {
-	return a.graphic && a.Signal.Algorithm == hashing.PDQ && p.SecondVote.Graphic > 0
+	return a.Graphic && a.Signal.Algorithm == hashing.PDQ && p.SecondVote.Graphic > 0
 }
 
 // reach is how far the query is searched under a policy; not at all if it is not ok. Digests are always
@@ -150,7 +163,7 @@ func (a ask) judge(hit index.Hit, p storage.Policy) (e Evidence, open, ok bool) 
 		e.Radius = sure
 	case hit.Distance <= radius:
 		e.Level, open = Review, a.votable() && hit.Time == 0
-	case hit.Time > 0: // a frame of a video, in the band
+	case hit.Time > 0: // a frame of a video, in the band; for its first one see [watch.beyond]
 		return e, false, false
 	case hit.Distance <= p.SecondVote.Radius:
 		e.Level, e.Radius, open = Review, p.SecondVote.Radius, true

@@ -76,7 +76,8 @@ func TestSecondVote(t *testing.T) {
 		transform hashing.Transform
 		entry     signals
 		edit      matcher.BankEdit
-		graphic   bool
+		graphic   bool // the query, and the picture
+		page      bool // the picture alone: the query is a photograph on it
 		level     matcher.Level
 		radius    int
 		vote      *matcher.Vote
@@ -185,6 +186,8 @@ func TestSecondVote(t *testing.T) {
 		{name: "graphic, own threshold, 5", graphic: true, ask: away(pdq, 5), edit: matcher.BankEdit{SecondVote: matcher.SecondVoteEdit{Graphic: ptr(4)}}, entry: signals{pdq}, level: review, radius: 31},
 		{name: "graphic, beyond the radius", graphic: true, ask: away(pdq, 11), edit: matcher.BankEdit{Radius: &radii{hashing.PDQ: 10}}, entry: signals{pdq, p(0), d(0)}, level: none},
 		{name: "graphic, within the radius", graphic: true, ask: away(pdq, 10), edit: matcher.BankEdit{Radius: &radii{hashing.PDQ: 10}}, entry: signals{pdq}, level: match, radius: 10},
+		{name: "on a graphic, 31", page: true, ask: as(away(pdq, 31), frame), entry: signals{pdq}, level: match, radius: 31},
+		{name: "on a graphic, 47, agreed", page: true, ask: as(away(pdq, 47), trim), entry: signals{pdq, as(short(hashing.PHash, seen[trim], 0), plain)}, level: likely, radius: 47, vote: vote(hashing.PHash, 0, 8)},
 		{name: "graphic, rule off, 31", graphic: true, ask: away(pdq, 31), edit: matcher.BankEdit{SecondVote: matcher.SecondVoteEdit{Graphic: ptr(0)}}, entry: signals{pdq}, level: match, radius: 31},
 		{name: "graphic, rule off, 32", graphic: true, ask: away(pdq, 32), edit: matcher.BankEdit{SecondVote: matcher.SecondVoteEdit{Graphic: ptr(0)}}, entry: signals{pdq, p(9), d(8)}, level: likely, radius: 47, vote: vote(hashing.DHash, 8, 8)},
 		{name: "graphic, rule off, 55", graphic: true, ask: away(pdq, 55), edit: matcher.BankEdit{SecondVote: matcher.SecondVoteEdit{Graphic: ptr(0)}}, entry: signals{pdq, p(9), d(8)}, level: review, radius: 55, vote: vote(hashing.DHash, 8, 8)},
@@ -201,13 +204,14 @@ func TestSecondVote(t *testing.T) {
 			n := newNode(t)
 			n.changeBank("bank", test.edit)
 			flagged := n.flagSignals("bank", test.entry...)
+			graphic := test.graphic || test.page
 			v := n.checkMedia(pictures.invent("second vote: "+test.name, hashing.Picture{
-				Format: "jpeg", Width: 640, Height: 480, Graphic: test.graphic, Signals: signals{test.ask},
-				Queries: []hashing.Query{{Signal: test.ask, Transform: test.transform}},
+				Format: "jpeg", Width: 640, Height: 480, Graphic: graphic, Signals: signals{test.ask},
+				Queries: []hashing.Query{{Signal: test.ask, Transform: test.transform, Graphic: test.graphic}},
 				Thumbs:  []hashing.Thumb{seen[plain], seen[trim], seen[frame]},
 			}))
-			if v.Level != test.level || v.Graphic != test.graphic {
-				t.Fatalf("level %s, graphic %t, want %s, %t: %+v", v.Level, v.Graphic, test.level, test.graphic, v.Matches)
+			if v.Level != test.level || v.Graphic != graphic {
+				t.Fatalf("level %s, graphic %t, want %s, %t: %+v", v.Level, v.Graphic, test.level, graphic, v.Matches)
 			}
 			equal(t, v.MatchesTotal, len(v.Matches))
 			if test.level == none {
@@ -425,6 +429,26 @@ func TestPagesOfText(t *testing.T) {
 	}
 }
 
+// A photograph on a page of text is judged as a photograph, although the page as a whole is a graphic.
+func TestPhotographOnAPage(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	large := drawn(1)
+	e := n.flagMedia(pngOf(large))
+	photograph := image.NewGray(image.Rect(0, 0, 160, 160))
+	for i := range photograph.Pix {
+		photograph.Pix[i] = large.GrayAt(i%160*2, i/160*2).Y
+	}
+	img := page(t, 1).(*image.Gray)
+	at := photograph.Rect.Add(image.Pt(220, 260))
+	draw.Draw(img, at.Inset(-16), image.White, image.Point{}, draw.Src)
+	draw.Draw(img, at, photograph, image.Point{}, draw.Src)
+	v := n.checkMedia(jpegOf(img, 80))
+	if !v.Graphic || v.Level != matcher.Match || len(v.Matches) != 1 || v.Matches[0].Entry != e.Entry.ID || v.Matches[0].Variant != hashing.Framed {
+		t.Errorf("graphic %t, %s: %+v", v.Graphic, v.Level, v.Matches)
+	}
+}
+
 // page is a page of words made of random letters.
 func page(t *testing.T, seed uint64) image.Image {
 	parsed, err := opentype.Parse(goregular.TTF)
@@ -447,4 +471,35 @@ func page(t *testing.T, seed uint64) image.Image {
 		write.DrawBytes(line)
 	}
 	return img
+}
+
+// The negative of what is known is found by its hash as by its file: that of the plain picture, or of what
+// the reference's program samples if nothing else was sent.
+func TestNegativeOfSignals(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	known := signal(hashing.PDQ, 1)
+	n.flagSignals("bank", known)
+	negative := known
+	for i := range negative.Value {
+		negative.Value[i] = ^negative.Value[i]
+	}
+	other := signal(hashing.PDQ, 2)
+	for _, test := range []struct {
+		name string
+		ask  []hashing.Signal
+		want matcher.Level
+	}{
+		{"plain", []hashing.Signal{away(negative, 31)}, matcher.Match},
+		{"too far", []hashing.Signal{away(negative, 32)}, matcher.None},
+		{"sampled, alone", []hashing.Signal{as(negative, hashing.CLI)}, matcher.Match},
+		{"sampled, beside the plain one", []hashing.Signal{other, as(negative, hashing.CLI)}, matcher.None},
+		{"trimmed", []hashing.Signal{as(negative, hashing.Trimmed)}, matcher.None},
+		{"a frame of a list", []hashing.Signal{other, at(negative, 3000)}, matcher.Match},
+	} {
+		v := n.check(matcher.Question{Signals: test.ask, Band: true})
+		if v.Level != test.want || v.Level > matcher.None && v.Matches[0].Transform != hashing.Inverted {
+			t.Errorf("%s: %s, want %s: %+v", test.name, v.Level, test.want, v.Matches)
+		}
+	}
 }

@@ -2,16 +2,21 @@ package matcher
 
 import (
 	"cmp"
+	"maps"
 	"slices"
+
+	"vigie/hashing"
 )
 
 // Track says at which moments a media was looked at. A picture is a track of one frame at 0 that lasts
 // no time.
 type Track struct {
-	Times    []uint32 // of the frames kept, in milliseconds, ascending, each once
-	Duration uint32   // of the whole, in milliseconds; 0 if unknown
-	// Dense says that there may be several frames a second, where others have one. See [Timeline].
-	Dense bool
+	Times []uint32 // of the frames kept, in milliseconds, ascending, each once
+	// Ends are when the frames stop to stand for what is shown, each no later than the next frame; 0: when the
+	// next one comes. Nil: all 0.
+	Ends     []uint32
+	Duration uint32 // of the whole, in milliseconds; 0 if unknown
+	stream   int    // of the file
 }
 
 // Sighting is one frame of an upload that shows one frame of a known media.
@@ -31,11 +36,13 @@ type Span struct {
 type Timeline struct {
 	Spans []Span // in the order of the upload
 	// Share is how much of the upload shows something of the known media, KnownShare how much of the
-	// known media is shown; both by time, 0 to 1. A frame that matches stands for a second at least.
+	// known media is shown; both by time, 0 to 1. A frame that matches stands for a second at least, unless
+	// nothing is shown after it.
 	Share, KnownShare float64
 	// QueryPercent of the upload's frames match a frame of the known media, and TargetPercent of the known
 	// media's frames are matched, 0 to 100: vPDQ's two numbers (ThreatExchange, vpdq/README.md). vPDQ has
-	// a frame a second: of a Dense upload a frame counts as matching that follows one within a second.
+	// a frame a second and leaves none out but those that show nothing: so each counts by the time that it
+	// stands for. These are the shares, but for the time in which nothing is shown.
 	QueryPercent, TargetPercent float64
 }
 
@@ -55,6 +62,13 @@ const (
 	maxChoices = 8
 )
 
+// cut says that what was shown ends at a moment.
+func (t Track) cut(at uint32) {
+	if last := len(t.Times) - 1; last >= 0 && t.Ends[last] == 0 {
+		t.Ends[last] = at
+	}
+}
+
 // still reports whether the track is a picture's.
 func (t Track) still() bool { return len(t.Times) == 1 && t.Times[0] == 0 && t.Duration == 0 }
 
@@ -64,6 +78,8 @@ func (t Track) end(i int) uint32 {
 	switch {
 	case t.still():
 		return 0
+	case t.Ends != nil && t.Ends[i] > 0:
+		return t.Ends[i]
 	case i+1 < len(t.Times):
 		return t.Times[i+1]
 	case t.Duration > t.Times[i]:
@@ -72,64 +88,142 @@ func (t Track) end(i int) uint32 {
 	return t.Times[i] + hold
 }
 
-// covered is the share of the media for which the marked frames stand.
-func (t Track) covered(marked []bool) float64 {
-	if t.still() && marked[0] {
-		return 1
+// whole is how long the media lasts.
+func (t Track) whole() uint32 {
+	last := len(t.Times) - 1
+	if last < 0 {
+		return t.Duration
 	}
-	var sum, until, whole uint32
-	if last := len(t.Times) - 1; last >= 0 {
-		whole = max(t.end(last), t.Duration)
+	return max(t.end(last), t.Duration)
+}
+
+// told is a moment as it is told: no later than the media's end, if that is known.
+func (t Track) told(moment uint32) uint32 {
+	if t.Duration == 0 {
+		return moment
 	}
+	return min(moment, max(t.Duration, t.Times[len(t.Times)-1]))
+}
+
+// stand is for how long frames of the media stand, in milliseconds: those that are marked, and all.
+func (t Track) stand(marked []bool) (some, all uint32) {
+	var until uint32 // the last marked frame stands until then
 	for i, m := range marked {
+		from, to := t.Times[i], t.end(i)
 		if m {
-			to := max(t.end(i), min(t.Times[i]+hold, whole))
-			sum += to - max(t.Times[i], until)
-			until = to
+			until = max(to, from+hold)
 		}
+		some += max(from, min(to, until)) - from
+		all += to - from
 	}
-	if sum == 0 {
-		return 0
-	}
-	return float64(sum) / float64(whole)
+	return some, all
 }
 
-// held marks also what follows a marked frame within a second, if the track is dense.
-func (t Track) held(marked []bool) []bool {
-	if !t.Dense {
-		return marked
+// shares are how much of the media the marked frames stand for, 0 to 1: of its time, and of the time
+// in which something is shown.
+func (t Track) shares(marked []bool) (ofTime, ofShown float64) {
+	some, all := t.stand(marked)
+	switch {
+	case t.still() && marked[0]:
+		return 1, 1
+	case some == 0:
+		return 0, 0
 	}
-	all := slices.Clone(marked)
-	for i, last := 0, -1; i < len(marked); i++ {
-		if marked[i] {
-			last = i
-		}
-		all[i] = last >= 0 && t.Times[i]-t.Times[last] < hold
-	}
-	return all
+	return float64(some) / float64(t.whole()), float64(some) / float64(all)
 }
 
-// percent is how many of some frames are marked, of a hundred.
-func percent(marked []bool) float64 {
-	n := 0
-	for _, m := range marked {
-		if m {
-			n++
-		}
+// gap is the usual time between two frames: the median, in milliseconds; 0 if there is one frame.
+func (t Track) gap() uint32 {
+	var gaps []uint32
+	for i := 1; i < len(t.Times); i++ {
+		gaps = append(gaps, t.Times[i]-t.Times[i-1])
 	}
-	if n == 0 {
+	if len(gaps) == 0 {
 		return 0
 	}
-	return 100 * float64(n) / float64(len(marked))
+	slices.Sort(gaps)
+	return gaps[len(gaps)/2]
+}
+
+// reel is the frames of an entry or of a list.
+type reel struct {
+	Track
+	signals [][]hashing.Signal // of each frame
+	// animation says that it is a picture too, with 64-bit hashes of the first frame.
+	animation bool
+}
+
+// newReel puts PDQ signals in order. Of these frames nothing but the times is known; each stands until the
+// next one, but for two cases. A frame that is equal to the one before it says where that ended, and is no frame
+// of its own: see [view.stored]. And where frames that are alike follow one another without a pause, none were
+// left out for that: it is a list of frames as they were sampled, and in its pauses nothing is shown.
+func newReel(signals []hashing.Signal) (r reel) {
+	times, at := byTime(signals)
+	pause := func(i int) bool { return i+1 == len(times) || times[i+1]-times[i] > bridge }
+	ends, sampled := make([]bool, len(times)), false
+	for i := 1; i < len(times); i++ {
+		before, this := at[times[i-1]], at[times[i]]
+		if !ends[i-1] && within(before, this, sameScene) {
+			ends[i] = within(before, this, 0)
+			sampled = sampled || !pause(i)
+		}
+	}
+	for i, t := range times {
+		if ends[i] && !sampled {
+			r.Ends[len(r.Ends)-1] = t + hold
+			continue
+		}
+		r.Times, r.Ends, r.signals = append(r.Times, t), append(r.Ends, 0), append(r.signals, at[t])
+		if sampled && pause(i) {
+			r.Ends[len(r.Ends)-1] = t + hold
+		}
+	}
+	return r
+}
+
+// byTime sorts PDQ signals out by frames.
+func byTime(signals []hashing.Signal) (times []uint32, at map[uint32][]hashing.Signal) {
+	at = map[uint32][]hashing.Signal{}
+	for _, s := range signals {
+		if s.Algorithm == hashing.PDQ {
+			at[s.Time] = append(at[s.Time], s)
+		}
+	}
+	return slices.Sorted(maps.Keys(at)), at
+}
+
+// at are the signals of the frame at a time.
+func (r reel) at(time uint32) []hashing.Signal {
+	i, ok := slices.BinarySearch(r.Times, time)
+	if !ok {
+		return nil
+	}
+	return r.signals[i]
+}
+
+// within reports whether two frames are within so many bits in each of the renderings that both have.
+func within(a, b []hashing.Signal, bits int) bool {
+	common := false
+	for _, x := range a {
+		for _, y := range b {
+			if x.Variant == y.Variant {
+				if x.Value.Distance(y.Value) > bits {
+					return false
+				}
+				common = true
+			}
+		}
+	}
+	return common
 }
 
 // Align makes a timeline of what was seen. Sightings may come in any order; those of frames that are
 // not on the tracks are left out.
 //
-// Each frame stands for the time to the next frame kept, the last one for the rest. The shares are of
-// the frames that match, each of which stands for a second at least. Spans say which part shows which: matching frames that follow one another,
-// or leave out at most 2 seconds, make one span as long as the known media can have gone on playing
-// from one to the next. A frame that shows several frames of the known media counts as the one with
+// Each frame stands for the time to its end or to the next frame kept, the last one for the rest. The shares
+// are of the frames that match, each of which stands for a second at least. Spans say which part shows which:
+// matching frames that follow one another, or leave out at most 2 seconds, make one span as long as the known
+// media can have gone on playing from one to the next. A frame that shows several frames of the known media counts as the one with
 // which the fewest spans are needed, and of these the nearest.
 func Align(upload, known Track, seen []Sighting) Timeline {
 	query, target := make([]bool, len(upload.Times)), make([]bool, len(known.Times))
@@ -142,10 +236,10 @@ func Align(upload, known Track, seen []Sighting) Timeline {
 			byFrame[i] = append(byFrame[i], choice{frame: i, known: j, distance: s.Distance, from: -1})
 		}
 	}
-	t := Timeline{
-		Share: upload.covered(query), KnownShare: known.covered(target),
-		QueryPercent: percent(upload.held(query)), TargetPercent: percent(target),
-	}
+	var t Timeline
+	t.Share, t.QueryPercent = upload.shares(query)
+	t.KnownShare, t.TargetPercent = known.shares(target)
+	t.QueryPercent, t.TargetPercent = 100*t.QueryPercent, 100*t.TargetPercent
 	var steps [][]choice
 	for i := range query {
 		if choices := byFrame[i]; len(choices) > 0 {
@@ -158,15 +252,15 @@ func Align(upload, known Track, seen []Sighting) Timeline {
 	for i, c := range cheapest(upload, known, steps) {
 		if i > 0 && !c.breaks {
 			last := &t.Spans[len(t.Spans)-1]
-			last.To = upload.end(c.frame)
+			last.To = upload.told(upload.end(c.frame))
 			last.KnownFrom = min(last.KnownFrom, known.Times[c.known])
-			last.KnownTo = max(last.KnownTo, known.end(c.known))
+			last.KnownTo = max(last.KnownTo, known.told(known.end(c.known)))
 			last.Frames++
 			continue
 		}
 		t.Spans = append(t.Spans, Span{
-			From: upload.Times[c.frame], To: upload.end(c.frame),
-			KnownFrom: known.Times[c.known], KnownTo: known.end(c.known), Frames: 1,
+			From: upload.Times[c.frame], To: upload.told(upload.end(c.frame)),
+			KnownFrom: known.Times[c.known], KnownTo: known.told(known.end(c.known)), Frames: 1,
 		})
 	}
 	return t

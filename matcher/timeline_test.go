@@ -70,7 +70,33 @@ func TestAlign(t *testing.T) {
 			[]matcher.Sighting{{0, 1000, 3}, {1000, 1000, 3}, {2000, 1000, 3}, {3000, 1000, 3}},
 			matcher.Timeline{
 				Spans: []matcher.Span{span(0, 4, 1, 11, 4)},
-				Share: 1, KnownShare: 10.0 / 12, QueryPercent: 100, TargetPercent: 100.0 / 3,
+				Share: 1, KnownShare: 10.0 / 12, QueryPercent: 100, TargetPercent: 1000.0 / 12,
+			},
+		},
+		{
+			"five seconds of a known clip, thirty of black, twenty of something else",
+			matcher.Track{Times: []uint32{0, 1000, 2000, 3000, 4000, 35_000}, Ends: []uint32{0, 0, 0, 0, 5000, 0}, Duration: 55_000},
+			every(20),
+			plays(0, 7, 5),
+			matcher.Timeline{Spans: []matcher.Span{span(0, 5, 7, 12, 5)}, Share: 5.0 / 55, KnownShare: 0.25, QueryPercent: 20, TargetPercent: 25},
+		},
+		{
+			"what follows upon black is another span", every(3),
+			matcher.Track{Times: []uint32{0, 10_000}, Ends: []uint32{2000, 0}, Duration: 12_000},
+			[]matcher.Sighting{{0, 0, 3}, {1000, 0, 3}, {2000, 10_000, 3}},
+			matcher.Timeline{
+				Spans: []matcher.Span{span(0, 2, 0, 2, 2), span(2, 3, 10, 12, 1)},
+				Share: 1, KnownShare: 4.0 / 12, QueryPercent: 100, TargetPercent: 100,
+			},
+		},
+		{
+			"a span is over when the video is",
+			matcher.Track{Times: []uint32{0, 4960}, Duration: 4960},
+			every(20),
+			[]matcher.Sighting{{4960, 19_000, 3}},
+			matcher.Timeline{
+				Spans: []matcher.Span{{From: 4960, To: 4960, KnownFrom: 19_000, KnownTo: 20_000, Frames: 1}},
+				Share: 1 / 5.96, KnownShare: 0.05, QueryPercent: 100 / 5.96, TargetPercent: 5,
 			},
 		},
 		{
@@ -106,7 +132,7 @@ func TestAlign(t *testing.T) {
 			[]matcher.Sighting{{2500, 4000, 8}},
 			matcher.Timeline{
 				Spans: []matcher.Span{{From: 2500, To: 3500, KnownFrom: 4000, KnownTo: 5000, Frames: 1}},
-				Share: 1.0 / 3.5, KnownShare: 0.1, QueryPercent: 50, TargetPercent: 10,
+				Share: 1.0 / 3.5, KnownShare: 0.1, QueryPercent: 100.0 / 3, TargetPercent: 10,
 			},
 		},
 		{"frames that are on no track", every(3), every(3), []matcher.Sighting{{500, 0, 1}, {0, 9000, 1}}, matcher.Timeline{}},
@@ -125,7 +151,17 @@ func drawTrack(t *rapid.T, name string) matcher.Track {
 	times := rapid.SliceOfNDistinct(rapid.Uint32Range(0, 20_000), 1, 8, rapid.ID).Draw(t, name)
 	slices.Sort(times)
 	duration := rapid.SampledFrom([]uint32{0, 1, times[len(times)-1] + 1, 25_000}).Draw(t, name+" lasts")
-	return matcher.Track{Times: times, Duration: duration, Dense: rapid.Bool().Draw(t, name+" is dense")}
+	tr := matcher.Track{Times: times, Duration: duration}
+	if rapid.Bool().Draw(t, name+" has pauses") {
+		for _, time := range times {
+			at := rapid.SampledFrom([]uint32{0, time + 1, time + 700, time + 3000}).Draw(t, "pause")
+			if at >= end(tr, time) {
+				at = 0
+			}
+			tr.Ends = append(tr.Ends, at)
+		}
+	}
+	return tr
 }
 
 // TestAlignAgainstBruteForce compares shares with a count of milliseconds, and the number of spans with
@@ -146,16 +182,12 @@ func TestAlignAgainstBruteForce(t *testing.T) {
 		for _, s := range seen {
 			query[s.Time], target[s.Known] = true, true
 		}
-		sameNumber(t, "Share", got.Share, shareOf(upload, query))
-		sameNumber(t, "KnownShare", got.KnownShare, shareOf(known, target))
-		matching := 0
-		for _, at := range upload.Times {
-			if query[at] || upload.Dense && slices.ContainsFunc(upload.Times, func(o uint32) bool { return query[o] && o < at && at < o+1000 }) {
-				matching++
-			}
-		}
-		sameNumber(t, "QueryPercent", got.QueryPercent, 100*float64(matching)/float64(len(upload.Times)))
-		sameNumber(t, "TargetPercent", got.TargetPercent, 100*float64(len(target))/float64(len(known.Times)))
+		share, percent := shareOf(upload, query)
+		sameNumber(t, "Share", got.Share, share)
+		sameNumber(t, "QueryPercent", got.QueryPercent, percent)
+		share, percent = shareOf(known, target)
+		sameNumber(t, "KnownShare", got.KnownShare, share)
+		sameNumber(t, "TargetPercent", got.TargetPercent, percent)
 
 		frames, last := 0, -1
 		for _, s := range got.Spans {
@@ -188,7 +220,10 @@ func end(tr matcher.Track, time uint32) uint32 {
 	if fmt.Sprint(tr.Times) == "[0]" && tr.Duration == 0 {
 		return 0
 	}
-	for _, next := range tr.Times {
+	for i, next := range tr.Times {
+		if next == time && i < len(tr.Ends) && tr.Ends[i] > 0 {
+			return tr.Ends[i]
+		}
 		if next > time {
 			return next
 		}
@@ -199,23 +234,32 @@ func end(tr matcher.Track, time uint32) uint32 {
 	return time + 1000
 }
 
-// shareOf counts the milliseconds.
-func shareOf(tr matcher.Track, marked map[uint32]bool) float64 {
+// shareOf counts the milliseconds for which marked frames stand: of all, and of a hundred in which something is shown.
+func shareOf(tr matcher.Track, marked map[uint32]bool) (share, percent float64) {
 	last := tr.Times[len(tr.Times)-1]
 	whole := max(end(tr, last), tr.Duration)
 	if whole == 0 {
-		return float64(len(marked))
+		return float64(len(marked)), 100 * float64(len(marked))
 	}
-	covered := 0
+	covered, shown := 0, 0
+	ends := map[uint32]uint32{}
+	for _, from := range tr.Times {
+		ends[from] = end(tr, from)
+	}
 	for ms := range whole {
-		for _, from := range tr.Times {
-			if marked[from] && from <= ms && ms < max(end(tr, from), from+1000) {
+		on, near := false, false
+		for from, to := range ends {
+			on = on || from <= ms && ms < to
+			near = near || marked[from] && from <= ms && ms < max(to, from+1000)
+		}
+		if on {
+			shown++
+			if near {
 				covered++
-				break
 			}
 		}
 	}
-	return float64(covered) / float64(whole)
+	return float64(covered) / float64(whole), 100 * float64(covered) / float64(shown)
 }
 
 // fewestSpans tries every choice of what each frame shows.

@@ -22,7 +22,7 @@ type Verdict struct {
 	Signals      []hashing.Signal   // computed or sent; not those of a video's frames
 	Frames       *Frames            // of a video; nil for other media
 	Unhashable   *Unhashable        // nil if the picture was hashed, or only signals were sent
-	Graphic      bool               // text or a flat drawing: matched by a tighter rule
+	Graphic      bool               // as a whole text or a flat drawing: matched by a tighter rule
 	Unexplained  bool               // the catalogue could not be read: the matches lack their labels
 	IndexSeq     uint64
 	LogID        string

@@ -20,8 +20,8 @@ import (
 type Videos interface {
 	// Container names the format of a video by its first bytes; it is empty for all other media.
 	Container(data []byte) string
-	// Video hands each frame to fn, in order of time, while the video is decoded, and returns fn's
-	// error as it is. A video that cannot be decoded is a [*hashing.MediaError].
+	// Video hands each frame to fn, in the order that [hashing.Frame] tells, while the video is decoded, and
+	// returns fn's error as it is. A video that cannot be decoded is a [*hashing.MediaError].
 	Video(ctx context.Context, data []byte, o hashing.VideoOptions, fn func(hashing.Frame) error) (hashing.Video, error)
 }
 
@@ -29,14 +29,16 @@ type Videos interface {
 // common does not make two videos, nor a picture and a video, the same thing: it may be a title, a
 // logo, a test card that thousands of others show too. So a hit on an entry of several frames is a Match if
 //
-//   - two frames of the upload match two frames of the entry, each pair a second apart or more; or
-//   - what matches is a tenth of the entry's frames: short films and animations are known by any frame;
+//   - two frames of the upload match two frames of the entry that differ, each pair a second apart or more; or
+//   - what matches is a tenth of the entry's time: short films and animations are known by any frame, and so
+//     is a video that mostly shows one still;
 //
 // and otherwise Likely, which recommends to hold at most. An entry of one frame, such as a picture, is
 // matched by every frame that shows it. The rule is the same for videos, pictures and lists of hashes.
 const (
 	framesApart  = 1000 // milliseconds
 	notableShare = 10   // percent
+	sameScene    = 10   // bits: frames within are one, as in vigie/hashing/video
 )
 
 const (
@@ -68,13 +70,15 @@ func DefaultVPDQ() VPDQ { return VPDQ{QueryPercent: 80} }
 
 // Frames counts the frames of a video, or the times of a list.
 type Frames struct {
-	Kept    int  // compared by a check, stored by a flag
-	Dropped int  // of those that were hashed: too poor, or more than the bank's policy stores
+	Kept int // compared by a check, stored by a flag
+	// Dropped are those that are too poor, of a video each stretch of them once, and those that are more than
+	// the bank's policy stores.
+	Dropped int
 	Cut     bool // a limit, or the first match, ended the decoding before the video's end
 }
 
 // VideoMatch says how an upload and an entry of which one is a video match. The shares of an upload are
-// of the part that was looked at.
+// of the part that was looked at; if it has several streams, of the one that shows the most of the entry.
 type VideoMatch struct {
 	Timeline
 	SpansTotal int  // however many are listed
@@ -116,13 +120,15 @@ type watch struct {
 	banks  []storage.Bank
 	best   map[storage.EntryID]Found
 	seen   map[storage.EntryID][]sighting
-	known  map[storage.EntryID][]uint32 // when the entries' frames are
-	listed int                          // sightings
-	took   time.Duration                // of searching
+	known  map[storage.EntryID]reel
+	others []Track       // further streams of the upload
+	listed int           // sightings
+	took   time.Duration // of searching
 }
 
 type sighting struct {
 	Sighting
+	stream    int
 	variant   hashing.Variant
 	transform hashing.Transform
 }
@@ -130,7 +136,7 @@ type sighting struct {
 func newWatch(s *State, banks []storage.Bank) *watch {
 	return &watch{
 		state: s, banks: banks, best: map[storage.EntryID]Found{},
-		seen: map[storage.EntryID][]sighting{}, known: map[storage.EntryID][]uint32{},
+		seen: map[storage.EntryID][]sighting{}, known: map[storage.EntryID]reel{},
 	}
 }
 
@@ -142,6 +148,9 @@ func (w *watch) add(ctx context.Context, asks []ask) error {
 	results, err := find(ctx, w.state, asks, w.banks)
 	if err != nil {
 		return err
+	}
+	for i, r := range results {
+		results[i].Hits = slices.DeleteFunc(r.Hits, func(hit index.Hit) bool { return w.beyond(asks[i], hit) })
 	}
 	for _, f := range gather(asks, results, w.state) {
 		w.keep(f)
@@ -156,10 +165,10 @@ func (w *watch) add(ctx context.Context, asks []ask) error {
 			if !ok || e.Level != Match {
 				continue // of the band, or a graphic that is not near enough
 			}
-			at := pair{asks[i].Signal.Time, hit.Time, hit.Entry}
+			at := pair{asks[i].stream, asks[i].Signal.Time, hit.Time, hit.Entry}
 			if had, ok := nearest[at]; !ok || hit.Distance < had.Distance {
 				variant := cmp.Or(asks[i].Signal.Variant, hit.Variant)
-				nearest[at] = sighting{Sighting{at.time, at.known, hit.Distance}, variant, asks[i].Transform}
+				nearest[at] = sighting{Sighting{at.time, at.known, hit.Distance}, at.stream, variant, asks[i].Transform}
 			}
 		}
 	}
@@ -170,8 +179,21 @@ func (w *watch) add(ctx context.Context, asks []ask) error {
 	return nil
 }
 
+// beyond reports whether a hit is beyond the radius and on the first frame of a video: there is no band
+// around frames. Those that follow are told by their time. An animation is a picture as well: its first
+// frame has 64-bit hashes, which vote.
+func (w *watch) beyond(a ask, hit index.Hit) bool {
+	if !a.band || a.Signal.Algorithm != hashing.PDQ || hit.Time > 0 ||
+		hit.Distance <= w.state.Banks[storage.BankID(hit.Bank)].Policy.Radius[hashing.PDQ] {
+		return false
+	}
+	known := w.reelOf(storage.EntryID(hit.Entry))
+	return len(known.Times) > 1 && !known.animation
+}
+
 // pair is a frame of the upload and one of an entry.
 type pair struct {
+	stream      int
 	time, known uint32
 	entry       index.EntryID
 }
@@ -203,26 +225,27 @@ func (f Found) decided() Found {
 	return f
 }
 
-// timesOf are when the frames of an entry are: of a picture, 0.
-func (w *watch) timesOf(id storage.EntryID) []uint32 {
-	times, ok := w.known[id]
+// reelOf are the frames of an entry.
+func (w *watch) reelOf(id storage.EntryID) reel {
+	r, ok := w.known[id]
 	if !ok {
-		for _, s := range w.state.Snapshot.Values(hashing.PDQ, index.EntryID(id)) {
-			times = append(times, s.Time)
-		}
-		slices.Sort(times)
-		times = slices.Compact(times)
-		w.known[id] = times
+		values := func(a hashing.Algorithm) []hashing.Signal { return w.state.Snapshot.Values(a, index.EntryID(id)) }
+		r = newReel(values(hashing.PDQ))
+		r.animation = len(r.Times) > 1 && len(values(hashing.PHash))+len(values(hashing.DHash)) > 0
+		w.known[id] = r
 	}
-	return times
+	return r
 }
+
+// timesOf are when the frames of an entry are: of a picture, 0.
+func (w *watch) timesOf(id storage.EntryID) []uint32 { return w.reelOf(id).Times }
 
 // found is all that was found, strongest first, by the rule for videos.
 func (w *watch) found(upload Track) []Found {
 	all := make([]Found, 0, len(w.best))
 	for id, f := range w.best {
-		if seen := w.seen[id]; len(seen) > 0 && (len(upload.Times) > 1 || len(w.timesOf(id)) > 1) {
-			f = f.withFrames(seen, w.timesOf(id))
+		if seen := w.seen[id]; len(seen) > 0 && (w.moves(upload) || len(w.timesOf(id)) > 1) {
+			f = f.withFrames(seen, w.reelOf(id))
 		}
 		all = append(all, f)
 	}
@@ -232,9 +255,12 @@ func (w *watch) found(upload Track) []Found {
 	return all
 }
 
+// moves reports whether the upload has several frames.
+func (w *watch) moves(upload Track) bool { return len(upload.Times) > 1 || len(w.others) > 0 }
+
 // withFrames makes the PDQ evidence that of all frames: the transform is the one under which most of
 // them match, the distance the least of these; and it is lowered where only a stray frame matches.
-func (f Found) withFrames(seen []sighting, times []uint32) Found {
+func (f Found) withFrames(seen []sighting, known reel) Found {
 	f.All = slices.Clone(f.All)
 	i := slices.IndexFunc(f.All, func(e Evidence) bool { return e.Algorithm == hashing.PDQ })
 	e := &f.All[i]
@@ -255,35 +281,57 @@ func (f Found) withFrames(seen []sighting, times []uint32) Found {
 			}
 		}
 	}
-	if e.Level == Match && stray(seen, times) {
+	if e.Level == Match && stray(seen, known) {
 		e.Level = Likely
 	}
 	return f.decided()
 }
 
-// stray reports whether what was seen of an entry with frames at these times does not suffice to know
-// it: see the rule above.
-func stray(seen []sighting, times []uint32) bool {
-	known := map[uint32]bool{}
-	for _, s := range seen {
-		known[s.Known] = true
-	}
-	if len(times) <= 1 || 100*len(known) >= notableShare*len(times) {
+// stray reports whether what was seen of an entry with these frames does not suffice to know it: see the
+// rule above.
+func stray(seen []sighting, known reel) bool {
+	if len(known.Times) <= 1 {
 		return false
 	}
-	seen = slices.SortedFunc(slices.Values(seen), func(a, b sighting) int { return cmp.Compare(a.Time, b.Time) })
+	frames := map[uint32]bool{}
+	marked := make([]bool, len(known.Times))
+	for _, s := range seen {
+		if i, ok := slices.BinarySearch(known.Times, s.Known); ok {
+			frames[s.Known], marked[i] = true, true
+		}
+	}
+	some, all := known.stand(marked)
+	if known.gap() > bridge && !known.animation { // a few frames were stored of many: who knows what is between
+		some = min(some, uint32(len(frames))*hold)
+	}
+	if 100*uint64(some) >= notableShare*uint64(all) {
+		return false
+	}
+	seen = slices.DeleteFunc(slices.Clone(seen), func(s sighting) bool { return !frames[s.Known] })
+	slices.SortFunc(seen, func(a, b sighting) int { return cmp.Compare(a.Time, b.Time) })
+	type scene struct{ frame, first, last uint32 } // the times in the entry at which it was seen
+	var scenes []scene
+	sceneOf := map[uint32]int{}
 	before := 0 // those at least framesApart before s
-	var first, last uint32
 	for _, s := range seen {
 		for ; seen[before].Time+framesApart <= s.Time; before++ {
 			k := seen[before].Known
-			if before == 0 {
-				first, last = k, k
-			}
-			first, last = min(first, k), max(last, k)
+			c := &scenes[sceneOf[k]]
+			c.first, c.last = min(c.first, k), max(c.last, k)
 		}
-		if before > 0 && (first+framesApart <= s.Known || s.Known+framesApart <= last) {
-			return false
+		mine, ok := sceneOf[s.Known]
+		if !ok {
+			mine = slices.IndexFunc(scenes, func(c scene) bool { return within(known.at(c.frame), known.at(s.Known), sameScene) })
+			if mine < 0 {
+				mine = len(scenes)
+				scenes = append(scenes, scene{frame: s.Known, first: math.MaxUint32})
+			}
+			sceneOf[s.Known] = mine
+		}
+		for i, c := range scenes {
+			if i != mine && c.first <= c.last && (c.first+framesApart <= s.Known || s.Known+framesApart <= c.last) {
+				return false
+			}
 		}
 	}
 	return true
@@ -314,18 +362,26 @@ func (w *watch) align(found []Found, upload Track, durations map[storage.EntryID
 	}
 	for i := range found {
 		f := &found[i]
-		times := w.timesOf(f.Entry)
-		all := w.seen[f.Entry]
-		if len(all) == 0 || len(upload.Times) <= 1 && len(times) <= 1 {
+		known := w.reelOf(f.Entry).Track
+		if len(w.seen[f.Entry]) == 0 || !w.moves(upload) && len(known.Times) <= 1 {
 			continue
 		}
-		seen := make([]Sighting, len(all))
-		frames := map[uint32]bool{}
-		for k, s := range all {
-			seen[k] = s.Sighting
-			frames[s.Time] = true
+		known.Duration = durations[f.Entry]
+		v := &VideoMatch{}
+		for _, stream := range append([]Track{upload}, w.others...) {
+			var seen []Sighting
+			frames := map[uint32]bool{}
+			for _, s := range w.seen[f.Entry] {
+				if s.stream == stream.stream {
+					seen = append(seen, s.Sighting)
+					frames[s.Time] = true
+				}
+			}
+			t := Align(stream, known, seen)
+			if cmp.Or(cmp.Compare(t.KnownShare, v.KnownShare), cmp.Compare(t.Share, v.Share)) > 0 {
+				v.Timeline, v.Frames = t, len(frames)
+			}
 		}
-		v := &VideoMatch{Timeline: Align(upload, Track{Times: times, Duration: durations[f.Entry]}, seen), Frames: len(frames)}
 		v.VPDQ = v.QueryPercent >= least.QueryPercent && v.TargetPercent >= least.TargetPercent
 		v.SpansTotal = len(v.Spans)
 		v.Spans = v.Spans[:min(len(v.Spans), maxSpans)]
@@ -339,7 +395,8 @@ var errEnough = errors.New("enough is known")
 // view is what was seen of a video, or of a list of its frames.
 type view struct {
 	*watch
-	track   Track
+	track   Track   // of the last stream
+	before  []Track // of the streams before it that show something
 	frames  Frames
 	video   hashing.Video
 	signals []hashing.Signal // of the frames; only if asked for
@@ -381,17 +438,28 @@ func (m *Matcher) watchVideo(ctx context.Context, media *hashing.Media, s scan) 
 	if s.first {
 		size = batchFramesFirst
 	}
-	v.track.Dense = s.options.PerSecond > 1
 	v.video, err = m.o.Videos.Video(ctx, media.Data, s.options, func(f hashing.Frame) error {
-		if n := len(v.track.Times); n > 0 && f.Time <= v.track.Times[n-1] {
-			return nil // two frames at one time are one too many
+		if f.Stream != v.track.stream {
+			if len(v.track.Times) > 0 {
+				if s.keep {
+					return errEnough // what a player shows is flagged
+				}
+				v.before = append(v.before, v.track)
+			}
+			v.track = Track{stream: f.Stream}
 		}
-		v.track.Times = append(v.track.Times, f.Time)
+		if len(f.Signals) == 0 {
+			v.track.cut(f.Time)
+			v.frames.Dropped++
+			return nil
+		}
+		v.frames.Kept++
+		v.track.Times, v.track.Ends = append(v.track.Times, f.Time), append(v.track.Ends, 0)
 		if s.keep {
 			v.signals = append(v.signals, f.Signals...)
 		}
 		for _, q := range f.Queries {
-			batch = append(batch, ask{Query: q, graphic: f.Graphic})
+			batch = append(batch, ask{Query: q, stream: f.Stream})
 		}
 		if waiting++; waiting < size {
 			return nil
@@ -401,21 +469,24 @@ func (m *Matcher) watchVideo(ctx context.Context, media *hashing.Media, s scan) 
 	if bad, ok := hashing.AsMediaError(err); ok {
 		mediaErr, err = bad, nil
 	}
-	if err == nil {
+	if err == nil || errors.Is(err, errEnough) {
 		err = flush()
 	}
 	if err != nil && !errors.Is(err, errEnough) {
 		return v, nil, err
 	}
-	v.frames.Kept = len(v.track.Times)
 	v.frames.Cut = v.frames.Cut || v.video.Cut
 	v.track.Duration = cmp.Or(v.video.Duration, hold)
+	for _, t := range v.before {
+		t.Duration = v.track.Duration
+		v.watch.others = append(v.watch.others, t)
+	}
 	return v, mediaErr, nil
 }
 
 // watchList searches for a list of hashes of frames, some at a time.
 func (m *Matcher) watchList(ctx context.Context, signals []hashing.Signal, s scan) (v view, err error) {
-	v.signals, v.track.Times, v.frames = framesOf(signals)
+	v.signals, v.track, v.frames = framesOf(signals)
 	if v.watch, err = s.against(); err != nil {
 		return v, err
 	}
@@ -437,25 +508,29 @@ func (m *Matcher) watchList(ctx context.Context, signals []hashing.Signal, s sca
 	return v, nil
 }
 
-// framesOf are the signals of a list that can be matched, in order of time, and their times.
-func framesOf(signals []hashing.Signal) (rich []hashing.Signal, times []uint32, n Frames) {
-	all := map[uint32]bool{}
+// framesOf are the signals of a list that can be matched, in order of time, and when they are. Frames that
+// cannot be matched show nothing: what was shown before ends there.
+func framesOf(signals []hashing.Signal) (rich []hashing.Signal, t Track, n Frames) {
+	poorAt := map[uint32]bool{}
 	for _, s := range signals {
-		if s.Algorithm == hashing.PDQ {
-			all[s.Time] = true
-		}
 		if poor(s) == nil {
 			rich = append(rich, s)
+		} else if s.Algorithm == hashing.PDQ {
+			poorAt[s.Time] = true
 		}
 	}
 	slices.SortStableFunc(rich, func(a, b hashing.Signal) int { return cmp.Compare(a.Time, b.Time) })
-	for _, s := range rich {
-		if s.Algorithm == hashing.PDQ {
-			times = append(times, s.Time)
+	times, _ := byTime(rich)
+	t = newReel(rich).Track
+	for _, at := range times {
+		delete(poorAt, at)
+	}
+	for at := range poorAt {
+		if i, _ := slices.BinarySearch(t.Times, at); i > 0 && at < t.end(i-1) {
+			t.Ends[i-1] = at
 		}
 	}
-	times = slices.Compact(times)
-	return rich, times, Frames{Kept: len(times), Dropped: len(all) - len(times)}
+	return rich, t, Frames{Kept: len(times), Dropped: len(poorAt)}
 }
 
 // checkVideo is Check for videos, and for lists of hashes of their frames.
@@ -571,7 +646,12 @@ func (m *Matcher) describeVideo(ctx context.Context, f Flagging, e *storage.Entr
 	if v.frames.Kept == 0 {
 		return nil, nil, &UnhashableError{Reason: hashing.LowQuality, Detail: noFrames}
 	}
-	kept := thin(v.track.Times, cmp.Or(bank.Policy.MaxFrames, DefaultMaxFrames))
+	most := cmp.Or(bank.Policy.MaxFrames, DefaultMaxFrames)
+	kept, ends := v.track.Times, []hashing.Signal(nil)
+	if f.Media != nil {
+		kept, ends = v.stored(most)
+	}
+	kept = thin(kept, most)
 	v.frames.Dropped += v.frames.Kept - len(kept)
 	v.frames.Kept = len(kept)
 	if f.Media != nil {
@@ -587,9 +667,45 @@ func (m *Matcher) describeVideo(ctx context.Context, f Flagging, e *storage.Entr
 			e.Signals = append(e.Signals, s)
 		}
 	}
+	e.Signals = append(e.Signals, ends...)
 	e.Signals = distinct(e.Signals)
 	near = v.found(v.track)
 	return near[:min(len(near), maxNeighbours+1)], &v.frames, nil
+}
+
+// stored chooses the frames of a video that an entry stores, if they are no more than most, and returns
+// when they are. An entry has nothing but frames, each of which stands until the next one. So where nothing
+// was shown for a while before that, the frame is stored once more, a second before it ended: [newReel]
+// knows it by that. If there is no room for all these ends there are none.
+func (v view) stored(most int) (times []uint32, ends []hashing.Signal) {
+	var again []uint32 // frames that differ from the one before by nothing but the pause
+	var last []hashing.Signal
+	var until uint32
+	pause := func(next uint32) bool {
+		if len(last) == 0 || next <= until+bridge {
+			return false
+		}
+		end := last[0]
+		end.Time = max(end.Time+1, until-min(until, hold))
+		ends = append(ends, end)
+		return true
+	}
+	_, frames := byTime(v.signals)
+	for i, at := range v.track.Times {
+		same := at > until && within(last, frames[at], sameScene)
+		if same {
+			again = append(again, at)
+		}
+		if paused := pause(at); paused || !same {
+			times, last = append(times, at), frames[at]
+		}
+		until = v.track.end(i)
+	}
+	pause(v.track.Duration)
+	if len(times)+len(ends) <= most {
+		return times, ends
+	}
+	return slices.DeleteFunc(times, func(t uint32) bool { return slices.Contains(again, t) }), nil
 }
 
 // thin leaves out moments until most are left, so that they lie as evenly as they can: each time the

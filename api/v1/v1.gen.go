@@ -374,7 +374,7 @@ type Changes struct {
 
 // CheckSignals defines model for CheckSignals.
 type CheckSignals struct {
-	// Band Search also beyond the radius of pdq, as far as each bank's `second_vote` goes. Such hits are for `review`; `likely` if a phash or dhash of the same variant is sent along and agrees. Beyond `second_vote.radius` only those count, for `review`, on which it agrees. It costs several times a plain check.
+	// Band Search also beyond the radius of pdq, as far as each bank's `second_vote` goes. Such hits are for `review`; `likely` if a phash or dhash of the same variant is sent along and agrees. Beyond `second_vote.radius` only those count, for `review`, on which it agrees. It costs several times a plain check. Frames of a video, which have a `time_ms`, are searched within the radius whatever it says.
 	Band *bool `json:"band,omitempty"`
 
 	// Banks Only these banks; all if left out.
@@ -432,7 +432,7 @@ type ComparedFrames struct {
 	// Cut A limit, or `stop_at_first`, ended it before the video's end.
 	Cut bool `json:"cut"`
 
-	// Dropped Frames of a list that have too little detail.
+	// Dropped What has too little detail: frames of a list; of a video stretches, such as black ones, each counted once.
 	Dropped int `json:"dropped"`
 }
 
@@ -614,7 +614,7 @@ type Match struct {
 	Variant Variant `json:"variant"`
 
 	// Video Where the upload shows what of the entry, if one of them has several frames. Each frame stands for
-	// the time until the next one kept. One frame alone of an entry that has many is `likely`, not `match`,
+	// the time until the next one kept, or until black begins. One frame alone of an entry that has many is `likely`, not `match`,
 	// as many videos have a title or a logo in common: see the guide.
 	Video *VideoMatch `json:"video,omitempty"`
 
@@ -626,7 +626,7 @@ type Match struct {
 type MediaInfo struct {
 	Bytes int64 `json:"bytes"`
 
-	// DurationMs Of a video: when its last decoded frame is shown.
+	// DurationMs Of a video: how long it is, by its container if the frames bear that out, else when its last decoded frame is shown.
 	DurationMs *int64 `json:"duration_ms,omitempty"`
 
 	// Format Empty if it is not a known format.
@@ -755,7 +755,7 @@ type Role string
 //
 // Examples: {"dhash":8,"far":55,"graphic":15,"phash":8,"radius":47}
 type SecondVote struct {
-	// Dhash The largest distance at which a dhash agrees.
+	// Dhash The largest distance at which a dhash agrees; 0: only an equal one.
 	Dhash int `json:"dhash"`
 
 	// Far How far pdq is searched for hits that count only if a 64-bit hash agrees, and are then for `review`; off if it is not larger than `radius`.
@@ -764,7 +764,7 @@ type SecondVote struct {
 	// Graphic The distance of pdq beyond which text and flat drawings need the vote too, of phash and dhash both; 0: they are judged like other pictures.
 	Graphic int `json:"graphic"`
 
-	// Phash The largest distance at which a phash agrees.
+	// Phash The largest distance at which a phash agrees; 0: only an equal one.
 	Phash int `json:"phash"`
 
 	// Radius How far pdq is searched beyond its own radius; not beyond if it is not larger. Hits there are `likely` if a 64-bit hash agrees, and for `review` otherwise.
@@ -830,7 +830,7 @@ type StoredFrames struct {
 	// Cut A limit ended the decoding before the video's end.
 	Cut bool `json:"cut"`
 
-	// Dropped More than the bank's `max_frames`, or frames of a list that have too little detail.
+	// Dropped More than the bank's `max_frames`, or what has too little detail: frames of a list; of a video stretches, each counted once.
 	Dropped int `json:"dropped"`
 	Kept    int `json:"kept"`
 }
@@ -891,7 +891,7 @@ type Verdict struct {
 	// Frames How much of a video, or of a list of its frames, was compared.
 	Frames *ComparedFrames `json:"frames,omitempty"`
 
-	// Graphic The picture is text or a flat drawing: matched by the tighter rule of `second_vote`.
+	// Graphic The picture as a whole is text or a flat drawing: matched by the tighter rule of `second_vote`.
 	Graphic *bool `json:"graphic,omitempty"`
 
 	// IndexSeq The last change that the answering index has seen.
@@ -922,7 +922,7 @@ type Verdict struct {
 }
 
 // VideoMatch Where the upload shows what of the entry, if one of them has several frames. Each frame stands for
-// the time until the next one kept. One frame alone of an entry that has many is `likely`, not `match`,
+// the time until the next one kept, or until black begins. One frame alone of an entry that has many is `likely`, not `match`,
 // as many videos have a title or a logo in common: see the guide.
 type VideoMatch struct {
 	// EntryShare How much of the entry is shown; by time, 0 to 1.

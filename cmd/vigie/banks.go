@@ -6,7 +6,10 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/alecthomas/kong"
 
 	v1 "vigie/api/v1"
 )
@@ -105,14 +108,37 @@ func (c *bankShowCmd) Run(ctx context.Context, a *app) error {
 	return c.ask(ctx, a, func(n *client) (*http.Response, error) { return n.GetBank(ctx, c.Name) })
 }
 
+// thresholdBits are distances by name, as a flag has them: name=bits,name=bits, or the flag once for each.
+type thresholdBits map[string]int
+
+// Decode reads the flag's value. Semicolons and spaces separate as commas do.
+func (b *thresholdBits) Decode(ctx *kong.DecodeContext) error {
+	var text string
+	if err := ctx.Scan.PopValueInto("thresholds", &text); err != nil {
+		return err
+	}
+	if *b == nil {
+		*b = thresholdBits{}
+	}
+	for _, field := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(",; ", r) }) {
+		name, value, _ := strings.Cut(field, "=")
+		bits, err := strconv.Atoi(value)
+		if name == "" || err != nil {
+			return fmt.Errorf("%q is not of the form name=bits,name=bits", field)
+		}
+		(*b)[name] = bits
+	}
+	return nil
+}
+
 // bankPolicy are the flags of a bank's policy.
 type bankPolicy struct {
-	Description *string        `help:"What it is for."`
-	Action      *string        `help:"Recommended on a match: block, hold, review, redirect, label or log (a new bank: review)." placeholder:"ACTION"`
-	Radius      map[string]int `help:"Largest distance that counts, such as pdq=31;phash=4 (a new bank: pdq=31). What is left out is not matched." placeholder:"ALGORITHM=BITS"`
-	SecondVote  map[string]int `help:"Up to which pdq radius a phash or dhash may make a hit likely, how far one that agrees may still bring it up for review, how near these must be, and the pdq distance from where graphics need them too (a new bank: radius=47;far=55;phash=8;dhash=8;graphic=15). What is left out stays." placeholder:"THRESHOLD=BITS"`
-	KeepMedia   *bool          `help:"Store the flagged bytes too." negatable:""`
-	MaxFrames   *int           `help:"How many frames of a video an entry stores (a new bank: 600)." placeholder:"N"`
+	Description *string       `help:"What it is for."`
+	Action      *string       `help:"Recommended on a match: block, hold, review, redirect, label or log (a new bank: review)." placeholder:"ACTION"`
+	Radius      thresholdBits `help:"Largest distance that counts, such as pdq=31,phash=4 (a new bank: pdq=31). What is left out is not matched." placeholder:"ALGORITHM=BITS,..."`
+	SecondVote  thresholdBits `help:"Up to which pdq radius a phash or dhash may make a hit likely, how far one that agrees may still bring it up for review, how near these must be, and the pdq distance from where graphics need them too (a new bank: radius=47,far=55,phash=8,dhash=8,graphic=15). What is left out stays." placeholder:"THRESHOLD=BITS,..."`
+	KeepMedia   *bool         `help:"Store the flagged bytes too." negatable:""`
+	MaxFrames   *int          `help:"How many frames of a video an entry stores (a new bank: 600)." placeholder:"N"`
 }
 
 func (p bankPolicy) change() (v1.BankChange, error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
 
+	"vigie/hashing"
 	"vigie/internal/chart"
 )
 
@@ -69,6 +70,32 @@ func rowsOf[T any](items []T, cells func(T) []string) [][]string {
 		rows[i] = cells(item)
 	}
 	return rows
+}
+
+// skippedFile is a file that a bench leaves out.
+type skippedFile struct {
+	File   string `json:"file"`
+	Reason string `json:"reason"`
+}
+
+func leftOut(files []skippedFile) sheet {
+	return sheet{
+		title: "Files left out",
+		head:  []string{"file", "reason"},
+		rows:  rowsOf(files, func(s skippedFile) []string { return []string{s.File, s.Reason} }),
+	}
+}
+
+// fileFault says what is wrong with a file that was read or hashed. ok is false if err is nil, or not the file's.
+func fileFault(err error) (why string, ok bool) {
+	if bad, ok := hashing.AsMediaError(err); ok {
+		return string(bad.Kind), true
+	}
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err.Error(), true
+	}
+	return "", false
 }
 
 // benchReport is what a bench found. It is a JSON object as well.

@@ -29,7 +29,7 @@ type accuracyCmd struct {
 	Folder      string            `arg:"" optional:"" help:"Folder of pictures, with all below it; without one, the built-in ones."`
 	External    string            `help:"Score copies that somebody else made: DIR/EDIT/N.jpg of DIR/original/N.jpg." placeholder:"DIR"`
 	Distractors []string          `sep:"none" help:"Flag the pictures of this folder too, without making copies of them; may be repeated." placeholder:"DIR"`
-	Same        map[string]string `help:"Two pictures of the folder that show the same to people; may be repeated. Those that find one another as they are need not be named." placeholder:"NAME=NAME"`
+	Same        map[string]string `help:"Two pictures of the folder that show the same to people; may be repeated. Those that match one another as they are need not be named." placeholder:"NAME=NAME"`
 	Edits       []string          `help:"Only these edits." placeholder:"NAME"`
 	Seed        uint64            `help:"What random edits are drawn from." default:"1"`
 	Limit       int               `help:"Only so many pictures, spread over the folder; 0: all."`
@@ -82,7 +82,10 @@ func (c *accuracyCmd) material(ctx context.Context, b *accuracy) error {
 	var files []benchFile
 	var err error
 	if c.External != "" {
-		b.copier, files, err = newStranger(ctx, c.External, c.Edits, b.limits().Bytes)
+		var s *stranger
+		if s, err = newStranger(ctx, c.External, c.Edits, b.limits().Bytes); err == nil {
+			b.copier, files, b.strays = s, s.originals, s.strays
+		}
 	} else if b.copier, err = newEditor(c.Edits, c.Seed, b.limits()); err == nil {
 		files, err = c.pictures(ctx)
 	}
@@ -180,8 +183,9 @@ type accuracy struct {
 	pictures int             // how many of known are pictures
 	entries  []*knownEntry
 	entryOf  []map[storage.EntryID]int // by setting: places in entries
-	related  groups                    // of entries: real duplicates
+	related  pairSet                   // of entries: real duplicates
 	twins    []pairReport              // why they are related
+	strays   []skippedFile             // copies of nothing
 	skipped  []skippedFile
 
 	mu    sync.Mutex // guards what follows
@@ -202,32 +206,20 @@ type knownEntry struct {
 	short int              // its 64-bit values
 }
 
-type skippedFile struct {
-	File   string `json:"file"`
-	Reason string `json:"reason"`
-}
-
 // hash reads and hashes a file. A third result that is not empty says why the file is no use.
 func (b *accuracy) hash(ctx context.Context, s benchFile) (media hashing.Media, p hashing.Picture, why string, err error) {
 	media, err = s.read(b.limits().Bytes)
 	if err == nil {
 		p, err = b.lab.hasher.Picture(ctx, media.Data)
 	}
-	bad, isMedia := hashing.AsMediaError(err)
-	var path *fs.PathError
+	why, itsFault := fileFault(err)
 	switch {
 	case ctx.Err() != nil:
 		return media, p, "", ctx.Err()
-	case isMedia:
-		return media, p, string(bad.Kind), nil
-	case errors.As(err, &path):
-		return media, p, path.Err.Error(), nil
-	case err != nil:
-		return media, p, "", err
-	case p.Unhashable != "":
-		return media, p, string(p.Unhashable), nil
+	case itsFault:
+		return media, p, why, nil
 	}
-	return media, p, "", nil
+	return media, p, string(p.Unhashable), err
 }
 
 // flag fills the banks: in order, so that every run makes the same entries, though files are hashed
@@ -317,10 +309,11 @@ func (b *accuracy) add(ctx context.Context, k *knownPicture, media hashing.Media
 	return nil
 }
 
-// relate finds the real duplicates: pictures that match one another as they are, at any level. What
-// is found of one of them is no mistake for the other.
+// relate finds the real duplicates: pictures that are a match for one another as they are, and what --same
+// names. What is found of one of them is no mistake for the other. Who finds another at a lower level is
+// no duplicate for that: it may be the mistake that is looked for.
 func (b *accuracy) relate(ctx context.Context) error {
-	b.related = newGroups(len(b.entries))
+	b.related = pairSet{}
 	bar := b.countdown(len(b.known), "pictures compared")
 	defer bar.end()
 	var mu sync.Mutex
@@ -342,10 +335,10 @@ func (b *accuracy) relate(ctx context.Context) error {
 		defer mu.Unlock()
 		for _, f := range answers[0].found {
 			other := b.entryOf[0][f.Entry]
-			if other == k.entry {
+			if other == k.entry || f.Level < matcher.Match {
 				continue
 			}
-			pair := [2]int{min(other, k.entry), max(other, k.entry)}
+			pair := pairOf(other, k.entry)
 			d, _, _ := closest(p.Queries, b.entries[other].rows)
 			if old, ok := twins[pair]; !ok || d < old.Distance {
 				twins[pair] = pairReport{
@@ -359,19 +352,28 @@ func (b *accuracy) relate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	same := newGroups(len(b.entries))
+	var named []int
 	for name, other := range b.same {
 		x, y := b.entryNamed(name), b.entryNamed(other)
 		if x < 0 || y < 0 || x == y {
 			return usagef("--same %s=%s: these are not the names of two pictures that are flagged", name, other)
 		}
-		pair := [2]int{min(x, y), max(x, y)}
-		if _, found := twins[pair]; !found {
+		same.join(x, y)
+		named = append(named, x, y)
+	}
+	for _, x := range named {
+		for _, y := range named {
+			pair := pairOf(x, y)
+			if _, found := twins[pair]; found || x == y || same.of(x) != same.of(y) {
+				continue
+			}
 			d, _, _ := closest(plainQueries(b.entries[x].rows), b.entries[y].rows)
 			twins[pair] = pairReport{A: b.entries[pair[0]].name, B: b.entries[pair[1]].name, Distance: d, Level: "named by --same"}
 		}
 	}
 	for _, pair := range slices.SortedFunc(maps.Keys(twins), func(x, y [2]int) int { return slices.Compare(x[:], y[:]) }) {
-		b.related.join(pair[0], pair[1])
+		b.related[pair] = true
 		b.twins = append(b.twins, twins[pair])
 	}
 	return nil
@@ -470,14 +472,13 @@ func (b *accuracy) checkCopy(ctx context.Context, k *knownPicture, c copiedPictu
 	t.searchTime = append(t.searchTime, milliseconds(search))
 	t.searches = append(t.searches, float64(len(p.Queries)))
 
-	group := b.related.of(k.entry)
 	for i, a := range answers {
 		own := matcher.None
 		for _, f := range a.found {
 			switch place := b.entryOf[i][f.Entry]; {
 			case place == k.entry:
 				own = f.Level
-			case b.related.of(place) != group:
+			case !b.related.has(k.entry, place):
 				score.wrong[i][f.Level]++
 			}
 		}
@@ -491,7 +492,7 @@ func (b *accuracy) checkCopy(ctx context.Context, k *knownPicture, c copiedPictu
 		found[b.entryOf[0][f.Entry]] = f
 	}
 	for place, e := range b.entries {
-		if b.related.of(place) == group {
+		if b.related.has(k.entry, place) {
 			continue
 		}
 		d, q, r := closest(p.Queries, e.rows)

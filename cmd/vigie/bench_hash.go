@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"embed"
 	"fmt"
 	"image"
 	"image/gif"
@@ -40,6 +41,11 @@ import (
 	"vigie/matcher"
 	"vigie/rescan"
 )
+
+// benchPictures holds fixtures/pictures/hills.jpg in the formats that nothing here encodes: AVIF and HEIC.
+//
+//go:embed bench
+var benchPictures embed.FS
 
 type hashBenchCmd struct {
 	Folder   string        `arg:"" optional:"" help:"Folder of pictures and videos, with all below it; without one, the built-in pictures."`
@@ -78,15 +84,15 @@ type hashTimes struct {
 
 // hashReport is what vigie bench hash finds.
 type hashReport struct {
-	Kernel     string       `json:"kernel"`
-	Processors int          `json:"processors"`
-	Entries    int          `json:"entries"`
-	Named      []hashTimes  `json:"named"`
-	Classes    []hashTimes  `json:"classes"`
-	PerSecond  float64      `json:"pictures_per_second"`
-	MBPerSec   float64      `json:"megabytes_per_second"`
-	Videos     []videoTimes `json:"videos"`
-	Skipped    int          `json:"skipped"`
+	Kernel     string        `json:"kernel"`
+	Processors int           `json:"processors"`
+	Entries    int           `json:"entries"`
+	Named      []hashTimes   `json:"named"`
+	Classes    []hashTimes   `json:"classes"`
+	PerSecond  float64       `json:"pictures_per_second"`
+	MBPerSec   float64       `json:"megabytes_per_second"`
+	Videos     []videoTimes  `json:"videos"`
+	Skipped    []skippedFile `json:"skipped"`
 }
 
 // videoTimes are what one video takes, by its keyframes and as a check sees it. CPU is that of ffmpeg, in
@@ -124,37 +130,33 @@ func (c *hashBenchCmd) Run(ctx context.Context, a *app) error {
 	if b.snapshot, err = randomIndex(ctx, c.Entries); err != nil {
 		return err
 	}
-	report := hashReport{Kernel: pdq.Kernel(), Processors: runtime.GOMAXPROCS(0), Entries: c.Entries}
+	report := hashReport{Kernel: pdq.Kernel(), Processors: runtime.GOMAXPROCS(0), Entries: c.Entries, Skipped: []skippedFile{}}
 	bar := a.countdown(len(files), "pictures")
 	defer bar.end()
 	var all []hashTimes
 	var hashed []timedFile
 	for _, f := range files {
-		if f.video {
-			times, err := c.video(ctx, a, f)
-			bar.done()
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if err != nil {
-				report.Skipped++
-			} else {
-				report.Videos = append(report.Videos, times)
-			}
-			continue
-		}
-		times, err := b.time(ctx, f)
-		bar.done()
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			report.Skipped++
-			continue
-		}
-		if f.named {
-			report.Named = append(report.Named, times)
+		var times hashTimes
+		var clip videoTimes
+		if f.class == decode.Video {
+			clip, err = c.video(ctx, a, f)
 		} else {
+			times, err = b.time(ctx, f)
+		}
+		bar.done()
+		why, itsFault := fileFault(err)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case itsFault:
+			report.Skipped = append(report.Skipped, skippedFile{f.name, why})
+		case err != nil:
+			return fmt.Errorf("time %s: %w", printable(f.name), err)
+		case f.class == decode.Video:
+			report.Videos = append(report.Videos, clip)
+		case f.named:
+			report.Named = append(report.Named, times)
+		default:
 			all, hashed = append(all, times), append(hashed, f)
 		}
 	}
@@ -170,24 +172,14 @@ func (c *hashBenchCmd) Run(ctx context.Context, a *app) error {
 type timedFile struct {
 	name  string
 	named bool
-	video bool
+	class decode.Class // what its first bytes say; Unknown if it cannot be read
 	read  func() (hashing.Media, error)
 }
 
 // files are the pictures of the folder, and copies of its largest JPEG that stand for what is uploaded
 // most: 1920 x 1080 pixels in about 200 and 700 KB. The largest one itself is named too.
 func (c *hashBenchCmd) files(ctx context.Context, limit int64) ([]timedFile, error) {
-	var found []benchFile
-	var err error
-	if c.Folder == "" {
-		pictures, fault := fs.Sub(fixtures.Files, "pictures")
-		if fault != nil {
-			return nil, fault
-		}
-		found, err = filesBelow(ctx, rescan.Folder{FS: pictures})
-	} else if found, err = filesIn(ctx, c.Folder); err != nil {
-		return nil, usageError{err}
-	}
+	found, err := c.found(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -195,12 +187,9 @@ func (c *hashBenchCmd) files(ctx context.Context, limit int64) ([]timedFile, err
 	var largest hashing.Media
 	var name string
 	for _, f := range found {
-		media, err := f.read(limit)
-		if err != nil {
-			continue // it is counted when it is timed
-		}
+		media, _ := f.read(limit) // an error comes again when it is timed
 		kind := decode.Sniff(media.Data)
-		files = append(files, timedFile{name: f.name, video: kind.Class == decode.Video, read: func() (hashing.Media, error) { return f.read(limit) }})
+		files = append(files, timedFile{name: f.name, class: kind.Class, read: func() (hashing.Media, error) { return f.read(limit) }})
 		if kind.Name == "jpeg" && len(media.Data) > len(largest.Data) {
 			largest, name = media, f.name
 		}
@@ -218,6 +207,33 @@ func (c *hashBenchCmd) files(ctx context.Context, limit int64) ([]timedFile, err
 		if data, err := fullHD(largest.Data, kb<<10); err == nil { // the standard library reads fewer files than we do
 			made(fmt.Sprintf("%s at 1920x1080, %d KB", path.Base(name), kb), data)
 		}
+	}
+	return files, nil
+}
+
+// found are the files of the folder, or the built-in ones.
+func (c *hashBenchCmd) found(ctx context.Context) ([]benchFile, error) {
+	if c.Folder != "" {
+		files, err := filesIn(ctx, c.Folder)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		return files, nil
+	}
+	var files []benchFile
+	for _, from := range []struct {
+		files  embed.FS
+		folder string
+	}{{fixtures.Files, "pictures"}, {benchPictures, "bench"}} {
+		pictures, err := fs.Sub(from.files, from.folder)
+		if err != nil {
+			return nil, err
+		}
+		more, err := filesBelow(ctx, rescan.Folder{FS: pictures})
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, more...)
 	}
 	return files, nil
 }
@@ -288,6 +304,12 @@ func (c *hashBenchCmd) video(ctx context.Context, a *app, f timedFile) (videoTim
 	return t, nil
 }
 
+// stage is a part of the work, and where its least time is kept.
+type stage struct {
+	of  *float64
+	run func() error
+}
+
 // hashBench times pictures.
 type hashBench struct {
 	rounds   int
@@ -299,7 +321,8 @@ type hashBench struct {
 	snapshot *index.Snapshot
 }
 
-// time runs all stages of one picture in turn, again and again, and keeps the least time of each.
+// time runs all stages of one picture in turn, again and again, and keeps the least time of each. What
+// another program decodes has no stages here.
 func (b *hashBench) time(ctx context.Context, f timedFile) (hashTimes, error) {
 	t := hashTimes{Name: f.name, Pictures: 1}
 	var whole float64 // what a child does, done here
@@ -308,20 +331,20 @@ func (b *hashBench) time(ctx context.Context, f timedFile) (hashTimes, error) {
 		var media hashing.Media
 		var img *decode.Image
 		var picture hashing.Picture
-		for _, stage := range []struct {
-			of  *float64
-			run func() error
-		}{
-			{&t.Read, func() (err error) { media, err = f.read(); return err }},
-			{&t.Decode, func() (err error) { img, err = decode.Decode(media.Data, b.limits); return err }},
-			{&t.Reduce, func() error { img.Reduced(&b.luma, decode.Bare); return nil }},
-			{&t.Hash, func() error { b.hash(); return nil }},
-			{&whole, func() (err error) { _, err = b.hasher.Picture(ctx, media.Data); return err }},
-			{&t.Child, func() (err error) { picture, err = b.pool.Picture(ctx, media.Data); return err }},
-			{&t.Search, func() error { return searchAll(ctx, b.snapshot, picture.Queries) }},
-			{&t.Baseline, func() (err error) { compared, err = baseline(media.Data); return err }},
-			{&t.Bare, func() error { return bareJPEG(media.Data, img.Format, min(img.Width, img.Height)) }},
-		} {
+		stages := []stage{{&t.Read, func() (err error) { media, err = f.read(); return err }}}
+		if f.class != decode.External {
+			stages = append(stages,
+				stage{&t.Decode, func() (err error) { img, err = decode.Decode(media.Data, b.limits); return err }},
+				stage{&t.Reduce, func() error { img.Reduced(&b.luma, decode.Bare); return nil }},
+				stage{&t.Hash, func() error { b.hash(); return nil }},
+				stage{&whole, func() (err error) { _, err = b.hasher.Picture(ctx, media.Data); return err }})
+		}
+		stages = append(stages,
+			stage{&t.Child, func() (err error) { picture, err = b.pool.Picture(ctx, media.Data); return err }},
+			stage{&t.Search, func() error { return searchAll(ctx, b.snapshot, picture.Queries) }},
+			stage{&t.Baseline, func() (err error) { compared, err = baseline(media.Data); return err }},
+			stage{&t.Bare, func() error { return bareJPEG(media.Data, picture.Format, min(picture.Width, picture.Height)) }})
+		for _, stage := range stages {
 			begun := time.Now()
 			err := stage.run()
 			if err != nil {
@@ -340,8 +363,10 @@ func (b *hashBench) time(ctx context.Context, f timedFile) (hashTimes, error) {
 	if !compared {
 		t.Baseline = 0
 	}
-	t.Variants = max(0, whole-t.Decode-t.Reduce-t.Hash)
-	t.HandOver = max(0, t.Child-whole)
+	if whole > 0 {
+		t.Variants = max(0, whole-t.Decode-t.Reduce-t.Hash)
+		t.HandOver = max(0, t.Child-whole)
+	}
 	t.ratios()
 	return t, nil
 }
@@ -534,7 +559,7 @@ func (r hashReport) sheets() []sheet {
 			title: "Named pictures, in milliseconds",
 			note: "Child is all that a check computes of a picture, by a decode child; decode to variants are its parts, done in " +
 				"one process, and hand-over is the rest. Baseline: standard library, and goimagehash's three hashes of the full picture. " +
-				"Bare jpegn: that decoder at the same scale, nothing else.",
+				"Bare jpegn: that decoder at the same scale, nothing else. HEIC is decoded by a program of its own, within child.",
 			head: head, rows: rowsOf(r.Named, line),
 		},
 		{title: "By format and size, means in milliseconds", head: head, rows: rowsOf(r.Classes, line)},
@@ -549,6 +574,7 @@ func (r hashReport) sheets() []sheet {
 				}
 			}),
 		},
+		leftOut(r.Skipped),
 	}, func(s sheet) bool { return len(s.rows) == 0 })
 }
 
@@ -556,7 +582,7 @@ func (hashReport) bench() string { return "hash" }
 
 func (r hashReport) about() string {
 	return fmt.Sprintf("%.0f pictures a second, %.1f MB a second, by %d decode children; PDQ kernel %s; search among %d entries; %d files left out.",
-		r.PerSecond, r.MBPerSec, r.Processors, r.Kernel, r.Entries, r.Skipped)
+		r.PerSecond, r.MBPerSec, r.Processors, r.Kernel, r.Entries, len(r.Skipped))
 }
 
 // chart shows where the time of the named pictures goes, and what the baseline takes.

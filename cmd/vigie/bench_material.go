@@ -194,51 +194,73 @@ func begins(data []byte, magic string) bool {
 
 // stranger is copies that somebody else made: DIR/<edit>/<n>.jpg of DIR/original/<n>.jpg.
 type stranger struct {
-	dir    string
-	edits  []string
-	copyOf []map[string]string // by edit: <n> -> file name
-	limit  int64
+	dir       string
+	originals []benchFile
+	edits     []string
+	copyOf    []map[string]string // by edit: <n> -> file name
+	strays    []skippedFile       // what is no copy of any of them
+	limit     int64
 }
 
 // originals is the folder of what the others are copies of.
 const originals = "original"
 
-// newStranger finds the copies. The second result are the originals.
-func newStranger(ctx context.Context, dir string, only []string, limit int64) (*stranger, []benchFile, error) {
+// newStranger finds the originals and their copies.
+func newStranger(ctx context.Context, dir string, only []string, limit int64) (*stranger, error) {
 	files, err := filesIn(ctx, filepath.Join(dir, originals))
 	if err != nil {
-		return nil, nil, usagef("--external: %w", err)
+		return nil, usagef("--external: %w", err)
 	}
 	folders, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, nil, usagef("--external: %w", err)
+		return nil, usagef("--external: %w", err)
 	}
-	s := &stranger{dir: dir, limit: limit}
+	names := map[string]string{} // <n> -> original
+	for _, f := range files {
+		if other, twice := names[stem(f.name)]; twice {
+			return nil, usagef("--external: %s and %s: the copies named %q could be of either",
+				path.Join(originals, other), path.Join(originals, f.name), stem(f.name))
+		}
+		names[stem(f.name)] = f.name
+	}
+	s := &stranger{dir: dir, originals: files, limit: limit}
 	for _, f := range folders {
 		if !f.IsDir() || f.Name() == originals || len(only) > 0 && !slices.Contains(only, f.Name()) {
 			continue
 		}
 		entries, err := os.ReadDir(filepath.Join(dir, f.Name()))
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
+		stray := func(name, why string) { s.strays = append(s.strays, skippedFile{path.Join(f.Name(), name), why}) }
 		copyOf := map[string]string{}
 		for _, e := range entries {
-			if e.Type().IsRegular() {
-				copyOf[stem(e.Name())] = e.Name()
+			n := stem(e.Name())
+			switch {
+			case !e.Type().IsRegular():
+				stray(e.Name(), "not a file")
+			case names[n] == "":
+				stray(e.Name(), "no original has its name")
+			case copyOf[n] != "":
+				stray(e.Name(), "a further copy of the original of "+copyOf[n])
+			default:
+				copyOf[n] = e.Name()
 			}
+		}
+		if len(copyOf) == 0 {
+			stray("", "no copies in it")
 		}
 		s.edits, s.copyOf = append(s.edits, f.Name()), append(s.copyOf, copyOf)
 	}
 	for _, name := range only {
 		if !slices.Contains(s.edits, name) {
-			return nil, nil, usagef("--edits: %s has no folder %q", dir, name)
+			return nil, usagef("--edits: %s has no folder %q", dir, name)
 		}
 	}
-	if len(s.edits) == 0 {
-		return nil, nil, usagef("--external: %s holds no folder of copies beside %s", dir, originals)
+	if !slices.ContainsFunc(s.copyOf, func(c map[string]string) bool { return len(c) > 0 }) {
+		return nil, usagef("--external: %s holds no copies of what is in %s", dir, originals)
 	}
-	return s, files, nil
+	return s, nil
 }
 
 // stem is a file's name without folder and extension.

@@ -52,6 +52,7 @@ func (e editReport) atReview() float64 { return e.Match + e.Likely + e.Review }
 // unrelatedReport is about pairs of a copy and an entry that show different things.
 type unrelatedReport struct {
 	Pairs       int `json:"pairs"`
+	Excluded    int `json:"excluded"` // pairs of entries that are real duplicates
 	FalseMatch  int `json:"false_match"`
 	FalseLikely int `json:"false_likely"`
 	FalseReview int `json:"false_review"`
@@ -128,7 +129,7 @@ func (b *accuracy) report() accuracyReport {
 	kinds := b.copier.kinds()
 	r := accuracyReport{
 		Pictures: b.tally.pictures, Distractors: len(b.known) - b.pictures, Entries: len(b.entries),
-		Duplicates: b.twins, Skipped: b.skipped, Edits: b.edits(0),
+		Duplicates: b.twins, Skipped: append(b.skipped, b.strays...), Edits: b.edits(0),
 	}
 	for i, e := range r.Edits {
 		r.Copies += e.Copies
@@ -211,7 +212,7 @@ const nearestShown = 12
 
 func (b *accuracy) unrelated(edits []editReport) unrelatedReport {
 	t := &b.tally
-	u := unrelatedReport{Pairs: t.tail.pairs(), Least: t.tail.least(), Cut: t.cut, Bounds: []boundReport{}}
+	u := unrelatedReport{Pairs: t.tail.pairs(), Excluded: len(b.related), Least: t.tail.least(), Cut: t.cut, Bounds: []boundReport{}}
 	for _, e := range edits {
 		u.FalseMatch += e.FalseMatch
 		u.FalseLikely += e.FalseLikely
@@ -267,7 +268,7 @@ func (b *accuracy) picturePairs() int {
 			continue
 		}
 		for place := range b.entries {
-			if b.related.of(place) != b.related.of(k.entry) {
+			if !b.related.has(k.entry, place) {
 				n++
 			}
 		}
@@ -305,16 +306,12 @@ func (r accuracyReport) sheets() []sheet {
 		}),
 	}, {
 		title: "Real duplicates in the data",
-		note:  "Pictures that find one another as they are, or that --same names. What is found of the one is not counted for or against the other.",
+		note:  "Pictures that match one another as they are, or that --same names. What is found of the one is not counted for or against the other.",
 		head:  []string{"picture", "other", "distance", "level", "transform"},
 		rows: rowsOf(r.Duplicates, func(p pairReport) []string {
 			return []string{p.A, p.B, fmt.Sprint(p.Distance), p.Level, p.Transform}
 		}),
-	}, r.costSheet(), {
-		title: "Files left out",
-		head:  []string{"file", "reason"},
-		rows:  rowsOf(r.Skipped, func(s skippedFile) []string { return []string{s.File, s.Reason} }),
-	}}
+	}, r.costSheet(), leftOut(r.Skipped)}
 	if len(r.Sweep) > 0 {
 		sheets = append(sheets, r.sweepSheet())
 	}
@@ -330,6 +327,7 @@ func (r accuracyReport) unrelatedSheet() sheet {
 	}
 	add := func(what string, n any) { s.rows = append(s.rows, []string{what, fmt.Sprint(n)}) }
 	add("pairs compared", u.Pairs)
+	add("pairs of entries left out as real duplicates", u.Excluded)
 	add("false match", u.FalseMatch)
 	add("false likely", u.FalseLikely)
 	add("false review", u.FalseReview)

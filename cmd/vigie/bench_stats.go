@@ -101,6 +101,14 @@ type spreadReport struct {
 	P95    float64 `json:"p95"`
 }
 
+// pairSet holds pairs of places that belong together, as [pairOf] makes them.
+type pairSet map[[2]int]bool
+
+func pairOf(i, j int) [2]int { return [2]int{min(i, j), max(i, j)} }
+
+// has reports whether i and j belong together; each does with itself.
+func (p pairSet) has(i, j int) bool { return i == j || p[pairOf(i, j)] }
+
 // groups joins what belongs together (a disjoint-set forest).
 type groups []int
 

@@ -1,12 +1,19 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
 	"vigie/hashing"
+	"vigie/matcher"
 )
 
 // The bounds are those of the tables: half the 90 % quantile of chi-squared with 2k+2 degrees of freedom.
@@ -80,6 +87,69 @@ func TestGroups(t *testing.T) {
 	for i, together := range []bool{true, true, true, true, false, false} {
 		if (g.of(i) == g.of(0)) != together {
 			t.Errorf("%d and 0 together: %v", i, !together)
+		}
+	}
+}
+
+// hashesByName gives a picture of one byte the hash of that byte.
+type hashesByName map[string]hashing.Value
+
+func (h hashesByName) Picture(_ context.Context, data []byte) (hashing.Picture, error) {
+	s := hashing.Signal{Algorithm: hashing.PDQ, Version: hashing.PDQ.Version(), Quality: hashing.MaxQuality, Value: h[string(data)]}
+	return hashing.Picture{
+		Format: "png", Width: 64, Height: 64,
+		Signals: []hashing.Signal{s}, Queries: []hashing.Query{{Signal: s}},
+	}, nil
+}
+
+// Only pictures that are a match for one another, or that people call the same, are no mistakes for each other:
+// a is 20 bits from b and 40 from c, b and c are 60 apart; d, e and f are far from all.
+func TestRelatedAreMatches(t *testing.T) {
+	t.Parallel()
+	const all = ^uint64(0)
+	low := func(n int) uint64 { return 1<<n - 1 }
+	hashes := hashesByName{
+		"a": {all, all, 0, 0}, "b": {all, all, 0, low(20)}, "c": {all, all, 0, low(40) << 20},
+		"d": {all, 0, all, 0}, "e": {0, all, 0, all}, "f": {all, 0, low(32), all},
+	}
+	b := &accuracy{
+		app: &app{Config: Config{MaxBytes: 1 << 20}}, workers: 2,
+		settings: []labSetting{{name: "default"}}, same: map[string]string{"d": "e", "f": "e"},
+	}
+	var err error
+	if b.lab, err = newLab(t.Context(), hashes, b.settings); err != nil {
+		t.Fatal(err)
+	}
+	defer b.lab.stop()
+	for _, name := range slices.Sorted(maps.Keys(hashes)) {
+		b.known = append(b.known, &knownPicture{benchFile: benchFile{
+			name, func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(name)), nil },
+		}})
+	}
+	if err := cmp.Or(b.flag(t.Context()), b.relate(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	media, p, _, err := b.hash(t.Context(), b.known[0].benchFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers, _, err := b.lab.check(t.Context(), media, p)
+	if err != nil || len(answers[0].found) != 3 || answers[0].found[2].Level != matcher.Review {
+		t.Fatalf("a finds %+v, %v; want itself, b, and c at review", answers[0].found, err)
+	}
+	const ab, de, df, ef = "a b 20 match", "d e 256 named by --same", "d f 96 named by --same", "e f 160 named by --same"
+	var got []string
+	for _, twin := range b.twins {
+		got = append(got, fmt.Sprintf("%s %s %d %s", twin.A, twin.B, twin.Distance, twin.Level))
+	}
+	if want := []string{ab, de, df, ef}; !slices.Equal(got, want) {
+		t.Errorf("related: %q, want %q", got, want)
+	}
+	for i := range 6 {
+		for j := range 6 {
+			if want := i == j || max(i, j) == 1 || min(i, j) > 2; b.related.has(i, j) != want {
+				t.Errorf("%d and %d related: %v", i, j, !want)
+			}
 		}
 	}
 }

@@ -7,11 +7,12 @@ import (
 	"vigie/hashing"
 	"vigie/hashing/fingerprint"
 	"vigie/hashing/sandbox"
+	"vigie/hashing/video"
 )
 
 type hashCmd struct {
 	Frames string   `help:"Frames of a video: all (keyframes and one a second) or keyframes." enum:"all,keyframes" default:"all"`
-	VPDQ   vpdqForm `name:"vpdq" help:"Print the frames of videos as vPDQ does, one a second, and nothing else: text, or with =json as Python has it."`
+	VPDQ   vpdqForm `name:"vpdq" help:"Print the frames of videos as vPDQ does, one a second, and nothing else: as text, or as Python has it with --vpdq=json."`
 	Files  []string `arg:"" name:"file" help:"Pictures and videos."`
 }
 
@@ -121,8 +122,18 @@ func (c *hashCmd) Run(ctx context.Context, a *app) error {
 // video hashes a video. The signals are those that an entry would store, had its bank no bound on frames.
 func (c *hashCmd) video(ctx context.Context, videos *films, file string, media hashing.Media, line *job) (hashed, error) {
 	h := hashed{File: file, Kind: "video", Signals: []hashedSignal{}}
-	began := time.Now()
+	began, stream, more := time.Now(), 0, false
 	v, err := videos.Video(ctx, media.Data, hashing.VideoOptions{Keyframes: c.Frames == "keyframes"}, func(f hashing.Frame) error {
+		switch {
+		case h.Frames == 0:
+			stream = f.Stream
+		case f.Stream != stream:
+			more = true
+			return video.ErrStop
+		}
+		if len(f.Signals) == 0 {
+			return nil
+		}
 		for _, s := range f.Signals {
 			h.Signals = append(h.Signals, hashedOf(s))
 		}
@@ -133,7 +144,7 @@ func (c *hashCmd) video(ctx context.Context, videos *films, file string, media h
 	if err != nil {
 		return hashed{}, err
 	}
-	h.Format, h.Width, h.Height, h.DurationMs, h.Cut = v.Format, v.Width, v.Height, int64(v.Duration), v.Cut
+	h.Format, h.Width, h.Height, h.DurationMs, h.Cut = v.Format, v.Width, v.Height, int64(v.Duration), v.Cut && !more
 	if h.Frames == 0 {
 		h.Unhashable = string(hashing.LowQuality)
 	}

@@ -189,9 +189,10 @@ func clock(ms int64) string {
 	return fmt.Sprintf("%02d:%02d", s/60, s%60)
 }
 
-// between writes a stretch of a media: from the second in which it begins to that in which it ends.
+// between writes a stretch of a media: from the second in which it begins to that in which it ends. A tenth of
+// a second is no second: five seconds by thirty frames a second end at 5.005.
 func between(from, to int64) string {
-	return clock(from/1000*1000) + "–" + clock((to+999)/1000*1000)
+	return clock(from/1000*1000) + "–" + clock((to+899)/1000*1000)
 }
 
 // exactly writes milliseconds as seconds.
@@ -221,7 +222,7 @@ func videoLines(m v1.Match) (lines []string) {
 		lines = append(lines, fmt.Sprintf("and %s more", plural(more, "span")))
 	}
 	matches := ""
-	if v.Vpdq.Matches && v.Frames > 1 {
+	if v.Vpdq.Matches && slices.ContainsFunc(v.Spans, func(s v1.Span) bool { return s.ToMs > 0 }) { // a picture is all of itself
 		matches = ", a match of vPDQ"
 	}
 	stray := ""

@@ -3,6 +3,7 @@ package decode
 import (
 	"image"
 	"iter"
+	"slices"
 
 	"vigie/hashing"
 )
@@ -64,36 +65,50 @@ func (a *animation) stands(i int) bool {
 	return i == 0 || full(i) && (p.opaque || !p.blend) && p.dispose != restore || full(i-1) && a.parts[i-1].dispose == erase
 }
 
-// choose returns the frames that are shown at n times, evenly spread over the duration to its end: the last frame
-// is among them, since it stays if the animation does not repeat. The first one is among them only if the
-// picture itself is none of the frames.
+// choose returns at most n frames, and when they are first shown: those shown at n times, evenly spread over the
+// duration to its end. The last frame is among them, since it stays if the animation does not repeat; the
+// first one only if the picture itself is none of the frames. A frame that is held takes several of these times:
+// the samples left go to other frames, evenly by their order, so that no long pause hides the rest.
 func (a *animation) choose(n int) (frames []int, times []uint32) {
-	var total int64
-	for _, p := range a.parts {
-		total += int64(p.delay)
+	starts := make([]int64, 1, len(a.parts)+1)
+	for i, p := range a.parts {
+		starts = append(starts, starts[i]+int64(p.delay))
 	}
+	total := starts[len(a.parts)]
 	intervals, from := n, 1
 	if a.still {
 		intervals, from = max(1, n-1), 0
 	}
-	var start int64 // of frame i
+	chosen := make([]bool, len(a.parts))
 	i := 0
 	for k := from; k < from+n; k++ {
-		at := total * int64(k) / int64(intervals)
-		for i < len(a.parts)-1 && at >= start+int64(a.parts[i].delay) {
-			start += int64(a.parts[i].delay)
+		for i < len(a.parts)-1 && total*int64(k)/int64(intervals) >= starts[i+1] {
 			i++
 		}
-		if i == 0 && !a.still || len(frames) > 0 && frames[len(frames)-1] == i {
-			continue
+		if i >= from && !chosen[i] {
+			chosen[i] = true
+			frames = append(frames, i)
 		}
-		frames, times = append(frames, i), append(times, uint32(start))
+	}
+	var others []int
+	for i := from; i < len(a.parts); i++ {
+		if !chosen[i] {
+			others = append(others, i)
+		}
+	}
+	left := min(n-len(frames), len(others))
+	for k := range left {
+		frames = append(frames, others[(2*k+1)*len(others)/(2*left)])
+	}
+	slices.Sort(frames)
+	for _, i := range frames {
+		times = append(times, uint32(starts[i]))
 	}
 	return frames, times
 }
 
-// Further yields at most n more frames of an animated GIF, WebP or PNG, spread evenly over its
-// duration, composited on its canvas, with the times at which they are first shown, in milliseconds.
+// Further yields at most n more frames of an animated GIF, WebP or PNG, all if there are no more, else spread
+// evenly over its duration, composited on its canvas, with the times at which they are first shown, in milliseconds.
 // The first frame is the Image itself; a PNG may have one that its animation does not show, and then
 // the animation's first frame is among these. A still picture has none. A frame is shown for 100 ms if
 // it claims 10 ms or less, as in browsers.

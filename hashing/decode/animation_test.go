@@ -10,6 +10,7 @@ import (
 	"image/gif"
 	"image/png"
 	"math"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -282,6 +283,58 @@ func TestFurther(t *testing.T) {
 				t.Error("a frame although the work was used up")
 			}
 		})
+	}
+}
+
+// However long a frame is held: as many frames are chosen as there may be, the last one and those shown at evenly
+// spread times among them.
+func TestChoose(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		delays []uint32
+		still  bool
+		n      int
+		want   []int
+	}{
+		{"a decoy is held", []uint32{100, 3000, 60_000}, false, 8, []int{1, 2}},
+		{"the first is held", []uint32{60_000, 100, 100, 100}, false, 8, []int{1, 2, 3}},
+		{"no frame is the picture", []uint32{60_000, 100, 100}, true, 8, []int{0, 1, 2}},
+		{"one of many is held", []uint32{10, 10, 10, 10, 10, 10, 10, 10, 10, 60_000}, false, 4, []int{2, 5, 7, 9}},
+		{"evenly", []uint32{100, 100, 100, 100, 100, 100, 100, 100}, false, 4, []int{2, 4, 6, 7}},
+		{"one alone", []uint32{100}, false, 8, nil},
+	} {
+		a := animation{still: c.still}
+		for _, d := range c.delays {
+			a.parts = append(a.parts, part{delay: d})
+		}
+		if got, _ := a.choose(c.n); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		a := animation{still: r.IntN(2) == 0}
+		starts := []uint32{0}
+		for range 1 + r.IntN(40) {
+			p := part{delay: uint32(math.Exp(r.Float64() * 11))}
+			a.parts, starts = append(a.parts, p), append(starts, starts[len(starts)-1]+p.delay)
+		}
+		n, first := 1+r.IntN(12), 1
+		if a.still {
+			first = 0
+		}
+		frames, times := a.choose(n)
+		if len(frames) != min(n, len(a.parts)-first) || len(times) != len(frames) {
+			t.Fatalf("%d of %d frames chosen, %d asked for", len(frames), len(a.parts), n)
+		}
+		for k, i := range frames {
+			if i < first || k > 0 && i <= frames[k-1] || times[k] != starts[i] {
+				t.Fatalf("frames %v at %v", frames, times)
+			}
+		}
+		if len(frames) > 0 && n > 1 && frames[len(frames)-1] != len(a.parts)-1 {
+			t.Fatalf("frames %v without the last of %d", frames, len(a.parts))
+		}
 	}
 }
 

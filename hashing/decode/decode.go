@@ -88,7 +88,7 @@ const accepted = "accepted are JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF; by other p
 
 // Decode decodes a picture within the limits. All its errors are [*hashing.MediaError], of the kinds
 // Empty, Unsupported, TooLarge and Corrupt. A truncated file is corrupt; bytes after the picture's end
-// are ignored. AVIF has a limit of its own besides, [AVIFPixels]. The Image of an animation keeps data.
+// are ignored. AVIF has a limit of its own besides, [AVIFPixels]. The Image of an animation or a JPEG keeps data.
 // Decode may be called from many goroutines.
 func Decode(data []byte, limits hashing.Limits) (*Image, error) {
 	f, err := find(data, limits)

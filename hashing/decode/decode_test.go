@@ -458,13 +458,29 @@ func TestUnsupported(t *testing.T) {
 			}
 		})
 	}
-	t.Run("compressed bmp", func(t *testing.T) {
-		data := slices.Clone(samples(t)["bmp"])
-		data[30] = 1 // run-length encoding
-		if _, err := Decode(data, hashing.DefaultLimits()); kindOf(t, err) != hashing.Unsupported {
-			t.Errorf("got %v", err)
-		}
-	})
+	good := samples(t)
+	tag := func(id string) int { // where the value of a tag of TIFF stands, one short
+		return bytes.LastIndex(good["tiff"], []byte(id+"\x03\x00\x01\x00\x00\x00")) + 8
+	}
+	for _, c := range []struct {
+		name, format string
+		at           int
+		value        byte
+	}{
+		{"16-bit bmp", "bmp", 28, 16},
+		{"run-length bmp", "bmp", 30, 1},
+		{"cmyk tiff", "tiff", tag("\x06\x01"), 5},
+		{"lab tiff", "tiff", tag("\x06\x01"), 8},
+		{"jpeg tiff", "tiff", tag("\x03\x01"), 7},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			data := slices.Clone(good[c.format])
+			data[c.at] = c.value
+			if _, err := Decode(data, hashing.DefaultLimits()); kindOf(t, err) != hashing.Unsupported {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
 }
 
 func TestEmptyAndTooManyBytes(t *testing.T) {

@@ -32,6 +32,13 @@ func decodeJPEG(data []byte, config image.Config) (pixels, error) {
 			}
 			p := pixelsOf(img, false)
 			p.scale = scale
+			p.full = func() (pixels, error) {
+				img, err := decodeFast(data, 1)
+				if err != nil {
+					return pixels{}, err
+				}
+				return asClaimed(img, config, false)
+			}
 			return p, nil
 		}
 	}

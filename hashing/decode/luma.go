@@ -1,5 +1,7 @@
 package decode
 
+import "image"
+
 // SampleSide is the side of the square to which [Image.Sampled] reduces larger pictures.
 const SampleSide = 512
 
@@ -73,8 +75,12 @@ func reduction(width, height int) int {
 // dst holds Bytes if no averages were taken and the source stores luma as bytes of the full range.
 // It uses dst's memory if that is large enough. The full-size luma is never held.
 func (m *Image) Reduced(dst *Luma, over Backdrop) {
+	m.reduced(dst, over, reduction(m.Width, m.Height)/m.pixels.scale)
+}
+
+// reduced is Reduced by a factor.
+func (m *Image) reduced(dst *Luma, over Backdrop, factor int) {
 	p := &m.pixels
-	factor := reduction(m.Width, m.Height) / p.scale
 	if factor == 1 && p.plane != nil && (over == Bare || !m.HasAlpha) {
 		p.whole(dst)
 		return
@@ -101,6 +107,26 @@ func (m *Image) Reduced(dst *Luma, over Backdrop) {
 		}
 		average(dst.Floats[y*width:][:width], sums, factor, lines)
 	}
+}
+
+// Full is m with all its pixels: m itself, but of a JPEG that was decoded at a fraction of its size, which is
+// decoded once more. It takes no more memory than [Cost] says. Its error is that of the decoder.
+func (m *Image) Full() (*Image, error) {
+	if m.pixels.scale == 1 {
+		return m, nil
+	}
+	p, err := m.pixels.full()
+	if err != nil {
+		return nil, decoderError(m.Format, err)
+	}
+	return &Image{Format: m.Format, Width: m.Width, Height: m.Height, pixels: p}, nil
+}
+
+// Part sets dst to the luma of a rectangle of the picture, which lies within it and is not empty, divided by a
+// factor as [Image.Reduced] divides; alpha is dropped. m is one that [Image.Full] returned.
+func (m *Image) Part(dst *Luma, r image.Rectangle, factor int) {
+	part := Image{pixels: m.pixels.part(r)}
+	part.reduced(dst, Bare, factor)
 }
 
 // average sets each value of dst to the mean of the next factor values of sums, each of which is

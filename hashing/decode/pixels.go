@@ -16,6 +16,8 @@ type pixels struct {
 	stride int
 	// luma sets dst, which is as long as a row, to the luma of row y, 0..255, alpha dropped.
 	luma func(dst []float32, y int)
+	// full decodes a picture of another scale anew, at scale 1.
+	full func() (pixels, error)
 	// alpha sets dst to the alpha of row y, 255 for opaque. It is nil if all are opaque.
 	alpha func(dst []uint8, y int)
 }
@@ -30,6 +32,20 @@ func (p *pixels) whole(dst *Luma) {
 	for y := range p.height {
 		copy(dst.Bytes[y*p.width:][:p.width], p.plane[y*p.stride:])
 	}
+}
+
+// part is a rectangle of p, which is not empty. It has memory of its own and is not safe for concurrent use.
+func (p *pixels) part(r image.Rectangle) pixels {
+	part := pixels{width: r.Dx(), height: r.Dy(), scale: 1, stride: p.stride}
+	if p.plane != nil {
+		part.plane = p.plane[r.Min.Y*p.stride+r.Min.X:]
+	}
+	line := make([]float32, r.Max.X)
+	part.luma = func(dst []float32, y int) {
+		p.luma(line, r.Min.Y+y)
+		copy(dst, line[r.Min.X:])
+	}
+	return part
 }
 
 // lumaOf is the definition: float32, from left to right, no product fused with a sum, as PDQ's

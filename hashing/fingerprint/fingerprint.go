@@ -9,7 +9,7 @@
 //
 // # What is computed
 //
-// From one decoding, PDQ is taken of up to six renderings of the picture:
+// From one decoding, PDQ is taken of these renderings of the picture:
 //
 //   - plain, from the luma reduced by a power of two that keeps the shorter side at 512 pixels or more:
 //     within a few bits of what HMA and python-threatexchange compute from the full picture;
@@ -17,14 +17,18 @@
 //     up to 512 x 512 it equals plain, for larger ones it is about 7 bits away;
 //   - white and black, composited over these, for pictures with alpha: what a site that flattens
 //     uploads makes of them;
-//   - trim, without flat borders: bars above and below or at the sides, margins, one inside another;
+//   - trim, without flat borders: bars above and below or at the sides, margins, one inside another; those of
+//     the white and the black one are taken off too;
 //   - frame, the picture inside a picture: in a screenshot, below a caption, on a phone's screen.
 //
-// Further frames of an animation, up to eight, are taken plain, if they differ from those before.
+// What is small in a large picture is cut out of its full pixels. Each rendering is judged by itself whether it
+// is a graphic. Further frames of an animation, up to eight, have the same renderings but for cli, as far as
+// they differ by more than 8 bits from those before.
 //
 // Queries hold each rendering in its eight orientations, which one filtering gives
-// ([pdq.Hasher.Exact]), and the negative of the plain one. A negative that was also turned is not searched for: it is rare, and each
-// query costs a search.
+// ([pdq.Hasher.Exact]), and the negative of the plain one. A negative that was also turned is not searched for: it
+// is rare, and each query costs a search. Still pictures have 9 to 40 of them as a rule, an animation of eight
+// frames 72, of eight bordered ones 136, and fewer than 740 whatever it shows.
 //
 // pHash, dHash and aHash (64 bits, by github.com/corona10/goimagehash) are a second opinion that costs
 // no index of its own. They are computed when needed, by [Short], from the thumbs of a [hashing.Picture].
@@ -41,6 +45,7 @@ import (
 	"context"
 	"image"
 	"slices"
+	"sync"
 
 	"vigie/hashing"
 	"vigie/hashing/decode"
@@ -51,7 +56,7 @@ const (
 	minSide    = 5 // of a picture that PDQ accepts
 	flatLevels = 8 // a rendering whose luma spans no more is flat
 	maxFrames  = 8 // of an animation, beside its first
-	sameFrame  = 8 // bits within which a frame finds little that the one before does not
+	nearBits   = 8 // within which a rendering finds little that another does not
 )
 
 // Hasher computes fingerprints. It reuses its buffers, a few times as large as the largest reduced
@@ -62,6 +67,7 @@ type Hasher struct {
 	plain   decode.Luma
 	other   decode.Luma // of the renderings that are not parts of the plain one
 	gray    []uint8     // the plain luma as bytes, where it comes as floats
+	finest  []uint8     // and of a part of it
 	part    []uint8     // what is cut out of it
 	framer  framer
 	columns []uint32 // sums of a thumb's band
@@ -91,12 +97,12 @@ func (h *Hasher) Picture(ctx context.Context, data []byte) (hashing.Picture, err
 	if err := ctx.Err(); err != nil {
 		return hashing.Picture{}, err
 	}
-	allFlat := h.still(&p, img)
+	allFlat := h.look(&p, img, 0)
 	for at, frame := range img.Further(maxFrames) {
 		if err := ctx.Err(); err != nil {
 			return hashing.Picture{}, err
 		}
-		h.further(&p, at, frame)
+		allFlat = h.look(&p, frame, at) && allFlat
 	}
 	switch {
 	case len(p.Signals) > 0:
@@ -112,77 +118,117 @@ func (h *Hasher) Picture(ctx context.Context, data []byte) (hashing.Picture, err
 	return p, nil
 }
 
-// still fills in what the first frame gives; it reports whether all its renderings are flat.
-func (h *Hasher) still(p *hashing.Picture, img *decode.Image) bool {
-	allFlat := true
-	add := func(r rendering) {
+// look adds what a frame shows, the picture's own or one of its animation, at a time. Of a frame behind the first
+// that shows anything, only what is new is added. It reports whether all renderings are flat.
+func (h *Hasher) look(p *hashing.Picture, img *decode.Image, at uint32) (allFlat bool) {
+	allFlat = true
+	first := len(p.Signals) == 0
+	add := func(r rendering, of plane, spare bool) (added bool) {
+		r.time = at
 		allFlat = allFlat && r.flat
-		if r.usable() {
-			p.Signals = append(p.Signals, r.signal(hashing.Identity))
-			p.Queries = r.appendQueries(p.Queries)
+		if !r.usable() || spare && r.near(p.Signals) {
+			return false
 		}
+		p.Signals = append(p.Signals, r.signal(hashing.Identity))
+		p.Queries = r.appendQueries(p.Queries)
+		if first && at == 0 && (r.variant == hashing.Plain || r.variant == hashing.Trimmed || r.variant == hashing.Framed) {
+			p.Thumbs = append(p.Thumbs, h.thumb(of, r))
+		}
+		return true
 	}
 	img.Reduced(&h.plain, decode.Bare)
-	whole := h.plane(&h.plain)
-	p.Graphic = graphic(whole)
+	whole := bytesOf(&h.plain, &h.gray)
 	plain := h.rendering(hashing.Plain, &h.plain)
-	add(plain)
-	if plain.usable() {
-		p.Thumbs = append(p.Thumbs, h.thumb(whole, plain))
+	plain.graphic = graphic(whole)
+	if first {
+		p.Graphic = plain.graphic
 	}
-	if img.Width > decode.SampleSide || img.Height > decode.SampleSide {
+	if !first && !img.HasAlpha && plain.usable() && plain.near(p.Signals) {
+		return false
+	}
+	negative := add(plain, whole, !first)
+	switch {
+	case !first:
+	case img.Width > decode.SampleSide || img.Height > decode.SampleSide:
 		img.Sampled(&h.other)
-		add(h.rendering(hashing.CLI, &h.other))
-	} else {
+		cli := h.rendering(hashing.CLI, &h.other)
+		cli.graphic = plain.graphic
+		add(cli, whole, false)
+	default:
 		cli := plain
 		cli.variant = hashing.CLI
-		add(cli)
+		add(cli, whole, false)
+	}
+	full := sync.OnceValues(img.Full)
+	for variant, box := range h.insides(whole) {
+		of, box := h.finer(img, full, whole, box)
+		add(h.cut(variant, of, box, plain.graphic), of.sub(box), !first)
 	}
 	if img.HasAlpha {
-		img.Reduced(&h.other, decode.OverWhite)
-		add(h.rendering(hashing.White, &h.other))
-		img.Reduced(&h.other, decode.OverBlack)
-		add(h.rendering(hashing.Black, &h.other))
-	}
-	for variant, box := range h.insides(whole) {
-		r := h.cut(variant, whole, box)
-		add(r)
-		if r.usable() {
-			p.Thumbs = append(p.Thumbs, h.thumb(whole.sub(box), r))
+		for _, over := range []struct {
+			variant  hashing.Variant
+			backdrop decode.Backdrop
+		}{{hashing.White, decode.OverWhite}, {hashing.Black, decode.OverBlack}} {
+			img.Reduced(&h.other, over.backdrop)
+			flattened := bytesOf(&h.other, &h.gray)
+			r := h.rendering(over.variant, &h.other)
+			r.graphic = graphic(flattened)
+			add(r, flattened, !first)
+			for box := range trims(flattened) {
+				add(h.cut(hashing.Trimmed, flattened, box, r.graphic), flattened.sub(box), true)
+			}
 		}
 	}
-	if plain.usable() {
+	if plain.time = at; negative {
 		p.Queries = append(p.Queries, plain.inverted())
 	}
 	return allFlat
 }
 
-// further adds the plain rendering of a further frame of an animation, if it is not near one before.
-func (h *Hasher) further(p *hashing.Picture, at uint32, frame *decode.Image) {
-	frame.Reduced(&h.other, decode.Bare)
-	r := h.rendering(hashing.Plain, &h.other)
-	r.time = at
-	known := slices.ContainsFunc(p.Signals, func(s hashing.Signal) bool {
-		return s.Variant == hashing.Plain && s.Value.Distance(r.signal(hashing.Identity).Value) <= sameFrame
-	})
-	if r.usable() && !known {
-		if len(p.Signals) == 0 { // nothing was to be seen before, as on a black first frame
-			p.Graphic = graphic(h.plane(&h.other))
-		}
-		p.Signals = append(p.Signals, r.signal(hashing.Identity))
-		p.Queries = r.appendQueries(p.Queries)
+// finer is a part of a picture, whose reduced pixels p are, from less reduced ones if it is small, and where in
+// them the part lies. They are no more than p has. The part's edges are set anew, as far as they are those of a
+// border: one pixel of p is much of it.
+func (h *Hasher) finer(img *decode.Image, full func() (*decode.Image, error), p plane, box image.Rectangle) (plane, image.Rectangle) {
+	factor := (img.Width + p.w - 1) / p.w // by which p is reduced
+	if factor == 1 || min(box.Dx(), box.Dy()) >= decode.ReducedSide/2 {
+		return p, box
 	}
+	by := factor
+	for by > 1 && min(box.Dx(), box.Dy())*factor/by < decode.ReducedSide && box.Dx()*box.Dy()*4*factor/by*factor/by <= p.w*p.h {
+		by /= 2
+	}
+	if by == factor {
+		return p, box
+	}
+	all, err := full()
+	if err != nil { // it was decoded at another scale, and that has to do
+		return p, box
+	}
+	margin, bounds := 2*factor, image.Rect(0, 0, img.Width, img.Height)
+	inner := image.Rectangle{box.Min.Mul(factor), box.Max.Mul(factor)}.Intersect(bounds)
+	outer := inner.Inset(-margin).Intersect(bounds)
+	all.Part(&h.other, outer, by)
+	fine := bytesOf(&h.other, &h.finest)
+	box = image.Rectangle{inner.Min.Sub(outer.Min).Div(by), inner.Max.Sub(outer.Min).Div(by)}
+	trimmed := trim(fine, 1, false)
+	for s := top; s <= right; s++ {
+		n, before := s.beyond(fine, trimmed), s.beyond(fine, box)
+		if n > 0 && before > 0 && n <= 2*margin/by {
+			box = s.moved(box, n-before)
+		}
+	}
+	return fine, box
 }
 
-// plane is the luma as bytes.
-func (h *Hasher) plane(l *decode.Luma) plane {
+// bytesOf is the luma as bytes, in a buffer if it comes as floats.
+func bytesOf(l *decode.Luma, buffer *[]uint8) plane {
 	pix := l.Bytes
 	if l.Floats != nil {
-		h.gray = slices.Grow(h.gray[:0], len(l.Floats))[:len(l.Floats)]
+		pix = slices.Grow((*buffer)[:0], len(l.Floats))[:len(l.Floats)]
 		for i, v := range l.Floats {
-			h.gray[i] = uint8(v + 0.5)
+			pix[i] = uint8(v + 0.5)
 		}
-		pix = h.gray
+		*buffer = pix
 	}
 	return plane{pix, l.Width, l.Height, l.Width}
 }
@@ -193,11 +239,19 @@ type rendering struct {
 	hashes  [hashing.Orientations]pdq.Hash
 	quality hashing.Quality
 	flat    bool
+	graphic bool
 	time    uint32 // of the frame
 }
 
 func (r rendering) usable() bool {
 	return !r.flat && r.quality.Usable() && !r.signal(hashing.Identity).Blank()
+}
+
+// near reports whether one of the signals is so near that the rendering finds little which that one does not.
+func (r rendering) near(signals []hashing.Signal) bool {
+	return slices.ContainsFunc(signals, func(s hashing.Signal) bool {
+		return s.Value.Distance(hashing.Value(r.hashes[hashing.Identity])) <= nearBits
+	})
 }
 
 func (r rendering) signal(t hashing.Transform) hashing.Signal {
@@ -210,7 +264,7 @@ func (r rendering) signal(t hashing.Transform) hashing.Signal {
 // appendQueries adds the eight orientations but for values already there under the same transform.
 func (r rendering) appendQueries(queries []hashing.Query) []hashing.Query {
 	for t := range hashing.Transform(hashing.Orientations) {
-		q := hashing.Query{Signal: r.signal(t), Transform: t}
+		q := hashing.Query{Signal: r.signal(t), Transform: t, Graphic: r.graphic}
 		known := slices.ContainsFunc(queries, func(o hashing.Query) bool {
 			return o.Transform == t && o.Signal.Value == q.Signal.Value
 		})
@@ -229,7 +283,7 @@ func (r rendering) inverted() hashing.Query {
 	for i := range s.Value {
 		s.Value[i] = ^s.Value[i]
 	}
-	return hashing.Query{Signal: s, Transform: hashing.Inverted}
+	return hashing.Query{Signal: s, Transform: hashing.Inverted, Graphic: r.graphic}
 }
 
 func (h *Hasher) rendering(v hashing.Variant, l *decode.Luma) rendering {
@@ -246,14 +300,16 @@ func (h *Hasher) rendering(v hashing.Variant, l *decode.Luma) rendering {
 	return r
 }
 
-// cut is the rendering of a part of the plain one.
-func (h *Hasher) cut(v hashing.Variant, p plane, box image.Rectangle) rendering {
+// cut is the rendering of a part of a picture, which may be a graphic as a whole.
+func (h *Hasher) cut(v hashing.Variant, p plane, box image.Rectangle, ofGraphic bool) rendering {
 	p = p.sub(box)
 	h.part = slices.Grow(h.part[:0], p.w*p.h)
 	for y := range p.h {
 		h.part = append(h.part, p.pix[y*p.stride:][:p.w]...)
 	}
-	return h.rendering(v, &decode.Luma{Width: p.w, Height: p.h, Bytes: h.part})
+	r := h.rendering(v, &decode.Luma{Width: p.w, Height: p.h, Bytes: h.part})
+	r.graphic = graphicPart(p, ofGraphic)
+	return r
 }
 
 // flat reports whether the levels span no more than flatLevels.

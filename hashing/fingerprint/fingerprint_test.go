@@ -428,3 +428,154 @@ func TestAnimation(t *testing.T) {
 		t.Errorf("after a black frame: graphic %v, signals %v", p.Graphic, p.Signals)
 	}
 }
+
+// found is how near the queries of an upload come to what is stored of something known: PDQ, in bits.
+func found(upload, known hashing.Picture) int {
+	best := 257
+	for _, s := range fingerprint.Stored(known) {
+		for _, q := range upload.Queries {
+			if d, err := s.Distance(q.Signal); err == nil {
+				best = min(best, d)
+			}
+		}
+	}
+	return best
+}
+
+// What stands in a further frame is found however it is drawn there, at a check and in an entry.
+func TestVariantsOfFurtherFrames(t *testing.T) {
+	const w, h = 240, 180
+	grays := color.Palette{color.Transparent}
+	for v := range 255 {
+		grays = append(grays, color.Gray{uint8(v)})
+	}
+	known, negative := image.NewGray(image.Rect(0, 0, w, h)), image.NewGray(image.Rect(0, 0, w, h))
+	draw.Draw(known, known.Rect, scene(w, h, 31), image.Point{}, draw.Src)
+	for i, v := range known.Pix {
+		negative.Pix[i] = 255 - v
+	}
+	placed := func(ground color.Color, at image.Rectangle) image.Image {
+		m := image.NewNRGBA(image.Rect(0, 0, 400, 300))
+		draw.Draw(m, m.Rect, image.NewUniform(ground), image.Point{}, draw.Src)
+		draw.Draw(m, at, known, image.Point{}, draw.Src)
+		return m
+	}
+	clear := image.NewNRGBA(image.Rect(0, 0, 400, 300))
+	draw.Draw(clear, image.Rect(60, 50, 300, 230), known, image.Point{}, draw.Src)
+	for _, c := range []struct {
+		name  string
+		frame image.Image
+		entry bool // an entry of it finds the picture, too
+	}{
+		{"as it is", known, true},
+		{"in a border", placed(color.White, image.Rect(80, 60, 320, 240)), true},
+		{"on nothing", clear, true},
+		{"negative", negative, false}, // a check searches for negatives, an entry holds none
+	} {
+		size := c.frame.Bounds()
+		black := image.NewPaletted(size, grays)
+		draw.Draw(black, size, image.Black, image.Point{}, draw.Src)
+		frame := image.NewPaletted(size, grays)
+		draw.Draw(frame, size, c.frame, image.Point{}, draw.Src)
+		last := image.NewPaletted(size, grays)
+		draw.Draw(last, size, scene(size.Dx(), size.Dy(), 32), image.Point{}, draw.Src)
+		var b bytes.Buffer
+		if err := gif.EncodeAll(&b, &gif.GIF{
+			Image: []*image.Paletted{black, frame, last}, Delay: []int{10, 300, 6000}, // the last one is held for long
+			Disposal: []byte{gif.DisposalBackground, gif.DisposalBackground, gif.DisposalNone},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		still, animated := hash(t, asPNG(t, known)), hash(t, b.Bytes())
+		if d := found(animated, still); d > 16 {
+			t.Errorf("%s: an upload is %d bits from the picture", c.name, d)
+		}
+		if d := found(still, animated); d > 16 && c.entry {
+			t.Errorf("%s: an entry is %d bits from the picture", c.name, d)
+		}
+	}
+}
+
+// However many frames there are and whatever they show, an answer has room for their queries.
+func TestMostQueries(t *testing.T) {
+	const w, h = 600, 520
+	anim := &gif.GIF{}
+	for seed := range uint64(12) {
+		frame := image.NewPaletted(image.Rect(0, 0, w, h), append(color.Palette{color.Transparent}, palette.Plan9[1:]...))
+		draw.Draw(frame, image.Rect(30, 30, w-30, h-30), image.NewUniform(color.NRGBA{90, 90, 90, 255}), image.Point{}, draw.Src)
+		draw.Draw(frame, image.Rect(70, 60, w-60, h-70), scene(w, h, 40+seed), image.Point{}, draw.Src)
+		anim.Image, anim.Delay = append(anim.Image, frame), append(anim.Delay, 10)
+		anim.Disposal = append(anim.Disposal, gif.DisposalBackground)
+	}
+	var b bytes.Buffer
+	if err := gif.EncodeAll(&b, anim); err != nil {
+		t.Fatal(err)
+	}
+	p := hash(t, b.Bytes())
+	t.Logf("%d signals, %d stored, %d queries, %d thumbs", len(p.Signals), len(fingerprint.Stored(p)), len(p.Queries), len(p.Thumbs))
+	if times := len(slices.Compact(slices.Sorted(func(yield func(uint32) bool) {
+		for _, s := range p.Signals {
+			if !yield(s.Time) {
+				return
+			}
+		}
+	}))); times != 9 {
+		t.Errorf("%d of 9 frames", times)
+	}
+	if len(p.Signals) > 256 || len(p.Queries) > 1024 || len(p.Thumbs) > 8 { // what the sandbox passes on
+		t.Error("too many")
+	}
+}
+
+// A logo whose shape is in its alpha and its copy that was flattened and cut otherwise find each other.
+func TestFlattenedLogo(t *testing.T) {
+	const w, h = 420, 300
+	logo := func(margin int, ground color.Color) image.Image {
+		m := image.NewNRGBA(image.Rect(0, 0, w+2*margin, h+2*margin))
+		shape := scene(w, h, 51)
+		for y := range h {
+			for x := range w {
+				m.SetNRGBA(margin+x, margin+y, color.NRGBA{20, 20, 20, shape.NRGBAAt(x, y).R})
+			}
+		}
+		if ground == nil {
+			return m
+		}
+		flat := image.NewRGBA(m.Rect)
+		draw.Draw(flat, m.Rect, image.NewUniform(ground), image.Point{}, draw.Src)
+		draw.Draw(flat, m.Rect, m, image.Point{}, draw.Over)
+		return flat
+	}
+	transparent, tight := hash(t, asPNG(t, logo(90, nil))), hash(t, asPNG(t, logo(0, nil)))
+	for _, margin := range []int{0, 30, 200} {
+		flattened := hash(t, asPNG(t, logo(margin, color.White)))
+		for name, known := range map[string]hashing.Picture{"with margins": transparent, "without": tight} {
+			if d := found(flattened, known); d > 12 {
+				t.Errorf("flattened with a margin of %d: %d bits from the logo %s", margin, d, name)
+			}
+			if d := found(known, flattened); d > 12 {
+				t.Errorf("the logo %s: %d bits from the one flattened with a margin of %d", name, d, margin)
+			}
+		}
+	}
+}
+
+// A small part of a large picture is hashed from all its pixels, of a JPEG too.
+func TestSmallPartOfALargePicture(t *testing.T) {
+	const w, h = 481, 321
+	known := image.NewGray(image.Rect(0, 0, w, h))
+	draw.Draw(known, known.Rect, scene(w, h, 61), image.Point{}, draw.Src)
+	large := image.NewGray(image.Rect(0, 0, w+1001, h+799))
+	draw.Draw(large, large.Rect, image.NewUniform(color.Gray{240}), image.Point{}, draw.Src)
+	draw.Draw(large, image.Rect(501, 399, 501+w, 399+h), known, image.Point{}, draw.Src)
+	still := hash(t, asPNG(t, known))
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, large, &jpeg.Options{Quality: 90}); err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{"png": asPNG(t, large), "jpeg": b.Bytes()} {
+		if d := found(hash(t, data), still); d > 6 {
+			t.Errorf("%s: %d bits from the picture", name, d)
+		}
+	}
+}

@@ -23,11 +23,12 @@ func (h *Hasher) Frame(l *decode.Luma, at uint32) (hashing.Frame, bool) {
 		f.Signals = append(f.Signals, r.signal(hashing.Identity))
 		f.Queries = r.appendQueries(f.Queries)
 	}
-	whole := h.plane(l)
+	whole := bytesOf(l, &h.gray)
 	plain := h.rendering(hashing.Plain, l)
+	plain.graphic = graphic(whole)
 	add(plain)
 	for variant, box := range h.insides(whole) {
-		add(h.cut(variant, whole, box))
+		add(h.cut(variant, whole, box, plain.graphic))
 	}
 	if len(f.Signals) == 0 {
 		return f, false
@@ -35,7 +36,7 @@ func (h *Hasher) Frame(l *decode.Luma, at uint32) (hashing.Frame, bool) {
 	if plain.time = at; plain.usable() {
 		f.Queries = append(f.Queries, plain.inverted())
 	}
-	f.Quality, f.Graphic = f.Signals[0].Quality, graphic(whole)
+	f.Quality = f.Signals[0].Quality
 	f.Signals = slices.Clip(hashing.Picture{Signals: f.Signals}.Stored())
 	return f, true
 }

@@ -31,26 +31,19 @@ const (
 	wideReach   = 8    // levels, for text in a JPEG of low quality
 )
 
-// insides yields the parts of p that may be known by themselves: without the outermost borders and, if
-// that differs, without those inside them; if there are none, what stands on an empty ground; and the
-// picture inside the picture.
+// insides yields the parts of p that may be known by themselves: those of [trims], and the picture inside the
+// picture. No two are alike.
 func (h *Hasher) insides(p plane) iter.Seq2[hashing.Variant, image.Rectangle] {
 	return func(yield func(hashing.Variant, image.Rectangle) bool) {
 		boxes := []image.Rectangle{p.bounds()}
-		offer := func(v hashing.Variant, box image.Rectangle) bool {
-			if slices.ContainsFunc(boxes, func(o image.Rectangle) bool { return alike(o, box) }) {
-				return true
+		for box := range trims(p) {
+			if boxes = append(boxes, box); !yield(hashing.Trimmed, box) {
+				return
 			}
-			boxes = append(boxes, box)
-			return yield(v, box)
 		}
-		if !offer(hashing.Trimmed, trim(p, 1, false)) || !offer(hashing.Trimmed, trim(p, trimRounds, false)) {
-			return
+		if box := h.framer.frame(p); !slices.ContainsFunc(boxes, func(o image.Rectangle) bool { return alike(o, box) }) {
+			yield(hashing.Framed, box)
 		}
-		if len(boxes) == 1 && !offer(hashing.Trimmed, trim(p, trimRounds, true)) {
-			return
-		}
-		offer(hashing.Framed, h.framer.frame(p))
 	}
 }
 

@@ -6,11 +6,13 @@ import (
 	"image/color"
 	"image/draw"
 	"image/jpeg"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"testing"
 
 	"vigie/hashing"
+	"vigie/hashing/decode"
 )
 
 // photo draws busy content: waves and blocks of every level, and noise, none of it flat along a line.
@@ -275,6 +277,53 @@ func TestGraphic(t *testing.T) {
 	}
 }
 
+// Each rendering is judged by itself: a photograph on a page of text is no graphic, the page is, trimmed too.
+func TestGraphicOfRenderings(t *testing.T) {
+	page := func() *image.Gray { return text(on(720, 1280, 250), image.Rect(60, 60, 660, 1220), 18, 15) }
+	photographed := page()
+	draw.Draw(photographed, image.Rect(190, 300, 530, 560), image.NewUniform(color.Gray{250}), image.Point{}, draw.Src)
+	paste(photographed, photo(300, 220, 3), 210, 320)
+	dense := text(on(600, 700, 250), image.Rect(100, 150, 500, 550), 6, 15) // without its margins less of it is ground
+	h := New(hashing.DefaultLimits())
+	for _, c := range []struct {
+		name string
+		m    *image.Gray
+		want map[hashing.Variant]bool
+	}{
+		{"page", page(), map[hashing.Variant]bool{hashing.Plain: true, hashing.Trimmed: true}},
+		{"dense page", dense, map[hashing.Variant]bool{hashing.Plain: true, hashing.Trimmed: true}},
+		{"photograph on a page", photographed, map[hashing.Variant]bool{hashing.Plain: true, hashing.Trimmed: true, hashing.Framed: false}},
+		{"photograph in a border", paste(on(500, 400, 255), photo(400, 300, 3), 50, 50), map[hashing.Variant]bool{hashing.Plain: false, hashing.Trimmed: false}},
+	} {
+		check := func(kind string, queries []hashing.Query) {
+			got := map[hashing.Variant]bool{}
+			for _, q := range queries {
+				if q.Signal.Variant != hashing.CLI {
+					got[q.Signal.Variant] = q.Graphic
+				}
+			}
+			if !maps.Equal(got, c.want) {
+				t.Errorf("%s as a %s: %v, want %v", c.name, kind, got, c.want)
+			}
+		}
+		var b bytes.Buffer
+		if err := jpeg.Encode(&b, c.m, &jpeg.Options{Quality: 85}); err != nil {
+			t.Fatal(err)
+		}
+		p, err := h.Picture(t.Context(), b.Bytes())
+		if err != nil || p.Graphic != c.want[hashing.Plain] {
+			t.Errorf("%s: graphic %t, %v", c.name, p.Graphic, err)
+		}
+		check("picture", p.Queries)
+		m := compressed(t, c.m, 85)
+		f, ok := h.Frame(&decode.Luma{Width: m.w, Height: m.h, Bytes: m.pix}, 40)
+		if !ok {
+			t.Errorf("%s: no frame", c.name)
+		}
+		check("frame", f.Queries)
+	}
+}
+
 // Whatever the pixels: boxes lie within the picture and are large enough for PDQ, and thumbs can be made.
 func FuzzInsides(f *testing.F) {
 	for _, m := range []*image.Gray{photo(40, 30, 1), on(5, 5, 9), paste(on(60, 50, 0), photo(40, 30, 2), 9, 9), photo(300, 5, 3)} {
@@ -297,7 +346,7 @@ func FuzzInsides(f *testing.F) {
 			if !box.In(p.bounds()) || box == p.bounds() || box.Dx() < minSide || box.Dy() < minSide {
 				t.Fatalf("%d x %d: %s %v", w, h, v, box)
 			}
-			hasher.thumb(p.sub(box), hasher.cut(v, p, box))
+			hasher.thumb(p.sub(box), hasher.cut(v, p, box, false))
 		}
 	})
 }

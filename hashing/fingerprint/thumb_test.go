@@ -124,7 +124,7 @@ func TestThumbDrift(t *testing.T) {
 		if r := h.rendering(hashing.Plain, &h.plain); !r.usable() {
 			continue
 		}
-		p := h.plane(&h.plain)
+		p := bytesOf(&h.plain, &h.gray)
 		full := &image.Gray{Pix: p.pix, Stride: p.stride, Rect: p.bounds()}
 		for _, s := range Short(h.thumb(p, rendering{}), hashing.Identity) {
 			var want *goimagehash.ImageHash

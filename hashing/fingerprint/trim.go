@@ -1,6 +1,9 @@
 package fingerprint
 
-import "image"
+import (
+	"image"
+	"iter"
+)
 
 // What a border is. Bars that a program drew are of one level but for the last block of a JPEG;
 // bars that were filmed or scanned have noise. A sky or a carpet has more.
@@ -22,6 +25,26 @@ const (
 	trimLeft     = 0.18 // share of each side that must be left
 	trimTaken    = 0.015
 )
+
+// trims yields p without the outermost borders and, if that differs, without those inside them; if there are
+// none, what stands on an empty ground. None is like the whole.
+func trims(p plane) iter.Seq[image.Rectangle] {
+	return func(yield func(image.Rectangle) bool) {
+		whole := p.bounds()
+		outer, inner := trim(p, 1, false), trim(p, trimRounds, false)
+		if alike(whole, outer) {
+			outer = whole
+		} else if !yield(outer) {
+			return
+		}
+		if outer == whole && alike(whole, inner) {
+			inner = trim(p, trimRounds, true)
+		}
+		if !alike(whole, inner) && !alike(outer, inner) {
+			yield(inner)
+		}
+	}
+}
 
 // trim finds the box that is left when flat borders are taken off: bars and margins of any level,
 // each side with its own, in so many rounds if they are one inside another. A border must end at an edge, unless it is clean and loose

@@ -184,7 +184,7 @@ func TestOutcomes(t *testing.T) {
 		signal := append([]byte{byte(hashing.PDQ), 0, hashing.PDQ.Version(), quality, 0, 0, 0, 0}, bytes.Repeat([]byte{0x0f}, 32)...)
 		b := append([]byte{'p', byte(len(format))}, format...)
 		b = append(b, 0, 0, 3, width, 0, 0, 0, 1, 0, 0, 0, 1, 0, 1, 0)
-		return string(append(append(append(b, signal...), signal...), transform))
+		return string(append(slices.Concat(b, signal, signal), transform, 0))
 	}
 	garbage := func(s string) string { return "VIGIE-TEST-GARBAGE " + frame(s) }
 

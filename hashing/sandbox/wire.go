@@ -23,15 +23,15 @@ import (
 //	need      memory (8 bytes)
 //	failure   kind (text), detail (the rest)
 //	picture   format (text), width (4), height (4), flags (1), unhashable (text), number of signals (2),
-//	          of queries (2), of thumbs (1); signals; queries: a signal and its transform (1); thumbs:
-//	          variant (1), quality (1), pixels (4096)
+//	          of queries (2), of thumbs (1); signals; queries: a signal, its transform (1) and flags (1);
+//	          thumbs: variant (1), quality (1), pixels (4096)
 //	signal    algorithm (1), variant (1), version (1), quality (1), time (4), value (32)
 //
 // It is binary since it is on the way of every check: as JSON it cost more than many a decoder. Parent and
 // child are of one build, or the hello does not fit.
 
 const (
-	wireVersion = 2
+	wireVersion = 3
 
 	maxHello   = 4 << 10 // bytes
 	maxSignals = 256     // of a picture
@@ -40,8 +40,9 @@ const (
 	maxDetail  = 300     // bytes of a media error's detail
 
 	signalBytes = 40
+	queryBytes  = signalBytes + 2
 	thumbBytes  = 2 + hashing.ThumbSide*hashing.ThumbSide
-	maxAnswer   = 1 + 256 + 9 + 256 + 5 + maxSignals*signalBytes + maxQueries*(signalBytes+1) + maxThumbs*thumbBytes // bytes
+	maxAnswer   = 1 + 256 + 9 + 256 + 5 + maxSignals*signalBytes + maxQueries*queryBytes + maxThumbs*thumbBytes // bytes
 )
 
 // The first bytes of what a child sends.
@@ -51,7 +52,15 @@ const (
 	tagPicture = 'p'
 )
 
+// The flags of a picture and of a query.
 const flagGraphic = 1
+
+func flagsOf(graphic bool) byte {
+	if graphic {
+		return flagGraphic
+	}
+	return 0
+}
 
 // The parent's say to a need.
 var (
@@ -91,15 +100,11 @@ func encodeAnswer(p hashing.Picture, err error) ([]byte, error) {
 	if len(p.Signals) > maxSignals || len(p.Queries) > maxQueries || len(p.Thumbs) > maxThumbs {
 		return nil, fmt.Errorf("%d signals, %d queries and %d thumbs are too many", len(p.Signals), len(p.Queries), len(p.Thumbs))
 	}
-	b := make([]byte, 0, 64+len(p.Signals)*signalBytes+len(p.Queries)*(signalBytes+1)+len(p.Thumbs)*thumbBytes)
+	b := make([]byte, 0, 64+len(p.Signals)*signalBytes+len(p.Queries)*queryBytes+len(p.Thumbs)*thumbBytes)
 	b = appendText(append(b, tagPicture), p.Format)
 	b = binary.BigEndian.AppendUint32(b, uint32(p.Width))
 	b = binary.BigEndian.AppendUint32(b, uint32(p.Height))
-	var flags byte
-	if p.Graphic {
-		flags |= flagGraphic
-	}
-	b = appendText(append(b, flags), string(p.Unhashable))
+	b = appendText(append(b, flagsOf(p.Graphic)), string(p.Unhashable))
 	b = binary.BigEndian.AppendUint16(b, uint16(len(p.Signals)))
 	b = binary.BigEndian.AppendUint16(b, uint16(len(p.Queries)))
 	b = append(b, byte(len(p.Thumbs)))
@@ -107,7 +112,7 @@ func encodeAnswer(p hashing.Picture, err error) ([]byte, error) {
 		b = appendSignal(b, s)
 	}
 	for _, q := range p.Queries {
-		b = append(appendSignal(b, q.Signal), byte(q.Transform))
+		b = append(appendSignal(b, q.Signal), byte(q.Transform), flagsOf(q.Graphic))
 	}
 	for i := range p.Thumbs {
 		t := &p.Thumbs[i]
@@ -179,7 +184,7 @@ func (r *reader) picture(limits hashing.Limits) (p hashing.Picture, err error) {
 	p.Unhashable = hashing.Reason(r.text())
 	signals, queries, thumbs := int(r.uint16()), int(r.uint16()), int(r.byte())
 	switch {
-	case r.short || len(r.rest) != signals*signalBytes+queries*(signalBytes+1)+thumbs*thumbBytes:
+	case r.short || len(r.rest) != signals*signalBytes+queries*queryBytes+thumbs*thumbBytes:
 		return p, errors.New("its length does not fit")
 	case !plainName(p.Format):
 		return p, errors.New("format is no plain name")
@@ -222,6 +227,11 @@ func (r *reader) picture(limits hashing.Limits) (p hashing.Picture, err error) {
 		if q.Transform = hashing.Transform(r.byte()); !q.Transform.Valid() {
 			return p, errors.New("unknown transform")
 		}
+		flags := r.byte()
+		if flags&^flagGraphic != 0 {
+			return p, errors.New("unknown flags of a query")
+		}
+		q.Graphic = flags == flagGraphic
 	}
 	if thumbs > 0 {
 		p.Thumbs = make([]hashing.Thumb, thumbs)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,7 +22,9 @@ func fullPicture() hashing.Picture {
 		})
 	}
 	for i := range maxQueries {
-		p.Queries = append(p.Queries, hashing.Query{Signal: p.Signals[i%maxSignals], Transform: hashing.Transform(i % (int(hashing.Inverted) + 1))})
+		p.Queries = append(p.Queries, hashing.Query{
+			Signal: p.Signals[i%maxSignals], Transform: hashing.Transform(i % (int(hashing.Inverted) + 1)), Graphic: i%2 == 1,
+		})
 	}
 	for i := range maxThumbs {
 		v := []hashing.Variant{hashing.Plain, hashing.Trimmed, hashing.Framed}[i%3]
@@ -76,6 +79,7 @@ func TestAnswerThatDoesNotHold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	lastFlag := len(sound) - len(usualPicture().Thumbs)*thumbBytes - 1
 	change := func(change func(p *hashing.Picture)) []byte {
 		p := usualPicture()
 		change(&p)
@@ -115,6 +119,7 @@ func TestAnswerThatDoesNotHold(t *testing.T) {
 		"thumb of cli":      change(func(p *hashing.Picture) { p.Thumbs[0].Variant = hashing.CLI }),
 		"thumb's quality":   change(func(p *hashing.Picture) { p.Thumbs[1].Quality = 101 }),
 		"unknown flag":      bytes.Replace(sound, []byte{0, 0, 7, 208, flagGraphic}, []byte{0, 0, 7, 208, 2}, 1),
+		"a query's flag":    slices.Concat(sound[:lastFlag], []byte{2}, sound[lastFlag+1:]),
 	} {
 		if _, _, err := decodeAnswer(b, hashing.DefaultLimits()); err == nil {
 			t.Errorf("%s: accepted", name)

@@ -292,7 +292,9 @@ func frames(ctx context.Context, d *video.Decoder, name string, o hashing.VideoO
 	}
 	var all []hashing.Frame
 	_, err = d.Video(ctx, data, o, func(f hashing.Frame) error {
-		all = append(all, f)
+		if len(f.Signals) > 0 {
+			all = append(all, f)
+		}
 		return nil
 	})
 	return all, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -18,9 +19,9 @@ func TestStream(t *testing.T) {
 	// One byte at a time, as a pipe may bring them.
 	s := newStream(iotest.OneByteReader(strings.NewReader(pixels)), iotest.OneByteReader(strings.NewReader(times)), hashing.DefaultLimits())
 	for i, want := range []picture{
-		{0, 3, 2, []byte("abcdef")},
-		{1235, 1, 1, []byte(" ")},
-		{1235, 2, 1, []byte("P5")},
+		{0, 3, 2, []byte("abcdef"), false},
+		{1235, 1, 1, []byte(" "), false},
+		{1275, 2, 1, []byte("P5"), false},
 	} {
 		got, err := s.next()
 		if err != nil || got.time != want.time || got.width != want.width || got.height != want.height || !bytes.Equal(got.luma, want.luma) {
@@ -61,16 +62,16 @@ func FuzzStream(f *testing.F) {
 	limits := hashing.Limits{Side: 100, Pixels: 1000}
 	f.Fuzz(func(t *testing.T, pixels, times []byte) {
 		s := newStream(bytes.NewReader(pixels), bytes.NewReader(times), limits)
-		last := uint32(0)
+		last := int64(-1)
 		for range len(times) + 1 {
 			p, err := s.next()
 			if err != nil {
 				return
 			}
-			if p.width < 1 || p.height < 1 || p.width > 100 || p.width*p.height > 1000 || len(p.luma) != p.width*p.height || p.time < last {
+			if p.width < 1 || p.height < 1 || p.width > 100 || p.width*p.height > 1000 || len(p.luma) != p.width*p.height || int64(p.time) <= last && p.time < math.MaxUint32 {
 				t.Fatalf("%d x %d with %d bytes at %d after %d", p.width, p.height, len(p.luma), p.time, last)
 			}
-			last = p.time
+			last = int64(p.time)
 		}
 		t.Fatal("more frames than lines")
 	})

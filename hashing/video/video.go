@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -20,7 +21,8 @@ import (
 // Options configure a [Decoder]. The zero value is usable; zero fields get the defaults named below.
 type Options struct {
 	// Program is ffmpeg: a path, or a name to look for in PATH. Default: "ffmpeg". The program
-	// ffprobe beside it is needed for [Decoder.VPDQ] alone.
+	// ffprobe beside it is needed for [Decoder.VPDQ], and tells of other videos what [hashing.Video] has of
+	// their length and streams.
 	Program string
 	// Limits of the file and of its frames. Default: 256 MiB, 8192 pixels a side, 36 million pixels.
 	Limits hashing.Limits
@@ -47,7 +49,7 @@ func (o Options) withDefaults() Options {
 	o.Limits.Bytes = cmp.Or(o.Limits.Bytes, 256<<20)
 	o.Limits.Side = cmp.Or(o.Limits.Side, 8192)
 	o.Limits.Pixels = cmp.Or(o.Limits.Pixels, 36_000_000)
-	o.MaxDuration = cmp.Or(o.MaxDuration, 4*time.Hour)
+	o.MaxDuration = min(cmp.Or(o.MaxDuration, 4*time.Hour), (math.MaxUint32-1)*time.Millisecond) // what a Frame's Time can tell
 	o.MaxFrames = cmp.Or(o.MaxFrames, 15_000)
 	o.Timeout = cmp.Or(o.Timeout, 10*time.Minute)
 	o.Children = cmp.Or(o.Children, runtime.GOMAXPROCS(0))
@@ -136,20 +138,24 @@ var ErrStop = errors.New("stop the video here")
 // near the other, within the radius of 31. TestClips shows what other values would cost.
 const pruneRadius = 10
 
-// Video decodes data once and hands each kept frame to fn in order of time, while the decoding goes
-// on: memory does not grow with the video's length. (Where frames change their size ffmpeg starts once more.) fn is called in the goroutine of the caller; it may be
-// nil. Its error ends the decoding and is returned as it is; [ErrStop] ends it without an error.
+// lastFrame is how long a container may say that a video's last frame is shown; more would be a claim like any other.
+const lastFrame = 10 * time.Second
+
+// Video decodes data and hands each kept frame to fn, stream after stream, each in order of time, while the
+// decoding goes on: memory does not grow with the video's length. (Where frames change their size ffmpeg starts
+// once more.) fn is called in the goroutine of the caller; it may be nil. Its error ends the decoding and is
+// returned as it is; [ErrStop] ends it without an error.
 //
-// Which frames there are, see [hashing.VideoOptions] and the package documentation. Frames without
-// a usable rendering (black, flat, blurred: PDQ quality under 50) are dropped, and those within 10 bits
-// of the frame kept before, unless o.All. A video without any usable frame has no frames, and no
-// error.
+// Which frames there are, see [hashing.VideoOptions] and the package documentation. Of frames without
+// a usable rendering (black, flat, blurred: PDQ quality under 50) only the first in a row is handed out, without
+// signals. Dropped are frames within 10 bits of the frame kept before, unless o.All. A video without any usable
+// frame has none that counts in Frames, and no error.
 //
 // Errors that are the video's fault are [*hashing.MediaError]: of kind Empty, TooLarge, Unsupported
-// before ffmpeg runs, NoDecoder without ffmpeg, and Corrupt, TimedOut, OutOfMemory or Crashed if not one
-// frame could be decoded. Once a frame was decoded, whatever ends the decoding early leaves what was
-// handed out, and sets Cut. [hashing.ErrBusy] is returned if no turn came in time. When ctx ends, ffmpeg is
-// killed and ctx's error returned.
+// before ffmpeg runs, NoDecoder without ffmpeg, and Corrupt, Unsupported (its codec, or no video in it), TooLarge,
+// TimedOut, OutOfMemory or Crashed if not one frame could be decoded. Once a frame was decoded, whatever ends the
+// decoding early, or leaves out a stream, leaves what was handed out, and sets Cut. [hashing.ErrBusy] is returned
+// if no turn came in time. When ctx ends, ffmpeg is killed and ctx's error returned.
 func (d *Decoder) Video(ctx context.Context, data []byte, o hashing.VideoOptions, fn func(hashing.Frame) error) (hashing.Video, error) {
 	c, err := d.admit(data)
 	if err != nil {
@@ -161,35 +167,121 @@ func (d *Decoder) Video(ctx context.Context, data []byte, o hashing.VideoOptions
 	}
 	defer release()
 
-	v := hashing.Video{Format: c.name}
-	var kept hashing.Frame
+	f := film{Decoder: d, job: d.job(c, data), hasher: h, options: o, fn: fn, video: hashing.Video{Format: c.name}}
+	err = f.play(ctx)
+	return f.video, err
+}
+
+// film is a video while it is hashed, stream after stream.
+type film struct {
+	*Decoder
+	job
+	hasher  *hasher
+	options hashing.VideoOptions
+	fn      func(hashing.Frame) error
+	video   hashing.Video
+	streams int  // decoded so far
+	enough  bool // no further frame is wanted
+}
+
+func (f *film) play(ctx context.Context) error {
+	length, lone := loneTrack(f.data)
+	tracks, videos := []track{{place: "0:V:0", duration: length}}, 1
+	if !lone {
+		var err error
+		if tracks, videos, err = f.tracks(ctx, f.job); err != nil {
+			return err
+		}
+	}
+	f.video.Streams = videos
+	var missed error // why a stream could not be decoded
+	none := false    // there are no more of those guessed
+	for _, t := range tracks {
+		if f.enough || none && !t.cover || t.cover && f.streams > 0 || missed != nil && time.Now().After(f.end) {
+			continue
+		}
+		err := f.watch(ctx, t)
+		_, isMedia := hashing.AsMediaError(err)
+		switch {
+		case err == nil:
+			f.streams++
+		case err == errNothing && t.guessed && f.streams > 0:
+			none = true
+		case err == errNothing && lone: // ffprobe knows why
+			told, _, err := f.tracks(ctx, f.job)
+			if err != nil {
+				return err
+			}
+			missed = f.undecoded(told[0])
+		case err == errNothing:
+			none = t.guessed
+			missed = cmp.Or(missed, f.undecoded(t))
+		case isMedia && !f.enough:
+			missed = cmp.Or(missed, err)
+		default:
+			return err
+		}
+	}
+	if f.streams == 0 {
+		return missed
+	}
+	f.video.Cut = f.video.Cut || missed != nil || videos > hashing.MaxStreams
+	return nil
+}
+
+// watch decodes one stream and hands out its frames. The error is errNothing, or as of [Decoder.Video].
+func (f *film) watch(ctx context.Context, t track) error {
+	if t.codec != "" && !accepts(t.codec) {
+		return errNothing
+	}
 	skip := skipNone
-	if o.Keyframes {
+	if f.options.Keyframes {
 		skip = skipMost
 	}
-	v.Cut, err = d.decode(ctx, c, data, skip, sparse(o.PerSecond), true, func(p picture) error {
+	v := &f.video
+	var kept hashing.Frame
+	nothing := false // to be seen, and fn knows
+	length := time.Duration(0)
+	cut, err := f.decode(ctx, f.job, t.place, skip, sparse(f.options.PerSecond), true, func(p picture) error {
 		if v.Width == 0 {
 			v.Width, v.Height = p.width, p.height
 		}
-		if time.Duration(p.time)*time.Millisecond > d.o.MaxDuration {
+		if time.Duration(p.time)*time.Millisecond > f.o.MaxDuration {
 			return errLimit
 		}
-		v.Duration = p.time
-		frame, ok := h.frame(p)
-		if !ok || !o.All && v.Frames > 0 && near(frame, kept) {
+		length = time.Duration(p.time) * time.Millisecond
+		frame, ok := f.hasher.frame(p)
+		frame.Stream = f.streams
+		switch {
+		case !ok && nothing, ok && !f.options.All && near(frame, kept):
 			return nil
-		}
-		if v.Frames == d.o.MaxFrames {
+		case ok && v.Frames == f.o.MaxFrames:
+			f.enough = true
 			return errLimit
+		case ok:
+			v.Frames++
 		}
-		kept = frame
-		v.Frames++
-		if fn == nil {
+		kept, nothing = frame, !ok
+		if f.fn == nil {
 			return nil
 		}
-		return fn(frame)
+		err := f.fn(frame)
+		f.enough = err != nil
+		return err
 	})
-	return v, err
+	if err != nil {
+		return err
+	}
+	most := f.o.MaxDuration
+	if !f.options.Keyframes { // which alone say little of the end
+		most = min(most, length+lastFrame)
+	}
+	if !cut && t.duration <= most {
+		length = max(length, t.duration)
+	}
+	v.Duration = max(v.Duration, uint32(length.Milliseconds()))
+	v.Cut = v.Cut || cut
+	return nil
 }
 
 // near reports whether two frames show the same, in each of the renderings that both have: around a small

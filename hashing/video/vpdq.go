@@ -52,8 +52,9 @@ func FeatureOf(s hashing.Signal) Feature {
 
 // VPDQ hashes a video as vPDQ's reference does, for exchange with others and for comparison: frame n
 // is hashed if n is divisible by int(secondsPerHash * frame rate), each frame if that is 0; at full
-// size; its time is n divided by the frame rate, whatever its time stamp says (filehasher.cpp). The
-// limits are those of [Decoder.Video]; a video that exceeds them is an error here, as a part of the
+// size; its time is n divided by the frame rate, whatever its time stamp says (filehasher.cpp). The rate is the
+// average that the container tells, or if there is none the stream's basic one (ffmpegwrapper.cpp). Of several streams
+// it is the default one. The limits are those of [Decoder.Video]; a video that exceeds them is an error here, as a part of the
 // features would count as the whole.
 //
 // Frames differ from the reference's by what decoders and scalers round: see the test of this name.
@@ -70,15 +71,21 @@ func (d *Decoder) VPDQ(ctx context.Context, data []byte, secondsPerHash float64)
 		return nil, err
 	}
 	defer release()
-	rate, err := d.frameRate(ctx, c, data)
+	j := d.job(c, data)
+	j.edited = true // as the reference has it
+	tracks, _, err := d.tracks(ctx, j)
 	if err != nil {
 		return nil, err
 	}
-	step := max(1, int(secondsPerHash*rate))
+	t := tracks[0]
+	if t.rate == 0 {
+		return nil, &hashing.MediaError{Kind: hashing.Corrupt, Detail: "the video tells no frame rate"}
+	}
+	step := max(1, int(secondsPerHash*t.rate))
 	var features []Feature
-	cut, err := d.decode(ctx, c, data, skipNone, fmt.Sprintf(`not(mod(n\,%d))`, step), false, func(p picture) error {
+	cut, err := d.decode(ctx, j, t.place, skipNone, fmt.Sprintf(`not(mod(n\,%d))`, step), false, func(p picture) error {
 		n := len(features) * step
-		seconds := float64(n) / rate
+		seconds := float64(n) / t.rate
 		if len(features) == d.o.MaxFrames || seconds > d.o.MaxDuration.Seconds() {
 			return errLimit
 		}
@@ -87,6 +94,8 @@ func (d *Decoder) VPDQ(ctx context.Context, data []byte, secondsPerHash float64)
 		return nil
 	})
 	switch {
+	case err == errNothing:
+		return nil, d.undecoded(t)
 	case err != nil:
 		return nil, err
 	case cut:
@@ -94,33 +103,6 @@ func (d *Decoder) VPDQ(ctx context.Context, data []byte, secondsPerHash float64)
 			"not all of the video could be hashed within the limits (%d frames to hash, %v long, %v of time)", d.o.MaxFrames, d.o.MaxDuration, d.o.Timeout)}
 	}
 	return features, nil
-}
-
-// frameRate is the average that the container tells, or if there is none the stream's basic one, as
-// the reference takes it (ffmpegwrapper.cpp).
-func (d *Decoder) frameRate(ctx context.Context, c container, data []byte) (float64, error) {
-	out, err := d.probe(ctx, c, data, "stream=avg_frame_rate,r_frame_rate")
-	if err != nil {
-		return 0, err
-	}
-	var told struct {
-		Streams []struct {
-			Average string `json:"avg_frame_rate"`
-			Basic   string `json:"r_frame_rate"`
-		} `json:"streams"`
-	}
-	if err := json.Unmarshal(out, &told); err != nil || len(told.Streams) == 0 {
-		return 0, &hashing.MediaError{Kind: hashing.Corrupt, Detail: "no video stream was found"}
-	}
-	for _, text := range []string{told.Streams[0].Average, told.Streams[0].Basic} {
-		over, under, _ := strings.Cut(text, "/")
-		a, errA := strconv.ParseFloat(over, 64)
-		b, errB := strconv.ParseFloat(under, 64)
-		if rate := a / b; errA == nil && errB == nil && rate > 0 && rate <= 1e6 {
-			return rate, nil
-		}
-	}
-	return 0, &hashing.MediaError{Kind: hashing.Corrupt, Detail: "the video tells no frame rate"}
 }
 
 // WriteVPDQ writes features in vPDQ's text form, one a line:
