@@ -24,6 +24,7 @@ type Metrics struct {
 	faults   prometheus.Counter
 	videos   *prometheus.CounterVec
 	decoded  prometheus.Counter
+	shadows  *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics of one node, on a registry of their own.
@@ -59,7 +60,11 @@ func NewMetrics() *Metrics {
 	m.decoded = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "vigie_video_seconds_total", Help: "Seconds of video decoded, by the time of the videos.",
 	})
-	m.registry.MustRegister(m.requests, m.checks, m.stages, m.flags, m.applied, m.lag, m.faults, m.videos, m.decoded,
+	m.shadows = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "vigie_shadow_searches_total", Help: "Searches that were repeated by a plain loop over all rows, by whether the answers were the same.",
+	}, []string{"same"})
+	m.shadows.WithLabelValues("false") // at 0 from the start, so that an alarm can be set on it
+	m.registry.MustRegister(m.requests, m.checks, m.stages, m.flags, m.applied, m.lag, m.faults, m.videos, m.decoded, m.shadows,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -114,6 +119,9 @@ func (m *Metrics) Watch(o matcher.Events) matcher.Events {
 	}
 	return o
 }
+
+// Shadow counts a search that was repeated.
+func (m *Metrics) Shadow(same bool) { m.shadows.WithLabelValues(strconv.FormatBool(same)).Inc() }
 
 // Video counts a video that was decoded, or not. The outcome is of a fixed set.
 func (m *Metrics) Video(outcome string, decoded time.Duration) {

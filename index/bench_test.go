@@ -13,6 +13,9 @@ func filled(b *testing.B, n int) (*index.Index, []index.Change) {
 	if err := x.Apply(b.Context(), 1, changes); err != nil {
 		b.Fatal(err)
 	}
+	if err := x.Settle(b.Context()); err != nil {
+		b.Fatal(err)
+	}
 	return x, changes
 }
 

@@ -27,22 +27,25 @@
 //
 // # Inside
 //
-// Rows stand in immutable segments, one algorithm each, in columns. Every Apply adds a small segment
-// and marks the rows that it replaces as dead in a copy of their segment's tombstones, so that a
-// snapshot shares with its predecessor all that did not change. Small segments merge into larger
-// ones as they add up, which leaves a number of segments logarithmic in the number of rows, and
-// drops the dead. Merging happens inside Apply: most calls take microseconds, a rare one rewrites
-// everything (about a second at a million entries with digests), while readers go on. Searches for
-// perceptual hashes read all rows, with portable code: 2 to 3 milliseconds for a million.
+// New rows come into a delta that is compared row by row, with the vector instructions that the processor
+// has (VIGIE_KERNEL chooses others); a few ten thousand take some microseconds. When it is full,
+// a segment is made of it in the background: immutable, with tables in which a search finds its rows by
+// looking at a small part of them. Segments merge as they add up, which leaves a number logarithmic in the number of
+// rows, and drops the dead. None of this stops readers or writers, or is seen by them. The tables are exact at
+// every radius: see the documentation of the package segment, which has the proof, and falls back to comparing all
+// rows where that is cheaper.
 package index
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"vigie/hashing"
+	"vigie/index/internal/kernel"
 )
 
 // EntryID names an entry; BankID the bank it is in. Both are the caller's numbers. No entry has the number 0.
@@ -95,21 +98,68 @@ func validate(a hashing.Algorithm, v hashing.Value) error {
 	return nil
 }
 
-// Options adjust an index. The zero value is what everyone wants; there is nothing to adjust yet.
-type Options struct{}
+// Options adjust an index. The zero value is what everyone wants.
+type Options struct {
+	// Fault, if not nil, is told of what went wrong in the background, such as a lack of memory for a merge.
+	// The index goes on as it is, and tries again with the next change.
+	Fault func(error)
+	// Shadow, if not nil, has one in [ShadowEvery] queries answered again in the background, by a plain loop over all
+	// rows, and is told whether the answers were the same.
+	Shadow func(Shadow)
+	// Copied has [Open] copy files to memory, which may lie in huge pages, instead of mapping them: it takes
+	// longer to start, and searches take some fifth less.
+	Copied bool
+
+	deltaRows   int    // of every algorithm; for tests
+	shadowEvery uint64 // for tests; 0: ShadowEvery
+}
 
 // Index holds the current [Snapshot] and replaces it by the next one. Its methods may be called from
 // any number of goroutines.
 type Index struct {
+	o        Options
 	snapshot atomic.Pointer[Snapshot]
-	applying chan struct{} // holds a token while an Apply is under way; a mutex that waits with a context
+	writing  chan struct{} // holds a token while somebody replaces the snapshot; a mutex that waits with a context
+
+	// In the hands of whoever is writing.
+	busy    map[rows]bool // parts that are being merged
+	tidying int           // goroutines that merge
+	tidied  chan struct{} // closed when there is none
+
+	saving sync.Mutex
+	files  map[rows]string // parts that are in the folder; in the hands of whoever is saving
 }
 
 // New returns an empty index at sequence number 0.
-func New(Options) *Index {
-	x := &Index{applying: make(chan struct{}, 1)}
-	x.snapshot.Store(&Snapshot{})
+func New(o Options) *Index {
+	x := &Index{o: o, writing: make(chan struct{}, 1), busy: map[rows]bool{}}
+	s := &Snapshot{}
+	if o.Shadow != nil {
+		s.shadow = &shadow{every: cmp.Or(o.shadowEvery, ShadowEvery), tell: o.Shadow}
+	}
+	x.snapshot.Store(s)
 	return x
+}
+
+func (x *Index) lock()   { x.writing <- struct{}{} }
+func (x *Index) unlock() { <-x.writing }
+
+// deltaRows is how many rows a delta has before the next one is begun and it becomes a segment. PDQ's are compared
+// in some 10 microseconds; digests one after the other, so that they are fewer.
+func (x *Index) deltaRows(a hashing.Algorithm) int {
+	switch {
+	case x.o.deltaRows > 0:
+		return x.o.deltaRows
+	case a.Exact():
+		return 4 << 10
+	}
+	return 64 << 10
+}
+
+func (x *Index) fault(err error) {
+	if x.o.Fault != nil {
+		x.o.Fault(err)
+	}
 }
 
 // Snapshot returns the index as the last finished [Index.Apply] left it. It takes no lock and costs
@@ -126,8 +176,8 @@ func (x *Index) Snapshot() *Snapshot { return x.snapshot.Load() }
 // error leaves the index as it was. The slices remain the caller's, and are not kept.
 func (x *Index) Apply(ctx context.Context, seq uint64, changes []Change) error {
 	select {
-	case x.applying <- struct{}{}:
-		defer func() { <-x.applying }()
+	case x.writing <- struct{}{}:
+		defer x.unlock()
 	case <-ctx.Done():
 	}
 	if err := ctx.Err(); err != nil {
@@ -142,6 +192,35 @@ func (x *Index) Apply(ctx context.Context, seq uint64, changes []Change) error {
 			return fmt.Errorf("change %d of %d: %w", i, len(changes), err)
 		}
 	}
-	x.snapshot.Store(now.next(seq, changes))
+	next := now.next(seq, changes, x.deltaRows)
+	x.snapshot.Store(next)
+	if _, ok := next.find(x.busy, x.deltaRows); ok && x.tidying < 2 {
+		if x.tidying++; x.tidying == 1 {
+			x.tidied = make(chan struct{})
+		}
+		go x.tidy()
+	}
 	return nil
 }
+
+// Settle waits until nothing is being merged, which changes no answer: for measurements, and before
+// the index is saved.
+func (x *Index) Settle(ctx context.Context) error {
+	for {
+		x.lock()
+		n, tidied := x.tidying, x.tidied
+		x.unlock()
+		if n == 0 {
+			return nil
+		}
+		select {
+		case <-tidied:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Kernel names the vector instructions with which rows are compared: "avx512", "avx2" or "portable". The fastest that
+// the processor has is taken, unless VIGIE_KERNEL names another.
+func Kernel() string { return kernel.Kernel() }

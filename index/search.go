@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"vigie/hashing"
+	"vigie/index/internal/segment"
 )
 
 // Query asks for all rows of one algorithm within a radius of a value.
@@ -21,7 +23,18 @@ type Query struct {
 	Banks map[BankID]int
 	// Limit, if positive, cuts the answer to the nearest Limit hits; Result.Total says how many there are.
 	Limit int
+	// Method says how rows are found, never which.
+	Method Method
 }
+
+// Method is a way to search.
+type Method uint8
+
+const (
+	Auto  Method = iota // what is expected to be fastest
+	Flat                // compares all rows, by vector instructions
+	Brute               // compares all rows, by a plain loop: slow, and what the others are checked by
+)
 
 // Hit is one row within the radius. An entry that has several such rows has several hits.
 type Hit struct {
@@ -45,11 +58,15 @@ func (s *Snapshot) Search(ctx context.Context, q Query) (Result, error) {
 	if err := validate(q.Algorithm, q.Value); err != nil {
 		return Result{}, fmt.Errorf("query: %w", err)
 	}
-	answers := []answer{s.ask(q)}
-	if err := s.search(ctx, answers); err != nil {
+	m := searchers.Get().(*searcher)
+	defer searchers.Put(m)
+	m.one[0] = s.ask(q)
+	if err := s.search(ctx, m, m.one[:]); err != nil {
 		return Result{}, err
 	}
-	return answers[0].result(), nil
+	r := m.one[0].result()
+	s.shadow.sample(ctx, s, q, r)
+	return r, nil
 }
 
 // SearchMany answers every query as [Snapshot.Search] would, in the same order, but passes over the
@@ -62,53 +79,54 @@ func (s *Snapshot) SearchMany(ctx context.Context, queries []Query) ([]Result, e
 		}
 		answers[i] = s.ask(q)
 	}
-	if err := s.search(ctx, answers); err != nil {
+	m := searchers.Get().(*searcher)
+	defer searchers.Put(m)
+	if err := s.search(ctx, m, answers); err != nil {
 		return nil, err
 	}
 	results := make([]Result, len(queries))
 	for i := range answers {
 		results[i] = answers[i].result()
+		s.shadow.sample(ctx, s, queries[i], results[i])
 	}
 	return results, nil
 }
 
-// blockRows are compared with all queries before the next ones are read: 32 kB of 256-bit rows,
-// which stay in the core's first cache meanwhile.
-const blockRows = 1024
+// searchers are the memory of one search at a time.
+var searchers = sync.Pool{New: func() any { return new(searcher) }}
 
-func (s *Snapshot) search(ctx context.Context, answers []answer) error {
-	group := make([]*answer, 0, len(answers)) // to the queries of one algorithm
-	var found []near
-	for a, segments := range s.segments {
-		group = group[:0]
-		for i := range answers {
-			if answers[i].Algorithm == a && answers[i].reach >= 0 {
-				group = append(group, &answers[i])
-			}
-		}
-		if len(group) == 0 {
+type searcher struct {
+	segment.Searcher
+	value segment.Value
+	one   [1]answer
+}
+
+func (s *Snapshot) search(ctx context.Context, m *searcher, answers []answer) error {
+	for i := range answers {
+		w := &answers[i]
+		if w.reach < 0 {
 			continue
 		}
-		for _, g := range segments {
-			if a.Exact() {
-				for _, w := range group {
-					for _, row := range g.equal(w.Value) {
-						w.add(g, int(row), 0)
-					}
+		m.value = stored(w.Algorithm, w.Value)
+		for _, p := range s.parts[w.Algorithm] {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			switch {
+			case w.Algorithm.Exact():
+				for _, row := range p.Equal(&m.value) {
+					w.add(p, int(row), 0)
 				}
 				continue
+			case w.Method == Auto:
+				m.Found, _ = p.Near(&m.value, w.reach, &m.Scratch, m.Found[:0])
+			case w.Method == Flat:
+				m.Found = p.Flat(&m.value, w.reach, &m.Scratch, m.Found[:0])
+			default:
+				m.Found = p.Brute(&m.value, w.reach, m.Found[:0])
 			}
-			for from := 0; from < len(g.entries); from += blockRows {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				block := g.words[from*g.width : min(from+blockRows, len(g.entries))*g.width]
-				for _, w := range group {
-					found = g.scan(found[:0], block, w.Value, w.reach)
-					for _, f := range found {
-						w.add(g, from+f.row, f.distance)
-					}
-				}
+			for _, f := range m.Found {
+				w.add(p, int(f.Row), int(f.Distance))
 			}
 		}
 	}
@@ -138,18 +156,12 @@ func (s *Snapshot) ask(q Query) answer {
 }
 
 // add takes a row within reach, unless it is dead or its bank does not admit it.
-func (w *answer) add(g segment, row, distance int) {
-	bank := g.banks[row]
-	if g.isDead(row) || w.hidden[bank] {
+func (w *answer) add(p part, row, distance int) {
+	h, ok := w.hit(p, row, distance)
+	if !ok {
 		return
 	}
-	if w.Banks != nil {
-		if radius, ok := w.Banks[bank]; !ok || distance > radius {
-			return
-		}
-	}
 	w.total++
-	h := Hit{Entry: g.entries[row], Bank: bank, Variant: g.variants[row], Time: g.time(row), Distance: distance}
 	if w.full && compareHits(h, w.worst) >= 0 {
 		return
 	}
@@ -158,6 +170,21 @@ func (w *answer) add(g segment, row, distance int) {
 		w.cut()
 		w.full, w.worst = true, w.hits[w.Limit-1]
 	}
+}
+
+// hit is a row within reach, if it is alive and its bank admits it.
+func (w *answer) hit(p part, row, distance int) (h Hit, ok bool) {
+	bank := BankID(p.Bank(row))
+	if p.dead.has(row) || w.hidden[bank] {
+		return h, false
+	}
+	if w.Banks != nil {
+		if radius, ok := w.Banks[bank]; !ok || distance > radius {
+			return h, false
+		}
+	}
+	r := p.Row(row)
+	return Hit{Entry: EntryID(r.Entry), Bank: bank, Variant: hashing.Variant(r.Variant), Time: r.Time, Distance: distance}, true
 }
 
 // cut orders the hits and keeps the nearest Limit of them. It is called once for every Limit hits

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -148,10 +149,10 @@ func (f *Follower) follow(ctx context.Context) error {
 	}
 }
 
-// load reads the whole catalogue as of one change.
+// load reads the catalogue as of one change. If the index was saved, only what came since is read into it; else all
+// entries are.
 func (f *Follower) load(ctx context.Context) error {
 	next := &State{Banks: map[storage.BankID]storage.Bank{}, Keys: map[string]storage.Key{}}
-	var rows []index.Change
 	err := f.catalogue.View(ctx, func(r storage.Reader) error {
 		head, err := r.Head()
 		if err != nil {
@@ -164,7 +165,6 @@ func (f *Follower) load(ctx context.Context) error {
 		}
 		for _, b := range banks {
 			next.Banks[b.ID] = loggedBank(b.ID, bankBody(b), b.Seq)
-			rows = append(rows, index.Change{Bank: index.BankID(b.ID), Hidden: b.Deleted})
 		}
 		keys, err := r.Keys()
 		if err != nil {
@@ -173,46 +173,99 @@ func (f *Follower) load(ctx context.Context) error {
 		for _, k := range keys {
 			next.Keys[k.ID] = k
 		}
-		for after := storage.EntryID(0); ; {
-			page, err := r.Entries(storage.EntryQuery{After: after, Limit: pageSize, Status: storage.Active})
-			if err != nil {
-				return err
-			}
-			for _, e := range page {
-				rows = append(rows, entryRows(e.Bank, e.ID, e.Signals))
-				after = e.ID
-			}
-			if len(page) < pageSize {
-				return nil
-			}
+		if f.index.Snapshot().Seq() > 0 || head.Seq == 0 {
+			return nil
 		}
+		if err := f.index.Load(ctx, head.Seq, everything(r, banks)); err != nil {
+			return fmt.Errorf("fill the index: %w", err)
+		}
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if err := f.index.Apply(ctx, next.Seq, rows); err != nil {
-		return fmt.Errorf("apply to the index: %w", err)
+	if err := f.catchUp(ctx, next.Seq); err != nil {
+		return err
+	}
+	if err := f.index.Snapshot().Canary(ctx); err != nil {
+		return err
 	}
 	f.publish(nil, next)
 	return nil
 }
 
-// apply carries changes into the index, the banks and the keys, and publishes the new state.
-func (f *Follower) apply(ctx context.Context, s *State, changes []storage.Change) error {
-	seq := s.Seq
-	var rows []index.Change
-	banks := map[storage.BankID]storage.Bank{}
-	keys := map[string]storage.Key{}
-	for _, c := range changes {
-		if c.Seq != seq+1 {
-			return fmt.Errorf("%w: change %d follows %d", storage.ErrCorrupt, c.Seq, seq)
+// everything is the state of the index of a whole catalogue.
+func everything(r storage.Reader, banks []storage.Bank) iter.Seq2[index.Change, error] {
+	return func(yield func(index.Change, error) bool) {
+		for _, b := range banks {
+			if !yield(index.Change{Bank: index.BankID(b.ID), Hidden: b.Deleted}, nil) {
+				return
+			}
 		}
-		seq = c.Seq
+		for after := storage.EntryID(0); ; {
+			page, err := r.Entries(storage.EntryQuery{After: after, Limit: pageSize, Status: storage.Active})
+			if err != nil {
+				yield(index.Change{}, err)
+				return
+			}
+			for _, e := range page {
+				if !yield(entryRows(e.Bank, e.ID, e.Signals), nil) {
+					return
+				}
+				after = e.ID
+			}
+			if len(page) < pageSize {
+				return
+			}
+		}
+	}
+}
+
+// catchUp carries a saved index on to a change.
+func (f *Follower) catchUp(ctx context.Context, to uint64) error {
+	for {
+		at := f.index.Snapshot().Seq()
+		if at >= to {
+			return nil
+		}
+		changes, err := f.catalogue.Changes(ctx, at, int(min(pageSize, to-at)))
+		if err != nil {
+			return err
+		}
+		if len(changes) == 0 {
+			return fmt.Errorf("%w: the log ends with change %d, its head says %d", storage.ErrCorrupt, at, to)
+		}
+		a, err := read(at, changes)
+		if err != nil {
+			return err
+		}
+		if err := f.index.Apply(ctx, a.seq, a.rows); err != nil {
+			return fmt.Errorf("apply to the index: %w", err)
+		}
+	}
+}
+
+// applied is what changes of the log say.
+type applied struct {
+	seq   uint64 // of the last one
+	rows  []index.Change
+	banks map[storage.BankID]storage.Bank
+	keys  map[string]storage.Key // their ids alone
+}
+
+// read takes changes apart that follow change seq.
+func read(seq uint64, changes []storage.Change) (applied, error) {
+	a := applied{seq: seq, banks: map[storage.BankID]storage.Bank{}, keys: map[string]storage.Key{}}
+	for _, c := range changes {
+		if c.Seq != a.seq+1 {
+			return a, fmt.Errorf("%w: change %d follows %d", storage.ErrCorrupt, c.Seq, a.seq)
+		}
+		a.seq = c.Seq
 		switch c.Kind {
 		case storage.EntryAdded, storage.EntrySourced, storage.EntryRetracted, storage.EntryRestored:
 			var body storage.EntryBody
 			if err := json.Unmarshal(c.Body, &body); err != nil {
-				return fmt.Errorf("%w: body of change %d: %w", storage.ErrCorrupt, c.Seq, err)
+				return a, fmt.Errorf("%w: body of change %d: %w", storage.ErrCorrupt, c.Seq, err)
 			}
 			var signals []hashing.Signal
 			if body.Status == storage.Active {
@@ -220,27 +273,36 @@ func (f *Follower) apply(ctx context.Context, s *State, changes []storage.Change
 					signals = append(signals, b.Whole())
 				}
 			}
-			rows = append(rows, entryRows(c.Bank, c.Entry, signals))
+			a.rows = append(a.rows, entryRows(c.Bank, c.Entry, signals))
 		case storage.BankCreated, storage.BankChanged, storage.BankDeleted, storage.BankRestored:
 			var body storage.BankBody
 			if err := json.Unmarshal(c.Body, &body); err != nil {
-				return fmt.Errorf("%w: body of change %d: %w", storage.ErrCorrupt, c.Seq, err)
+				return a, fmt.Errorf("%w: body of change %d: %w", storage.ErrCorrupt, c.Seq, err)
 			}
-			banks[c.Bank] = loggedBank(c.Bank, body, c.Seq)
-			rows = append(rows, index.Change{Bank: index.BankID(c.Bank), Hidden: body.Deleted})
+			a.banks[c.Bank] = loggedBank(c.Bank, body, c.Seq)
+			a.rows = append(a.rows, index.Change{Bank: index.BankID(c.Bank), Hidden: body.Deleted})
 		case storage.KeyCreated, storage.KeyRevoked:
-			keys[c.Key] = storage.Key{}
+			a.keys[c.Key] = storage.Key{}
 		}
 	}
-	if err := f.readKeys(ctx, keys); err != nil {
+	return a, nil
+}
+
+// apply carries changes into the index, the banks and the keys, and publishes the new state.
+func (f *Follower) apply(ctx context.Context, s *State, changes []storage.Change) error {
+	a, err := read(s.Seq, changes)
+	if err != nil {
 		return err
 	}
-	if err := f.index.Apply(ctx, seq, rows); err != nil {
+	if err := f.readKeys(ctx, a.keys); err != nil {
+		return err
+	}
+	if err := f.index.Apply(ctx, a.seq, a.rows); err != nil {
 		return fmt.Errorf("apply to the index: %w", err)
 	}
-	f.publish(s, &State{LogID: s.LogID, Seq: seq, Banks: overlaid(s.Banks, banks), Keys: overlaid(s.Keys, keys)})
+	f.publish(s, &State{LogID: s.LogID, Seq: a.seq, Banks: overlaid(s.Banks, a.banks), Keys: overlaid(s.Keys, a.keys)})
 	if f.o.Events.Applied != nil {
-		f.o.Events.Applied(seq, len(changes), f.o.Now().Sub(changes[0].At))
+		f.o.Events.Applied(a.seq, len(changes), f.o.Now().Sub(changes[0].At))
 	}
 	return nil
 }

@@ -93,8 +93,12 @@ func start(t testing.TB, c storage.Catalogue, o matcher.Options) *node {
 }
 
 func follow(t testing.TB, c storage.Catalogue, o matcher.Options) *node {
+	return followWith(t, c, index.New(index.Options{}), o)
+}
+
+func followWith(t testing.TB, c storage.Catalogue, x *index.Index, o matcher.Options) *node {
 	n := &node{t: t, ctx: context.Background(), catalogue: c, blobs: &memory.Blobs{}}
-	n.Matcher = matcher.New(c, n.blobs, pictures, index.New(index.Options{}), o)
+	n.Matcher = matcher.New(c, n.blobs, pictures, x, o)
 	ctx, cancel := context.WithCancel(n.ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- n.Follower().Run(ctx) }()

@@ -17,8 +17,9 @@ import (
 )
 
 type benchCmd struct {
-	Accuracy accuracyCmd  `cmd:"" help:"Make edited copies of pictures and count which are found."`
-	Hash     hashBenchCmd `cmd:"" help:"Time the hashing of pictures and videos, stage by stage."`
+	Accuracy accuracyCmd    `cmd:"" help:"Make edited copies of pictures and count which are found."`
+	Hash     hashBenchCmd   `cmd:"" help:"Time the hashing of pictures and videos, stage by stage."`
+	Search   searchBenchCmd `cmd:"" help:"Time searches in the index, beside plain scans, and check their answers."`
 }
 
 // countdown is a progress bar for a known number of things, if a person is watching; otherwise it does

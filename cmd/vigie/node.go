@@ -49,6 +49,7 @@ func runDecodeChild() int {
 const (
 	catalogueFile = "catalogue.db"
 	mediaFolder   = "media"
+	indexFolder   = "index" // may be removed when no process owns the folder: it is made of the catalogue again
 	socketFile    = "vigie.sock"
 )
 
@@ -58,6 +59,7 @@ type node struct {
 	store   *sqlstore.Store
 	blobs   *media.Folder
 	pool    *sandbox.Pool
+	index   *index.Index
 	matcher *matcher.Matcher
 	api     *api.Server
 	local   *http.Server  // on the socket
@@ -124,7 +126,19 @@ func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_
 	videos.count = metrics.Video
 	videos.tell(log)
 	events := metrics.Watch(matcher.Events{Fault: func(err error) { log.Error("follower", "error", err) }})
-	n.matcher = matcher.New(n.store, n.blobs, n.pool, index.New(index.Options{}), matcher.Options{Events: events, Videos: videos})
+	n.index, err = matcher.OpenIndex(ctx, n.store, filepath.Join(c.Data, indexFolder), index.Options{
+		Fault: func(err error) { log.Error("index", "error", err) },
+		Shadow: func(s index.Shadow) {
+			metrics.Shadow(s.Err == nil)
+			if s.Err != nil {
+				log.Error("THE INDEX GIVES WRONG ANSWERS: stop the node, remove the folder index, start it again, and report this", "error", s.Err)
+			}
+		},
+	})
+	if err != nil {
+		log.Error("the saved index is of no use, and is made of the catalogue again", "error", err)
+	}
+	n.matcher = matcher.New(n.store, n.blobs, n.pool, n.index, matcher.Options{Events: events, Videos: videos})
 	gauges(metrics, n)
 
 	n.api, err = api.New(n.matcher, n.store, api.Options{
@@ -146,6 +160,7 @@ func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_
 	n.stop = stop
 	n.running.Go(func() { _ = n.matcher.Follower().Run(following) })
 	n.running.Go(func() { n.sweep(following, log) })
+	n.running.Go(func() { n.saveIndex(following, filepath.Join(c.Data, indexFolder), log) })
 	n.running.Go(func() { tidy(following) })
 	return n, nil
 }
@@ -172,6 +187,30 @@ func (n *node) sweep(ctx context.Context, log *slog.Logger) {
 			return
 		case <-time.After(time.Hour):
 		}
+	}
+}
+
+// saveIndex saves the index from time to time, and at the end, if enough has changed since: what is not saved is read from
+// the log at the next start.
+func (n *node) saveIndex(ctx context.Context, dir string, log *slog.Logger) {
+	const enough = 10_000 // changes, which are read in about a second
+	saved := n.index.Snapshot().Seq()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(5 * time.Minute):
+		}
+		if n.index.Snapshot().Seq() < saved+enough {
+			continue
+		}
+		began := time.Now()
+		seq, err := matcher.SaveIndex(context.WithoutCancel(ctx), n.store, n.index, dir)
+		if err != nil {
+			log.Error("save the index", "error", err)
+			continue
+		}
+		saved = seq
+		log.Info("index saved", "seq", seq, "took", time.Since(began).Round(time.Millisecond))
 	}
 }
 

@@ -1,0 +1,48 @@
+package segment
+
+import (
+	"math/bits"
+	"runtime"
+)
+
+// Brute is [Segment.Near] by the simplest of loops: what all else is compared with.
+func (s *Segment) Brute(q *Value, radius int, found []Found) []Found {
+	defer runtime.KeepAlive(s)
+	if s.a == nil {
+		return BruteWords(s.words, q[0], radius, found)
+	}
+	return BrutePlanes(s.a, s.b, 0, s.Len(), q, radius, found)
+}
+
+// BrutePlanes is [FlatPlanes] by the simplest of loops.
+func BrutePlanes(a, b []uint64, first, total int, q *Value, radius int, found []Found) []Found {
+	for block := 0; 16*block < len(a); block++ {
+		p, s := (*[16]uint64)(a[16*block:]), (*[16]uint64)(b[16*block:])
+		for i := range 8 {
+			d := bits.OnesCount64(p[i]^q[0]) + bits.OnesCount64(p[i+8]^q[1]) + bits.OnesCount64(s[i]^q[2]) + bits.OnesCount64(s[i+8]^q[3])
+			if row := first + 8*block + i; d <= radius && row < total {
+				found = append(found, Found{uint32(row), uint32(d)})
+			}
+		}
+	}
+	return found
+}
+
+// BruteWords is [FlatWords] by the simplest of loops.
+func BruteWords(words []uint64, q uint64, radius int, found []Found) []Found {
+	for row, w := range words {
+		if d := bits.OnesCount64(w ^ q); d <= radius {
+			found = append(found, Found{uint32(row), uint32(d)})
+		}
+	}
+	return found
+}
+
+// Flat is [Segment.Near] without the tables.
+func (s *Segment) Flat(q *Value, radius int, scratch *Scratch, found []Found) []Found {
+	defer runtime.KeepAlive(s)
+	if s.a == nil {
+		return FlatWords(s.words, q[0], radius, scratch.Positions(), found)
+	}
+	return FlatPlanes(s.a, s.b, 0, s.Len(), q, radius, scratch.Positions(), found)
+}

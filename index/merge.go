@@ -1,0 +1,204 @@
+package index
+
+import (
+	"cmp"
+	"fmt"
+	"runtime"
+	"slices"
+
+	"vigie/hashing"
+	"vigie/index/internal/segment"
+)
+
+// job is some neighbouring parts of one algorithm that become one segment.
+type job struct {
+	algorithm hashing.Algorithm
+	parts     []part
+}
+
+// find looks for a job: parts that nobody is at work on, behind all that somebody is at work on.
+//
+// Full deltas become segments; and the last segments are merged, so many of them that each one left has more live rows
+// than all behind it together, and no fewer live rows than dead ones. Hence n rows stand in at most log2(n)+1 segments,
+// the deltas aside, and take at most twice their memory. A row is written again when its segment has at
+// least doubled, or at the expense of as many rows that died: about log2(n) times in its life.
+func (s *Snapshot) find(busy map[rows]bool, full func(hashing.Algorithm) int) (job, bool) {
+	for a, parts := range s.parts {
+		from := 0
+		for i, p := range parts {
+			if busy[p.rows] {
+				from = i + 1
+			}
+		}
+		parts = parts[from:]
+		if n := len(parts); n > 0 { // the newest delta grows on
+			if _, open := parts[n-1].rows.(*delta); open && parts[n-1].Len() < full(a) {
+				parts = parts[:n-1]
+			}
+		}
+		first, behind := len(parts), 0
+		for i, p := range slices.Backward(parts) {
+			_, delta := p.rows.(*delta)
+			if delta || p.live() <= behind || p.live() < p.dead.n {
+				first = i
+			}
+			behind += p.live()
+		}
+		if first < len(parts) {
+			return job{a, slices.Clone(parts[first:])}, true
+		}
+	}
+	return job{}, false
+}
+
+// do copies the live rows into one segment, ordered by entry. It returns nil if there are none.
+func (j job) do(workers int) (*segment.Segment, error) {
+	n, spans := 0, segment.NoSpans()
+	for _, p := range j.parts {
+		n += p.live()
+		spans = spans.Join(p.Spans())
+	}
+	if n == 0 {
+		return nil, nil
+	}
+	b, err := segment.New(j.algorithm, n, spans)
+	if err != nil {
+		return nil, err
+	}
+	at := make([]cursor, 0, len(j.parts))
+	for _, p := range j.parts {
+		c := cursor{part: p, order: p.byEntry()}
+		if c.next() {
+			at = append(at, c)
+		}
+	}
+	for len(at) > 0 {
+		least := 0
+		for i := range at {
+			if at[i].entry < at[least].entry {
+				least = i
+			}
+		}
+		for e := at[least].entry; at[least].entry == e; { // all rows of an entry are in one part
+			b.Add(at[least].row)
+			if !at[least].next() {
+				at = slices.Delete(at, least, least+1)
+				break
+			}
+		}
+	}
+	return b.Finish(workers), nil
+}
+
+// cursor goes through the live rows of a part in the order of their entries.
+type cursor struct {
+	part
+	order []uint32 // of the rows, if they are not in order
+	at    int
+	row   segment.Row
+	entry uint64
+}
+
+func (c *cursor) next() bool {
+	for ; c.at < c.Len(); c.at++ {
+		i := c.at
+		if c.order != nil {
+			i = int(c.order[i])
+		}
+		if !c.dead.has(i) {
+			c.row = c.Row(i)
+			c.entry = c.row.Entry
+			c.at++
+			return true
+		}
+	}
+	return false
+}
+
+// byEntry is the order of a delta's rows by entry; nil if they are in order.
+func (p part) byEntry() []uint32 {
+	d, ok := p.rows.(*delta)
+	if !ok {
+		return nil
+	}
+	order := make([]uint32, d.Len())
+	for i := range order {
+		order[i] = uint32(i)
+	}
+	slices.SortStableFunc(order, func(x, y uint32) int { return cmp.Compare(d.rows[x].entry, d.rows[y].entry) })
+	return order
+}
+
+// merged is the snapshot with the parts of a job replaced by one. What died in them meanwhile is dead in it.
+func (s *Snapshot) merged(j job, g *segment.Segment) *Snapshot {
+	n := *s
+	n.parts = make(map[hashing.Algorithm][]part, len(s.parts))
+	for a, parts := range s.parts {
+		n.parts[a] = parts
+	}
+	parts := s.parts[j.algorithm]
+	from := slices.IndexFunc(parts, func(p part) bool { return p.rows == j.parts[0].rows })
+	var put []part
+	if g != nil {
+		p := part{rows: g}
+		for i, was := range j.parts {
+			now := parts[from+i]
+			p.dead = p.dead.with(func(yield func(int) bool) {
+				for row := range now.dead.since(was.dead) {
+					first, last := g.Find(now.Row(row).Entry)
+					for k := first; k < last; k++ {
+						if !yield(k) {
+							return
+						}
+					}
+				}
+			})
+		}
+		put = append(put, p)
+	}
+	n.parts[j.algorithm] = slices.Replace(slices.Clone(parts), from, from+len(j.parts), put...)
+	return &n
+}
+
+// tidy does what jobs there are, until there is none. At most two goroutines do so at a time: one may be at work
+// on many rows for long, and the newest ones should not have to wait for it.
+func (x *Index) tidy() {
+	for {
+		x.lock()
+		j, ok := x.Snapshot().find(x.busy, x.deltaRows)
+		if !ok {
+			x.tidying--
+			if x.tidying == 0 {
+				close(x.tidied)
+			}
+			x.unlock()
+			return
+		}
+		for _, p := range j.parts {
+			x.busy[p.rows] = true
+		}
+		x.unlock()
+
+		g, err := j.do(max(runtime.GOMAXPROCS(0)/2, 1))
+
+		x.lock()
+		for _, p := range j.parts {
+			delete(x.busy, p.rows)
+		}
+		if err != nil { // no memory: what there is goes on as it is
+			x.fault(fmt.Errorf("merge %d parts of the index: %w", len(j.parts), err))
+			x.tidying--
+			if x.tidying == 0 {
+				close(x.tidied)
+			}
+			x.unlock()
+			return
+		}
+		x.snapshot.Store(x.Snapshot().merged(j, g))
+		x.unlock()
+		if g != nil && g.Bytes() > 64<<20 {
+			j = job{}
+			runtime.GC() // the memory of the parts that are no more is freed when they are collected
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package index_test
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"vigie/hashing"
+	"vigie/index"
+	"vigie/index/indextest"
+)
+
+// TestShadow has queries answered again, of an index that is as it should be, and of one that finds nothing any more.
+func TestShadow(t *testing.T) {
+	told := make(chan index.Shadow, 1000)
+	x := index.New(index.Shadowed(3, func(s index.Shadow) { told <- s }))
+	g := indextest.Gen{Source: rand.New(rand.NewPCG(31, 32)), Entries: 500, Banks: 2}
+	for seq := uint64(1); seq <= 500; seq++ {
+		if err := x.Apply(t.Context(), seq, []index.Change{g.Flag()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := x.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s := x.Snapshot()
+	ask := func() index.Shadow {
+		t.Helper()
+		for {
+			if _, err := s.Search(t.Context(), index.Query{Algorithm: hashing.PDQ, Radius: 256, Limit: 10}); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case got := <-told:
+				return got
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}
+	for range 5 {
+		if got := ask(); got.Err != nil {
+			t.Fatal(got.Err)
+		}
+	}
+	if err := s.Canary(t.Context()); err != nil {
+		t.Error(err)
+	}
+	s.Spoil()
+	for ask().Err == nil { // one may have been under way
+	}
+	if s.Canary(t.Context()) == nil {
+		t.Error("the canary sings in an index that finds nothing")
+	}
+}
