@@ -22,9 +22,16 @@ func TestIndex(t *testing.T) {
 	indextest.Run(t, func(*testing.T) indextest.Engine { return indextest.Of(index.New(index.Options{})) })
 }
 
+// raceDetector says that the tests run under the race detector, which takes ten times as long, and memory.
+var raceDetector bool
+
 // TestMerging has segments made and merged all the time.
 func TestMerging(t *testing.T) {
-	for _, n := range []int{1, 3, 20, 300} {
+	sizes := []int{1, 3, 20, 300}
+	if raceDetector {
+		sizes = []int{3, 300}
+	}
+	for _, n := range sizes {
 		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			indextest.Run(t, func(*testing.T) indextest.Engine { return indextest.Of(index.New(index.SmallDeltas(n))) })
 		})
@@ -119,6 +126,9 @@ func TestPartsStayFew(t *testing.T) {
 
 // TestBytes compares the bytes that Stats states with what the process grows by.
 func TestBytes(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector takes memory of its own")
+	}
 	const n = 200_000
 	changes := indextest.Catalogue(n, 1)
 	for i := range changes {
