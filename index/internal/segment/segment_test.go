@@ -69,12 +69,18 @@ func brute(rows []Row, q Value, radius int) (found []Found) {
 	return found
 }
 
+// raceDetector says that the tests run under the race detector, which takes ten times as long.
+var raceDetector bool
+
 func TestNear(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	var scratch Scratch
 	flat, probed := 0, 0
 	for _, a := range []hashing.Algorithm{hashing.PDQ, hashing.PHash} {
 		for _, n := range []int{0, 1, 2, 7, 8, 9, 100, 1000, 5000, 40_000} {
+			if raceDetector && n > 1000 {
+				continue
+			}
 			rows := set(r, a, n)
 			s := build(t, a, rows)
 			for i, want := range rows {
