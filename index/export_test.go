@@ -1,6 +1,9 @@
 package index
 
-import "vigie/index/internal/segment"
+import (
+	"vigie/hashing"
+	"vigie/index/internal/segment"
+)
 
 // SmallDeltas makes segments of so few rows that a short history has many.
 func SmallDeltas(n int) Options { return Options{deltaRows: n} }
@@ -10,13 +13,16 @@ func Shadowed(every uint64, tell func(Shadow)) Options {
 	return Options{deltaRows: 50, shadowEvery: every, Shadow: tell}
 }
 
-// Spoil makes tables of the snapshot find nothing, as a fault would.
-func (s *Snapshot) Spoil() {
-	for _, parts := range s.parts {
-		for i, p := range parts {
-			parts[i].rows = blind{p.rows}
+// Spoilt is the snapshot with tables that find nothing, as by a fault.
+func (s *Snapshot) Spoilt() *Snapshot {
+	n := *s
+	n.parts = map[hashing.Algorithm][]part{}
+	for a, parts := range s.parts {
+		for _, p := range parts {
+			n.parts[a] = append(n.parts[a], part{blind{p.rows}, p.dead})
 		}
 	}
+	return &n
 }
 
 type blind struct{ rows }

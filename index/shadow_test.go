@@ -45,7 +45,7 @@ func TestShadow(t *testing.T) {
 	if err := s.Canary(t.Context()); err != nil {
 		t.Error(err)
 	}
-	s.Spoil()
+	s = s.Spoilt()
 	for ask().Err == nil { // one may have been under way
 	}
 	if s.Canary(t.Context()) == nil {
