@@ -10,7 +10,7 @@ import (
 type delta struct {
 	algorithm hashing.Algorithm
 	rows      []meta
-	// Values of 256 bits lie in planes (kernel.Flat128), as far as they fill blocks of 8 rows. The last block is the
+	// Values of 256 bits lie in planes (kernel.Flat256), as far as they fill blocks of 8 rows. The last block is the
 	// delta's own, since a longer one puts more rows in it.
 	a, b         []uint64
 	lastA, lastB [16]uint64

@@ -84,15 +84,7 @@ func TestCorruption(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	g := indextest.Gen{Source: r, Entries: 2000, Banks: 4}
 	x := index.New(index.SmallDeltas(100))
-	for seq := uint64(1); seq <= 3000; seq++ {
-		c := g.Flag()
-		if r.IntN(5) == 0 {
-			c = g.Retract()
-		}
-		if err := x.Apply(t.Context(), seq, []index.Change{c}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	live(t, x, g, 3000, 5)
 	dir := t.TempDir()
 	if _, err := x.Save(t.Context(), dir, func(uint64) (index.Mark, error) { return index.Mark{}, nil }); err != nil {
 		t.Fatal(err)

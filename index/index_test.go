@@ -42,6 +42,20 @@ func TestOracle(t *testing.T) {
 	indextest.Run(t, func(*testing.T) indextest.Engine { return indextest.NewOracle() })
 }
 
+// live applies so many changes one by one, of which one in so many retracts an entry, and the others flag one.
+func live(t *testing.T, x *index.Index, g indextest.Gen, changes uint64, retracts int) {
+	t.Helper()
+	for seq := uint64(1); seq <= changes; seq++ {
+		c := g.Flag()
+		if g.IntN(retracts) == 0 {
+			c = g.Retract()
+		}
+		if err := x.Apply(t.Context(), seq, []index.Change{c}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestLoad compares a loaded index with one that applied the same.
 func TestLoad(t *testing.T) {
 	for _, full := range []int{100, 1 << 20} {

@@ -17,15 +17,7 @@ func TestJoin(t *testing.T) {
 	r := rand.New(rand.NewPCG(21, 22))
 	g := indextest.Gen{Source: r, Entries: 3000, Banks: 4}
 	x := index.New(index.SmallDeltas(700))
-	for seq := uint64(1); seq <= 4000; seq++ {
-		c := g.Flag()
-		if r.IntN(6) == 0 {
-			c = g.Retract()
-		}
-		if err := x.Apply(t.Context(), seq, []index.Change{c}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	live(t, x, g, 4000, 6)
 	s := x.Snapshot()
 	type answer struct {
 		value int

@@ -167,10 +167,7 @@ func (x *Index) tidy() {
 		x.lock()
 		j, ok := x.Snapshot().find(x.busy, x.deltaRows)
 		if !ok {
-			x.tidying--
-			if x.tidying == 0 {
-				close(x.tidied)
-			}
+			x.endTidy()
 			x.unlock()
 			return
 		}
@@ -187,10 +184,7 @@ func (x *Index) tidy() {
 		}
 		if err != nil { // no memory: what there is goes on as it is
 			x.fault(fmt.Errorf("merge %d parts of the index: %w", len(j.parts), err))
-			x.tidying--
-			if x.tidying == 0 {
-				close(x.tidied)
-			}
+			x.endTidy()
 			x.unlock()
 			return
 		}
@@ -200,5 +194,12 @@ func (x *Index) tidy() {
 			j = job{}
 			runtime.GC() // the memory of the parts that are no more is freed when they are collected
 		}
+	}
+}
+
+// endTidy counts a goroutine that merges less; whoever writes calls it.
+func (x *Index) endTidy() {
+	if x.tidying--; x.tidying == 0 {
+		close(x.tidied)
 	}
 }

@@ -35,12 +35,11 @@ type Work struct {
 	Flat    bool // all rows were compared, one by one
 }
 
-// Costs, in comparisons of one row with one query in a flat scan: what a bucket costs, whatever is in it,
-// and how much cheaper it is to compare sketches. Measured by BenchmarkPlan.
+// Costs, in comparisons of a row's first half or of a sketch: of a bucket, whatever is in it, and of a row that is
+// compared in full. They are rough; a wrong guess costs time, and no answer.
 const (
 	bucketCost = 8
-	sketchCost = 1
-	flatCost   = 2 // beyond what the first half of a value decides
+	flatCost   = 2
 )
 
 // halfDecides is the largest radius for which nearly no row passes by its first 128 bits alone: random ones
@@ -96,7 +95,7 @@ func (s *Segment) worthwhile(t *thresholds, radius int) bool {
 	set, cost := &maskSets[s.Prefix], 0
 	for _, n := range t {
 		buckets := set.below[n]
-		cost += buckets*bucketCost + buckets*s.Len()>>s.Prefix*sketchCost
+		cost += buckets*bucketCost + buckets*s.Len()>>s.Prefix
 	}
 	return cost < s.flatBudget(radius)
 }
@@ -129,7 +128,7 @@ func (s *Segment) probe(q *Value, radius int, t *thresholds, scratch *Scratch, f
 		if i+1 < len(s.tables) {
 			next = open(i + 1)
 		}
-		if work.Buckets*bucketCost+work.Scanned*sketchCost > budget {
+		if work.Buckets*bucketCost+work.Scanned > budget {
 			return nil, Work{}, false
 		}
 		sketch := uint32(chunk(q, (i+1)%Chunks)) | uint32(chunk(q, (i+2)%Chunks))<<16

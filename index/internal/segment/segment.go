@@ -50,7 +50,7 @@ type Segment struct {
 	header
 	memory []byte
 
-	a, b      []uint64 // planes of 256-bit values; see kernel.Flat128
+	a, b      []uint64 // planes of 256-bit values; see kernel.Flat256
 	words     []uint64 // other values, width words each, one after the other
 	columns   [numColumns]column
 	tables    []table
