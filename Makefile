@@ -21,11 +21,17 @@ export CGO_ENABLED := 0
 # libraries of the system: it runs as WebAssembly.
 export GOFLAGS := $(strip $(GOFLAGS) -mod=readonly -tags=nodynamic)
 
+# $(call need,PROGRAM,PACKAGES,WHAT FOR) installs Debian packages if the program is missing.
+need = @command -v $(1) >/dev/null || { \
+	echo "installing $(2) for $(3)"; \
+	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	$$sudo apt-get update -q && $$sudo apt-get install -y -q --no-install-recommends $(2); }
+
 .DEFAULT_GOAL := help
-.PHONY: help build setup demo check test norace modules format vet lint unit race gcc static fuzz cover bench gen verify clean
+.PHONY: help build setup demo check test norace modules format vet lint unit race gcc static arm64 qemu fuzz cover bench gen verify clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/vigie, one static binary
 	go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/vigie ./cmd/vigie
@@ -46,7 +52,7 @@ demo: build setup ## show the main job on harmless pictures: flag, check, retrac
 
 check: format vet lint unit ## the fast loop: format, vet, staticcheck, short tests
 
-test: setup modules verify format vet lint static fuzz norace race ## everything: what a change must pass
+test: setup modules verify format vet lint static arm64 fuzz norace race ## everything: what a change must pass
 
 modules: ## verify the modules' sums, and that go.mod is tidy
 	go mod verify
@@ -80,15 +86,22 @@ race: gcc ## run all tests with the race detector and coverage
 
 # The race detector is the only thing that needs a C compiler.
 gcc:
-	@command -v gcc >/dev/null || { \
-		echo "installing gcc for the race detector"; \
-		sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-		$$sudo apt-get update -q && $$sudo apt-get install -y -q --no-install-recommends gcc libc6-dev; }
+	$(call need,gcc,gcc libc6-dev,the race detector)
 
 static: build ## check that the binary needs no library of the system
 	@if go version -m bin/vigie | grep -q 'CGO_ENABLED=1'; then echo "bin/vigie was built with cgo"; exit 1; fi
 	@if LC_ALL=C grep -aqE 'ld-(linux|musl)[-a-z0-9_]*\.so' <(head -c 8192 bin/vigie); then echo "bin/vigie is linked dynamically"; exit 1; fi
 	@echo "bin/vigie is static, $$(stat -c %s bin/vigie) bytes, version $(VERSION)"
+
+# What has code for processors of their own, and the index, which lies in memory as in its files. Left out are tests of what
+# the processor does not change, that take long, measure the emulator's memory, or start themselves as another program.
+arm64: qemu ## build for arm64, and run there, emulated, the tests of the index and of PDQ
+	GOARCH=arm64 go build -o /dev/null ./cmd/vigie
+	GOARCH=arm64 go test -count 1 -short -exec qemu-aarch64 \
+		-skip '^Test(Damage|Machine|Killed.*|Bytes|Room|Postponed|MergePeak)$$' ./index/... ./hashing ./hashing/pdq
+
+qemu:
+	$(call need,qemu-aarch64,qemu-user,the tests on arm64)
 
 # Now and then the fuzzing engine takes the end of its own time for a failure, without any input
 # ("context deadline exceeded", golang/go#75804, mended in Go 1.27). Then the target is run once more.

@@ -74,6 +74,25 @@ func (m *Metrics) Gauge(name, help string, read func() float64) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
 }
 
+// Gauges adds a value for each of a fixed set of labels, read when it is asked for.
+func (m *Metrics) Gauges(name, help, label string, read func() map[string]float64) {
+	m.registry.MustRegister(gauges{prometheus.NewDesc(name, help, []string{label}, nil), read})
+}
+
+// gauges is a prometheus.Collector.
+type gauges struct {
+	desc *prometheus.Desc
+	read func() map[string]float64
+}
+
+func (g gauges) Describe(all chan<- *prometheus.Desc) { all <- g.desc }
+
+func (g gauges) Collect(all chan<- prometheus.Metric) {
+	for label, v := range g.read() {
+		all <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, v, label)
+	}
+}
+
 // Counter adds a count that only grows, and is read when it is asked for.
 func (m *Metrics) Counter(name, help string, read func() float64) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, read))

@@ -64,6 +64,7 @@ var (
 	pLineLong    = problemType{"line-too-long", 413, "A line of the batch is too long", "Lines hold one check each."}
 	pCancelled   = problemType{"request-cancelled", 499, "The caller hung up before the answer", "Nobody reads this; it stands in logs and metrics."}
 	pInternal    = problemType{"internal", 500, "Something went wrong here", "Report it with the request id."}
+	pMemory      = problemType{"memory-limit", 507, "This node's index has no memory for more rows", "Retract entries that are not needed, or give the node more memory and raise `--memory-limit`. Checks and retractions go on."}
 	pBehind      = problemType{"index-behind", 503, "The index has not seen min_seq yet", "Try again in a second."}
 	pNotReady    = problemType{"not-ready", 503, "The node is loading its index", "Try again; /readyz says when."}
 	pBusy        = problemType{"busy", 503, "Too many uploads at once, or hostile ones among them", "Try again after Retry-After seconds."}
@@ -71,7 +72,7 @@ var (
 		pInvalid, pSignal, pBeyond, pEmpty, pNoKey, pBadKey, pExpired, pRevoked, pForbidden, pNoBank, pNoEntry,
 		pNoKeyID, pNoRoute, pMethod, pSlowBody, pBankExists, pDuplicate, pBodyBig, pMediaBig, pContent, pFormat,
 		pCorrupt, pTimedOut, pDecoderMem, pCrashed, pNoDecoder, pUnhashable, pBatchLong, pLineLong, pCancelled, pInternal,
-		pBehind, pNotReady, pBusy,
+		pMemory, pBehind, pNotReady, pBusy,
 	}
 )
 
@@ -86,6 +87,7 @@ var bySentinel = []struct {
 	{matcher.ErrDuplicate, pDuplicate},
 	{matcher.ErrIndexBehind, pBehind},
 	{matcher.ErrBeyondHead, pBeyond},
+	{matcher.ErrFull, pMemory},
 	{matcher.ErrNotReady, pNotReady},
 	{hashing.ErrBusy, pBusy},
 	{storage.ErrConflict, pBusy},

@@ -340,6 +340,7 @@ func TestProblems(t *testing.T) {
 var elsewhere = map[string]string{
 	"/problems/decoder-missing":   "TestVideos; by a node that lacks the program in cmd/vigie, script video",
 	"/problems/decoder-memory":    "TestDecoderMemory",
+	"/problems/memory-limit":      "TestMemoryLimit",
 	"/problems/expired-key":       "TestEveryOperationAndKey",
 	"/problems/revoked-key":       "TestEveryOperationAndKey",
 	"/problems/batch-too-long":    "TestBatchEnds",

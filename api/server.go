@@ -161,7 +161,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		if err, ok := c.Get(problemKey).(error); ok {
 			is, _ := classify(err)
 			attrs = append(attrs, slog.String("problem", is.Slug))
-			if is.Status >= 500 && is.Status != http.StatusServiceUnavailable {
+			if is.Status >= 500 && is.Status != http.StatusServiceUnavailable && is.Status != http.StatusInsufficientStorage {
 				level = slog.LevelError
 				attrs = append(attrs, slog.String("error", err.Error()))
 			}
@@ -375,6 +375,8 @@ func (s *Server) Ready(context.Context, v1.ReadyRequestObject) (v1.ReadyResponse
 	switch {
 	case s.draining.Load():
 		return no("the node is draining")
+	case state == nil && s.matcher.Follower().Full():
+		return no(matcher.ErrNotReady.Error() + ": " + matcher.ErrFull.Error())
 	case state == nil:
 		return no(matcher.ErrNotReady.Error())
 	}

@@ -70,6 +70,7 @@ type node struct {
 type setup struct {
 	api     api.Options
 	matcher matcher.Options
+	index   index.Options
 	hasher  matcher.Hasher // nil: in this process
 	bare    bool           // no follower runs, so there are no keys
 }
@@ -91,7 +92,7 @@ func newNode(t testing.TB, o setup) *node {
 		o.api.Metrics = api.NewMetrics()
 	}
 	o.matcher.Events = o.api.Metrics.Watch(o.matcher.Events)
-	n.matcher = matcher.New(catalogue, blobs, o.hasher, index.New(index.Options{}), o.matcher)
+	n.matcher = matcher.New(catalogue, blobs, o.hasher, index.New(o.index), o.matcher)
 	n.api, err = api.New(n.matcher, catalogue, o.api)
 	must(t, err)
 

@@ -86,7 +86,7 @@ func ParseAlgorithm(s string) (Algorithm, error) {
 // The zero value, Plain, is the picture as decoded, alpha dropped.
 type Variant uint8
 
-// The variants.
+// The variants. Their numbers are stored: in the catalogue, and in the files of an index.
 const (
 	// Plain is the picture as decoded, colour under transparent pixels included.
 	Plain Variant = iota

@@ -22,24 +22,66 @@ func filled(b *testing.B, n int) (*index.Index, []index.Change) {
 func BenchmarkSearch(b *testing.B) {
 	for _, n := range []int{10_000, 100_000, 1_000_000} {
 		x, changes := filled(b, n)
-		s := x.Snapshot()
-		for _, many := range []int{1, 32} {
-			queries := indextest.Queries(many, 2, 31, changes, 0.25)
-			b.Run(fmt.Sprintf("rows=%d/queries=%d", n, many), func(b *testing.B) {
-				b.ReportAllocs()
-				for b.Loop() {
-					var err error
-					if many == 1 {
-						_, err = s.Search(b.Context(), queries[0])
-					} else {
-						_, err = s.SearchMany(b.Context(), queries)
-					}
-					if err != nil {
-						b.Fatal(err)
-					}
+		s, queries := x.Snapshot(), indextest.Queries(1000, 2, 31, changes, 0.25)
+		b.Run(fmt.Sprintf("rows=%d", n), func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if _, err := s.Search(b.Context(), queries[i%len(queries)]); err != nil {
+					b.Fatal(err)
 				}
-				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n*many), "ns/row/query")
-			})
+			}
+		})
+	}
+}
+
+// BenchmarkSearchMany compares SearchMany with as many searches: of segments and a delta, where tables answer and
+// where all rows are compared, and of a delta alone.
+func BenchmarkSearchMany(b *testing.B) {
+	for _, sizes := range [][]int{{1_000_000, 100_000, 40_000}, {64_000}} {
+		x := index.New(index.Options{})
+		for seq, n := range sizes {
+			changes := indextest.Catalogue(n, uint64(seq+1))
+			for i := range changes {
+				changes[i].Entry += index.EntryID(seq * 10_000_000)
+			}
+			if err := x.Apply(b.Context(), uint64(seq+1), changes); err != nil {
+				b.Fatal(err)
+			}
+			if err := x.Settle(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+		s := x.Snapshot()
+		for _, radius := range []int{31, 90} {
+			for _, n := range []int{8, 64, 1000} {
+				if radius == 90 && n == 1000 {
+					continue // it takes seconds
+				}
+				all := indextest.Queries(16*n, 3, radius, nil, 0)
+				next := func(i int) []index.Query { return all[i%16*n:][:n] }
+				name := fmt.Sprintf("rows=%d/radius=%d/queries=%d", sizes, radius, n)
+				perQuery := func(b *testing.B) {
+					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/query")
+				}
+				b.Run(name+"/many", func(b *testing.B) {
+					for i := 0; b.Loop(); i++ {
+						if _, err := s.SearchMany(b.Context(), next(i)); err != nil {
+							b.Fatal(err)
+						}
+					}
+					perQuery(b)
+				})
+				b.Run(name+"/one by one", func(b *testing.B) {
+					for i := 0; b.Loop(); i++ {
+						for _, q := range next(i) {
+							if _, err := s.Search(b.Context(), q); err != nil {
+								b.Fatal(err)
+							}
+						}
+					}
+					perQuery(b)
+				})
+			}
 		}
 	}
 }

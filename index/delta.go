@@ -1,6 +1,8 @@
 package index
 
 import (
+	"context"
+
 	"vigie/hashing"
 	"vigie/index/internal/segment"
 )
@@ -90,6 +92,18 @@ func (d *delta) Flat(q *segment.Value, radius int, scratch *segment.Scratch, fou
 	}
 	found = segment.FlatPlanes(d.a, d.b, 0, len(d.rows), q, radius, out, found)
 	return segment.FlatPlanes(d.lastA[:], d.lastB[:], len(d.rows)&^7, len(d.rows), q, radius, out, found)
+}
+
+// Many is [segment.Segment.Many].
+func (d *delta) Many(ctx context.Context, queries []segment.Value, radius int, m *segment.Searcher, found func([]segment.Pair)) error {
+	if !d.planes() {
+		return m.OneByOne(ctx, d, queries, radius, found)
+	}
+	err := m.Planes(ctx, d.a, d.b, 0, len(d.rows), queries, radius, found)
+	if err != nil {
+		return err
+	}
+	return m.Planes(ctx, d.lastA[:], d.lastB[:], len(d.rows)&^7, len(d.rows), queries, radius, found)
 }
 
 func (d *delta) Brute(q *segment.Value, radius int, found []segment.Found) []segment.Found {

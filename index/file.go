@@ -2,10 +2,12 @@ package index
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"maps"
 	"math/bits"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"weak"
 
 	"vigie/hashing"
 	"vigie/index/internal/segment"
@@ -43,6 +46,7 @@ type manifestPart struct {
 	Algorithm hashing.Algorithm `json:"algorithm"`
 	File      string            `json:"file"`
 	Rows      int               `json:"rows"`
+	Sum       string            `json:"sum"` // which of all segments that ever had this file's name
 	Dead      []deadPage        `json:"dead,omitempty"`
 }
 
@@ -79,7 +83,7 @@ func (x *Index) Save(ctx context.Context, dir string, mark func(seq uint64) (Mar
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return 0, err
 	}
-	files := map[rows]string{}
+	files := map[weak.Pointer[segment.Segment]]string{}
 	for _, a := range hashing.Algorithms() {
 		for _, p := range s.parts[a] {
 			if err := ctx.Err(); err != nil {
@@ -102,29 +106,35 @@ func (x *Index) Save(ctx context.Context, dir string, mark func(seq uint64) (Mar
 }
 
 // savePart writes a part, if it is not in the folder yet.
-func (x *Index) savePart(dir string, a hashing.Algorithm, p part, files map[rows]string) (manifestPart, error) {
-	name, ok := x.files[p.rows]
-	if !ok {
-		g, isSegment := p.rows.(*segment.Segment)
+func (x *Index) savePart(dir string, a hashing.Algorithm, p part, files map[weak.Pointer[segment.Segment]]string) (manifestPart, error) {
+	g, isSegment := p.rows.(*segment.Segment)
+	path := x.files[weak.Make(g)]
+	_, err := os.Lstat(path)
+	if err != nil || filepath.Dir(path) != filepath.Clean(dir) {
 		if !isSegment { // a delta: its live rows, as a segment
-			var err error
 			if g, err = (job{a, []part{p}}).do(1); err != nil || g == nil {
 				return manifestPart{}, err
 			}
 			p = part{rows: g}
 		}
 		for n := 1; ; n++ {
-			name = fmt.Sprintf("%08d%s", n, segmentSuffix)
-			if _, err := os.Lstat(filepath.Join(dir, name)); errors.Is(err, os.ErrNotExist) {
+			path = filepath.Join(dir, fmt.Sprintf("%08d%s", n, segmentSuffix))
+			if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
 				break
 			}
 		}
-		if err := g.Write(filepath.Join(dir, name)); err != nil {
+		if err := g.Write(path); err != nil {
 			return manifestPart{}, err
 		}
 	}
-	files[p.rows] = name
-	out := manifestPart{Algorithm: a, File: name, Rows: p.Len()}
+	sum, err := sumOf(path)
+	if err != nil {
+		return manifestPart{}, err
+	}
+	if isSegment { // what a delta is written as is in no snapshot
+		files[weak.Make(g)] = path
+	}
+	out := manifestPart{Algorithm: a, File: filepath.Base(path), Rows: p.Len(), Sum: sum}
 	for i, page := range p.dead.pages {
 		if page == nil {
 			continue
@@ -136,6 +146,20 @@ func (x *Index) savePart(dir string, a hashing.Algorithm, p part, files map[rows
 		out.Dead = append(out.Dead, d)
 	}
 	return out, nil
+}
+
+// sumOf is the checksum that stands in a segment's header, of the header itself: that has the checksums of all else.
+func sumOf(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	first := make([]byte, 16)
+	if _, err := io.ReadFull(f, first); err != nil {
+		return "", fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
+	}
+	return fmt.Sprintf("%08x", binary.LittleEndian.Uint32(first[12:])), nil
 }
 
 func (m manifest) write(dir string) error {
@@ -188,7 +212,7 @@ func Open(dir string, o Options) (*Index, Mark, error) {
 		return nil, Mark{}, err
 	}
 	x := New(o)
-	x.files = map[rows]string{}
+	x.files = map[weak.Pointer[segment.Segment]]string{}
 	s := &Snapshot{seq: m.Seq, entries: m.Entries, parts: map[hashing.Algorithm][]part{}, shadow: x.Snapshot().shadow}
 	if len(m.Hidden) > 0 {
 		s.hidden = map[BankID]bool{}
@@ -197,9 +221,10 @@ func Open(dir string, o Options) (*Index, Mark, error) {
 		s.hidden[b] = true
 	}
 	for _, p := range m.Parts {
-		g, err := segment.Open(filepath.Join(dir, p.File), o.Copied)
+		path := filepath.Join(dir, p.File)
+		g, err := segment.Open(path, o.Copied)
 		if errors.Is(err, os.ErrNotExist) {
-			err = fmt.Errorf("%w: %w", ErrDamaged, err)
+			err = fmt.Errorf("%w: %s names %s, which is not there", ErrDamaged, manifestName, p.File) // and is not taken for an empty folder
 		}
 		if err != nil {
 			return nil, Mark{}, err
@@ -207,11 +232,16 @@ func Open(dir string, o Options) (*Index, Mark, error) {
 		if g.Algorithm() != p.Algorithm || g.Len() != p.Rows {
 			return nil, Mark{}, fmt.Errorf("%w: %s has %d rows of %s, not %d of %s", ErrDamaged, p.File, g.Len(), g.Algorithm(), p.Rows, p.Algorithm)
 		}
+		if sum, err := sumOf(path); err != nil {
+			return nil, Mark{}, err
+		} else if sum != p.Sum {
+			return nil, Mark{}, fmt.Errorf("%w: %s is another segment, of the sum %s, not %s", ErrDamaged, path, sum, p.Sum)
+		}
 		dead, err := p.tombs()
 		if err != nil {
 			return nil, Mark{}, fmt.Errorf("%w: %s: %w", ErrDamaged, p.File, err)
 		}
-		x.files[g] = p.File
+		x.files[weak.Make(g)] = path
 		s.parts[p.Algorithm] = append(s.parts[p.Algorithm], part{g, dead})
 	}
 	x.snapshot.Store(s)

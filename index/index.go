@@ -9,31 +9,43 @@
 // # Writing
 //
 // The index follows a log of changes that lives elsewhere. [Index.Apply] takes a stretch of it, with
-// the sequence number that the index stands for afterwards; a caller starts by applying the whole
-// state as of some number to a new index, and continues with what follows it in the log. Changes
+// the sequence number that the index stands for afterwards; a caller starts by giving the whole state as of
+// some number to a new index, best by [Index.Load], and continues with what follows it in the log. Changes
 // state what is, not what differs, and a number that was reached before is ignored: after a crash or
-// a doubt, reading a stretch of the log again is harmless.
+// a doubt, reading a stretch of the log again is harmless. Who has no log counts up from 1.
 //
 // # Reading
 //
 // [Index.Snapshot] is the index at one sequence number. A snapshot never changes and needs no lock:
-// whoever holds one gets answers of that moment, for as long as they hold it. Several queries that
-// belong together go to one [Snapshot.SearchMany], which passes over the rows once for all of them.
+// whoever holds one gets answers of that moment, for as long as they hold it. [Snapshot.Search] answers
+// one query, [Snapshot.SearchMany] several that belong together, and [Snapshot.Join] a long list.
 //
 // The algorithm of a query decides what a radius is. Perceptual hashes ([hashing.PDQ] and the 64-bit
 // ones) are compared bit by bit. Digests ([hashing.MD5], [hashing.SHA256]) are equal or not, and are
 // looked up rather than compared. Signals of different algorithms never meet, even where their
 // values have the same width.
 //
+// # Saving
+//
+// [Index.Save] writes the index to a folder, [Open] has it back without making its tables again: files are verified,
+// then mapped as they are. The format is documented in docs/format/segment.md. A saved index is a cache of the
+// log, told apart by its [Mark]: one that is damaged is refused, and made again.
+//
 // # Inside
 //
 // New rows come into a delta that is compared row by row, with the vector instructions that the processor
-// has (VIGIE_KERNEL chooses others); a few ten thousand take some microseconds. When it is full,
+// has (the environment variable VIGIE_KERNEL chooses others); a few ten thousand take some microseconds. When it is full,
 // a segment is made of it in the background: immutable, with tables in which a search finds its rows by
 // looking at a small part of them. Segments merge as they add up, which leaves a number logarithmic in the number of
 // rows, and drops the dead. None of this stops readers or writers, or is seen by them. The tables are exact at
-// every radius: see the documentation of the package segment, which has the proof, and falls back to comparing all
-// rows where that is cheaper.
+// every radius: the documentation of the package segment has the proof. Where they would cost more than
+// comparing all rows, all are compared.
+//
+// # Limits
+//
+// All rows are in memory, those of PDQ with 160 bytes and some more for their columns, and twice as much while segments merge:
+// see [Options.MemoryLimit]. An algorithm may have 2^31-1 rows. Machines must be little-endian and of 64 bits;
+// on others the package does not compile.
 package index
 
 import (
@@ -43,16 +55,19 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
+	"weak"
 
 	"vigie/hashing"
 	"vigie/index/internal/kernel"
+	"vigie/index/internal/segment"
 )
 
-// EntryID names an entry; BankID the bank it is in. Both are the caller's numbers. No entry has the number 0.
-type (
-	EntryID uint64
-	BankID  uint32
-)
+// EntryID is the caller's number of an entry. None has the number 0.
+type EntryID uint64
+
+// BankID is the caller's number of a bank.
+type BankID uint32
 
 // Change is one step of the change log as the index needs it. Exactly one of the two forms is used:
 //
@@ -109,9 +124,13 @@ type Options struct {
 	// Copied has [Open] copy files to memory, which may lie in huge pages, instead of mapping them: it takes
 	// longer to start, and searches take some fifth less.
 	Copied bool
+	// MemoryLimit, if not 0, is how many bytes the program may take, index and all. Rows for which there is none are
+	// refused by [Index.Room], which callers ask before rows come into the log, and by [Index.Load]; merges wait.
+	MemoryLimit int64
 
-	deltaRows   int    // of every algorithm; for tests
-	shadowEvery uint64 // for tests; 0: ShadowEvery
+	deltaRows   int          // of every algorithm; for tests
+	shadowEvery uint64       // for tests; 0: ShadowEvery
+	process     func() int64 // for tests; nil: measured
 }
 
 // Index holds the current [Snapshot] and replaces it by the next one. Its methods may be called from
@@ -122,12 +141,17 @@ type Index struct {
 	writing  chan struct{} // holds a token while somebody replaces the snapshot; a mutex that waits with a context
 
 	// In the hands of whoever is writing.
-	busy    map[rows]bool // parts that are being merged
-	tidying int           // goroutines that merge
-	tidied  chan struct{} // closed when there is none
+	busy     map[rows]bool // parts that are being merged
+	building int64         // bytes of what they become
+	tidying  int           // goroutines that merge
+	tidied   chan struct{} // closed when there is none
+	told     time.Time     // when Fault was told of a merge that waits
+
+	retired   atomic.Int64 // of [Memory]
+	postponed atomic.Bool  // of [Memory]
 
 	saving sync.Mutex
-	files  map[rows]string // parts that are in the folder; in the hands of whoever is saving
+	files  map[weak.Pointer[segment.Segment]]string // in which those are that were saved, but not what keeps them; in the hands of whoever is saving
 }
 
 // New returns an empty index at sequence number 0.
@@ -194,7 +218,7 @@ func (x *Index) Apply(ctx context.Context, seq uint64, changes []Change) error {
 	}
 	next := now.next(seq, changes, x.deltaRows)
 	x.snapshot.Store(next)
-	if _, ok := next.find(x.busy, x.deltaRows); ok && x.tidying < 2 {
+	if _, ok := x.work(); ok && x.tidying < 2 {
 		if x.tidying++; x.tidying == 1 {
 			x.tidied = make(chan struct{})
 		}
@@ -222,5 +246,5 @@ func (x *Index) Settle(ctx context.Context) error {
 }
 
 // Kernel names the vector instructions with which rows are compared: "avx512", "avx2" or "portable". The fastest that
-// the processor has is taken, unless VIGIE_KERNEL names another.
+// the processor has is taken, unless the environment variable VIGIE_KERNEL named another when the program started.
 func Kernel() string { return kernel.Kernel() }

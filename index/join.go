@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 
 	"vigie/hashing"
@@ -41,12 +42,16 @@ func (s *Snapshot) Join(ctx context.Context, q Query, values []hashing.Value, fo
 			}
 		}
 	}
+	parts, err := s.joinable(q.Algorithm, len(values))
+	if err != nil {
+		return err
+	}
 	for first := 0; first < len(values) && w.reach >= 0; first += joinBatch {
 		batch := make([]segment.Value, min(joinBatch, len(values)-first))
 		for i := range batch {
 			batch[i] = stored(q.Algorithm, values[first+i])
 		}
-		for _, p := range s.parts[q.Algorithm] {
+		for _, p := range parts {
 			if err := p.join(ctx, q.Algorithm, batch, w.reach, func(pairs []segment.Pair) { give(p, first, pairs) }); err != nil {
 				return context.Cause(ctx)
 			}
@@ -58,25 +63,36 @@ func (s *Snapshot) Join(ctx context.Context, q Query, values []hashing.Value, fo
 	return nil
 }
 
+// joinable are the parts of an algorithm, with a segment made of each delta if the values are so many that it pays.
+func (s *Snapshot) joinable(a hashing.Algorithm, values int) ([]part, error) {
+	const pays = 4096
+	parts := slices.Clone(s.parts[a])
+	for i, p := range parts {
+		if _, ok := p.rows.(*delta); ok && values >= pays && p.live() > 0 {
+			g, err := job{a, []part{p}}.do(runtime.GOMAXPROCS(0))
+			if err != nil {
+				return nil, err
+			}
+			parts[i] = part{rows: g}
+		}
+	}
+	return parts, nil
+}
+
 // join compares all rows of a part with all values.
 func (p part) join(ctx context.Context, a hashing.Algorithm, values []segment.Value, radius int, found func([]segment.Pair)) error {
 	workers := runtime.GOMAXPROCS(0)
 	if g, ok := p.rows.(*segment.Segment); ok && !a.Exact() {
 		return g.Join(ctx, values, radius, workers, found)
 	}
-	const some = 256
-	return segment.Each(ctx, len(values), some, workers, func(m *segment.Searcher, from, to int) {
+	if !a.Exact() {
+		return segment.Share(ctx, p, values, radius, workers, found)
+	}
+	return segment.Each(ctx, len(values), 256, workers, func(m *segment.Searcher, from, to int) {
 		m.Pairs = m.Pairs[:0]
 		for i := from; i < to; i++ {
-			if a.Exact() {
-				for _, row := range p.Equal(&values[i]) {
-					m.Pairs = append(m.Pairs, segment.Pair{Query: uint32(i), Row: row})
-				}
-				continue
-			}
-			m.Found, _ = p.Near(&values[i], radius, &m.Scratch, m.Found[:0])
-			for _, f := range m.Found {
-				m.Pairs = append(m.Pairs, segment.Pair{Query: uint32(i), Row: f.Row, Distance: f.Distance})
+			for _, row := range p.Equal(&values[i]) {
+				m.Pairs = append(m.Pairs, segment.Pair{Query: uint32(i), Row: row})
 			}
 		}
 		if len(m.Pairs) > 0 {

@@ -29,7 +29,11 @@ func TestJoin(t *testing.T) {
 	}
 	for _, a := range hashing.Algorithms() {
 		var values []hashing.Value
-		for len(values) < 500 {
+		many := 500
+		if a == hashing.PDQ {
+			many = 5000 // deltas are made segments of
+		}
+		for len(values) < many {
 			for _, signal := range g.Flag().Signals {
 				if signal.Algorithm == a {
 					values = append(values, signal.Value)

@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"math"
 	"runtime"
 	"slices"
+	"sync"
 
 	"vigie/hashing"
 	"vigie/index/internal/segment"
@@ -14,7 +16,8 @@ import (
 
 // Load fills an empty index with the state of the world as of seq, as [Index.Apply] would, but makes its
 // segments at once: each entry and each bank comes once, in any order, those of entries best in ascending order. Besides
-// the index itself it takes some 60 bytes a row meanwhile. If it fails, the index is as empty as before.
+// the index itself it takes some 60 bytes a row meanwhile. If it fails, the index is as empty as before: so it does, with an
+// error that wraps [ErrFull], as soon as what was read takes more than [Options.MemoryLimit].
 func (x *Index) Load(ctx context.Context, seq uint64, changes iter.Seq2[Change, error]) error {
 	x.lock()
 	defer x.unlock()
@@ -22,8 +25,8 @@ func (x *Index) Load(ctx context.Context, seq uint64, changes iter.Seq2[Change, 
 		return fmt.Errorf("%w: load change %d into an index at change %d", ErrInvalid, seq, x.Snapshot().seq)
 	}
 	s := &Snapshot{seq: seq, hidden: map[BankID]bool{}, parts: map[hashing.Algorithm][]part{}, shadow: x.Snapshot().shadow}
-	all := map[hashing.Algorithm][]segment.Row{}
-	for c, err := range changes {
+	var all [math.MaxUint8 + 1]pile // by algorithm
+	for c, err := range x.loading(changes) {
 		if err == nil {
 			err = cmp.Or(c.validate(), ctx.Err())
 		}
@@ -34,33 +37,90 @@ func (x *Index) Load(ctx context.Context, seq uint64, changes iter.Seq2[Change, 
 			s.hidden[c.Bank] = true
 		case len(c.Signals) > 0:
 			s.entries++
-			appendRows(all, c)
+			for a, row := range rowsOf(c) {
+				all[a].add(row)
+			}
 		}
 	}
-	for a, rows := range all {
-		byEntry := func(x, y segment.Row) int { return cmp.Compare(x.Entry, y.Entry) }
-		if !slices.IsSortedFunc(rows, byEntry) {
-			slices.SortStableFunc(rows, byEntry)
-		}
-		if len(rows) < x.deltaRows(a) {
-			s.parts[a] = []part{{rows: newDelta(a).with(rows)}}
+	for a := range all {
+		if all[a].n == 0 {
 			continue
 		}
-		spans := segment.NoSpans()
-		for _, r := range rows {
-			spans = spans.With(r)
-		}
-		b, err := segment.New(a, len(rows), spans)
+		a := hashing.Algorithm(a)
+		r, err := all[a].part(a, x.deltaRows(a))
 		if err != nil {
 			return err
 		}
-		for _, r := range rows {
-			b.Add(r)
-		}
-		delete(all, a)
-		rows = nil // it can be collected while the tables are made
-		s.parts[a] = []part{{rows: b.Finish(runtime.GOMAXPROCS(0))}}
+		s.parts[a] = []part{{rows: r}}
 	}
 	x.snapshot.Store(s)
 	return nil
+}
+
+// pile is very many rows, in chunks: a slice that grows would be copied, and take twice the memory.
+type pile struct {
+	chunks [][]segment.Row
+	n      int
+	spans  segment.Spans
+	last   uint64 // entry
+	mixed  bool   // not in the order of entries
+}
+
+const pileChunk = 1 << 16
+
+func (p *pile) add(r segment.Row) {
+	if p.n%pileChunk == 0 {
+		p.chunks = append(p.chunks, make([]segment.Row, 0, pileChunk))
+	}
+	if p.n == 0 {
+		p.spans = segment.NoSpans()
+	}
+	last := len(p.chunks) - 1
+	p.chunks[last] = append(p.chunks[last], r)
+	p.spans = p.spans.With(r)
+	p.mixed = p.mixed || r.Entry < p.last
+	p.last = r.Entry
+	p.n++
+}
+
+// part makes a segment of the rows, or a delta if they do not fill one. The pile is empty afterwards.
+func (p *pile) part(a hashing.Algorithm, full int) (rows, error) {
+	chunks := p.chunks
+	p.chunks = nil
+	if p.mixed {
+		all := slices.Concat(chunks...)
+		slices.SortStableFunc(all, func(x, y segment.Row) int { return cmp.Compare(x.Entry, y.Entry) })
+		chunks = slices.Collect(slices.Chunk(all, pileChunk))
+	}
+	if p.n < full {
+		all := slices.Concat(chunks...)
+		for i, r := range all {
+			all[i].Value = stored(a, r.Value)
+		}
+		return newDelta(a).with(all), nil
+	}
+	b, err := segment.New(a, p.n, p.spans)
+	if err != nil {
+		return nil, err
+	}
+	workers := runtime.GOMAXPROCS(0)
+	var todo sync.WaitGroup
+	next := make(chan int)
+	for range workers {
+		todo.Go(func() {
+			for i := range next {
+				for k, r := range chunks[i] {
+					chunks[i][k].Value = stored(a, r.Value)
+				}
+				b.Set(i*pileChunk, chunks[i]...)
+				chunks[i] = nil // it can be collected while the rest goes on
+			}
+		})
+	}
+	for i := range chunks {
+		next <- i
+	}
+	close(next)
+	todo.Wait()
+	return b.Finish(workers), nil
 }

@@ -2,6 +2,7 @@ package index
 
 import (
 	"cmp"
+	"context"
 	"iter"
 	"maps"
 	"slices"
@@ -36,6 +37,7 @@ type rows interface {
 	Row(row int) segment.Row
 	Bank(row int) uint32
 	Near(q *segment.Value, radius int, scratch *segment.Scratch, found []segment.Found) ([]segment.Found, segment.Work)
+	Many(ctx context.Context, queries []segment.Value, radius int, m *segment.Searcher, found func([]segment.Pair)) error
 	Flat(q *segment.Value, radius int, scratch *segment.Scratch, found []segment.Found) []segment.Found
 	Brute(q *segment.Value, radius int, found []segment.Found) []segment.Found
 	Equal(v *segment.Value) []uint32
@@ -139,17 +141,23 @@ func (p part) replaced(states []Change, lived []bool) iter.Seq[int] {
 func newRows(states []Change) map[hashing.Algorithm][]segment.Row {
 	all := map[hashing.Algorithm][]segment.Row{}
 	for _, c := range states {
-		appendRows(all, c)
+		for a, row := range rowsOf(c) {
+			row.Value = stored(a, row.Value)
+			all[a] = append(all[a], row)
+		}
 	}
 	return all
 }
 
-// appendRows adds the rows of a state, as they are stored.
-func appendRows(all map[hashing.Algorithm][]segment.Row, c Change) {
-	for _, s := range c.Signals {
-		all[s.Algorithm] = append(all[s.Algorithm], segment.Row{
-			Value: stored(s.Algorithm, s.Value), Entry: uint64(c.Entry), Bank: uint32(c.Bank), Variant: uint8(s.Variant), Time: s.Time,
-		})
+// rowsOf are the rows of a state, with the values that it has; see stored.
+func rowsOf(c Change) iter.Seq2[hashing.Algorithm, segment.Row] {
+	return func(yield func(hashing.Algorithm, segment.Row) bool) {
+		for _, s := range c.Signals {
+			row := segment.Row{Value: s.Value, Entry: uint64(c.Entry), Bank: uint32(c.Bank), Variant: uint8(s.Variant), Time: s.Time}
+			if !yield(s.Algorithm, row) {
+				return
+			}
+		}
 	}
 }
 
@@ -233,30 +241,4 @@ func lastStates(changes []Change) []Change {
 		}
 	}
 	return last
-}
-
-// Stats describe a snapshot.
-type Stats struct {
-	Seq      uint64
-	Entries  int                       // that have live rows, hidden banks included
-	Rows     map[hashing.Algorithm]int // live rows, hidden banks included; no zeros
-	Dead     int                       // replaced or removed rows that still take memory
-	Segments int                       // parts that are searched one after the other
-	Bytes    int64                     // of rows, tables and tombstones; what older snapshots still hold is not in it
-}
-
-// Stats counts what the snapshot holds. It takes time only by the number of segments.
-func (s *Snapshot) Stats() Stats {
-	st := Stats{Seq: s.seq, Entries: s.entries, Rows: map[hashing.Algorithm]int{}}
-	for a, parts := range s.parts {
-		for _, p := range parts {
-			if p.live() > 0 {
-				st.Rows[a] += p.live()
-			}
-			st.Dead += p.dead.n
-			st.Segments++
-			st.Bytes += p.Bytes() + p.dead.bytes()
-		}
-	}
-	return st
 }

@@ -30,7 +30,8 @@ func (m *Matcher) Retract(ctx context.Context, actor string, id storage.EntryID,
 }
 
 // Restore makes a retracted entry match again. Restoring what is active changes nothing and is no
-// error. ErrDuplicate if another active entry of the bank has the same media; ErrUnknownEntry, [*InputError].
+// error. ErrDuplicate if another active entry of the bank has the same media; ErrFull, since its rows come
+// anew; ErrUnknownEntry, [*InputError].
 func (m *Matcher) Restore(ctx context.Context, actor string, id storage.EntryID, reason string) error {
 	return m.setStatus(ctx, actor, id, storage.Active, storage.EntryRestored, reason)
 }
@@ -53,6 +54,9 @@ func (m *Matcher) setStatus(ctx context.Context, actor string, id storage.EntryI
 			}
 			if had != nil {
 				return nil, fmt.Errorf("%w: entry %d", ErrDuplicate, had.ID)
+			}
+			if err := m.room(len(e.Signals)); err != nil {
+				return nil, err
 			}
 		}
 		e.Status, e.Reason = to, reason

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"vigie/hashing"
+	"vigie/index"
 )
 
 // Sentinels, tested with errors.Is. Bad media are [*hashing.MediaError].
@@ -22,6 +23,9 @@ var (
 	ErrBeyondHead = errors.New("min_seq is beyond the head of the log")
 	// ErrNotReady: the first load is not finished.
 	ErrNotReady = errors.New("the index is loading")
+
+	// ErrFull: the index has no memory for more rows; see index.Options.MemoryLimit.
+	ErrFull = index.ErrFull
 
 	// ErrNoKey, ErrBadKey, ErrExpiredKey and ErrRevokedKey answer [Matcher.Authenticate].
 	ErrNoKey      = errors.New("no key")

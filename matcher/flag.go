@@ -52,7 +52,7 @@ const (
 //
 // Media that cannot be hashed perceptually are an [*UnhashableError], media that cannot be decoded a
 // [*hashing.MediaError], unless ExactOnly asks for the digests alone. Other errors: [*InputError],
-// ErrUnknownBank, ErrNotReady. When Flag returns nil the entry is durable; after an error of ctx it
+// ErrUnknownBank, ErrNotReady, ErrFull (also for what the bank has, whose rows are replaced). When Flag returns nil the entry is durable; after an error of ctx it
 // may be, and flagging again is harmless.
 func (m *Matcher) Flag(ctx context.Context, f Flagging) (Flagged, error) {
 	labels, err := cleanLabels(f.Labels)
@@ -63,8 +63,14 @@ func (m *Matcher) Flag(ctx context.Context, f Flagging) (Flagged, error) {
 		Status: storage.Active, Labels: labels, Note: f.Note,
 		Sources: []storage.Source{{Actor: f.Actor, Origin: f.Origin}},
 	}
+	if err := m.room(1); err != nil { // before minutes of decoding
+		return Flagged{}, err
+	}
 	near, frames, err := m.recognise(ctx, f, &entry)
 	if err != nil {
+		return Flagged{}, err
+	}
+	if err := m.room(len(entry.Signals)); err != nil {
 		return Flagged{}, err
 	}
 	out, err := m.store(ctx, f, entry)

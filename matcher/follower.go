@@ -3,6 +3,7 @@ package matcher
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -46,6 +47,7 @@ type Follower struct {
 	o         Options
 	state     atomic.Pointer[State]
 	loaded    chan struct{} // closed after the first load
+	full      atomic.Bool
 	once      sync.Once
 }
 
@@ -66,6 +68,9 @@ func (f *Follower) Seq() uint64 {
 	}
 	return 0
 }
+
+// Full reports that the first load fails for lack of memory: [ErrFull].
+func (f *Follower) Full() bool { return f.full.Load() }
 
 // Await returns nil as soon as the published state has seen change seq, or ctx's error.
 func (f *Follower) Await(ctx context.Context, seq uint64) error {
@@ -93,8 +98,11 @@ func (f *Follower) Await(ctx context.Context, seq uint64) error {
 // Faults are reported to Events.Fault and tried again, at least every 5 seconds; meanwhile the last
 // state answers. That goes for a log that contradicts itself too ([storage.ErrCorrupt]): which of its
 // parts is right is for people to say, and until then verdicts tell by their IndexSeq how old they are.
+// A catalogue that is too large for the memory ([ErrFull]) is tried again every minute: entries may be retracted.
 func (f *Follower) Run(ctx context.Context) error {
-	for wait := time.Duration(0); ; wait = min(max(2*wait, 50*time.Millisecond), 5*time.Second) {
+	const usual, full = 5 * time.Second, time.Minute
+	most := usual
+	for wait := time.Duration(0); ; wait = min(max(2*wait, 50*time.Millisecond), most) {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -110,6 +118,10 @@ func (f *Follower) Run(ctx context.Context) error {
 		}
 		if f.Seq() > before {
 			wait = 0
+		}
+		most = usual
+		if f.full.Store(errors.Is(err, ErrFull)); f.Full() {
+			wait, most = full, full
 		}
 	}
 }

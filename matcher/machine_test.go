@@ -13,6 +13,7 @@ import (
 	"vigie/hashing"
 	"vigie/hashing/fingerprint"
 	"vigie/hashing/pdq"
+	"vigie/index"
 	"vigie/matcher"
 	"vigie/storage"
 )
@@ -21,6 +22,8 @@ import (
 type machine struct {
 	t     *testing.T
 	node  *node
+	index *index.Index // of the node
+	dir   string       // where it is saved, now and then
 	banks []*modelBank
 	// entries are as flags answered them, with the status that they should have by now.
 	entries []*storage.Entry
@@ -293,10 +296,26 @@ func (m *machine) restore(t *rapid.T) {
 	}
 }
 
-// restart puts a new matcher on the same catalogue.
-func (m *machine) restart(*rapid.T) {
+// save saves the index as it is.
+func (m *machine) save(t *rapid.T) {
+	if rapid.IntRange(0, 4).Draw(t, "save") > 0 {
+		t.Skip("it waits for the disk each time")
+	}
+	seq, err := matcher.SaveIndex(m.node.ctx, m.node.catalogue, m.index, m.dir)
+	must(m.t, err)
+	equal(m.t, seq, uint64(len(m.node.changes())))
+}
+
+// restart puts a new matcher on the same catalogue, with the index that was saved last or with none.
+func (m *machine) restart(t *rapid.T) {
 	m.node.stop()
-	m.node = follow(m.t, m.node.catalogue, matcher.Options{Patience: patience})
+	m.index = index.New(index.Options{})
+	if rapid.Bool().Draw(t, "with the saved index") {
+		var err error
+		m.index, err = matcher.OpenIndex(m.node.ctx, m.node.catalogue, m.dir, index.Options{})
+		must(m.t, err)
+	}
+	m.node = followWith(m.t, m.node.catalogue, m.index, matcher.Options{Patience: patience})
 	must(m.t, m.node.Follower().Await(m.node.ctx, uint64(len(m.node.changes()))))
 }
 
@@ -501,7 +520,8 @@ func TestMachine(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
 				c := open(t)
 				defer c.Close()
-				m := &machine{t: t, node: follow(t, c, matcher.Options{Patience: patience})}
+				m := &machine{t: t, index: index.New(index.Options{}), dir: t.TempDir()}
+				m.node = followWith(t, c, m.index, matcher.Options{Patience: patience})
 				defer func() { m.node.stop() }()
 				must(t, m.node.Follower().Await(m.node.ctx, 0))
 				m.createBank(rt)
@@ -517,6 +537,7 @@ func TestMachine(t *testing.T) {
 					"flag more":    m.flagSignals,
 					"retract":      m.retract,
 					"restore":      m.restore,
+					"save":         m.save,
 					"restart":      m.restart,
 				})
 			})

@@ -109,6 +109,15 @@ func (m *Matcher) update(ctx context.Context, fn func(storage.Writer) (*storage.
 	return draft.Seq, nil
 }
 
+// room refuses rows for which the index has no memory, before they come into the log: ErrFull. Whatever comes into the
+// log is followed.
+func (m *Matcher) room(rows int) error {
+	if err := m.follower.index.Room(rows); err != nil {
+		return fmt.Errorf("%w; retract entries that are not needed, or give the node more memory", err)
+	}
+	return nil
+}
+
 // settle waits until this node has applied a change, so that whoever made it sees it; it reports
 // whether that came to pass. A change stands even if it did not.
 func (m *Matcher) settle(ctx context.Context, seq uint64) bool {

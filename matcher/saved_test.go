@@ -56,11 +56,16 @@ func TestSavedIndex(t *testing.T) {
 
 	files, err := filepath.Glob(filepath.Join(dir, "*.seg"))
 	must(t, err)
-	must(t, os.Truncate(files[0], 100))
-	x, err = open()
-	wantErr(t, err, index.ErrDamaged)
-	equal(t, x.Snapshot().Seq(), uint64(0))
-	wantAll(x, int64(kept), int64(added))
+	for _, damage := range []func() error{
+		func() error { return os.Truncate(files[0], 100) },
+		func() error { return os.Remove(files[0]) },
+	} {
+		must(t, damage())
+		x, err = open()
+		wantErr(t, err, index.ErrDamaged)
+		equal(t, x.Snapshot().Seq(), uint64(0))
+		wantAll(x, int64(kept), int64(added))
+	}
 
 	must(t, os.RemoveAll(dir))
 	_, err = matcher.SaveIndex(t.Context(), c, x, dir)

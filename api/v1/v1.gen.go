@@ -1156,7 +1156,8 @@ type ClientInterface interface {
 	// Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 	// already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
 	// source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
-	// unless `exact_only` asks for their digests alone.
+	// unless `exact_only` asks for their digests alone. A node whose index has no memory for more rows answers 507
+	// `memory-limit`, and has stored nothing.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1168,7 +1169,8 @@ type ClientInterface interface {
 	// Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 	// already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
 	// source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
-	// unless `exact_only` asks for their digests alone.
+	// unless `exact_only` asks for their digests alone. A node whose index has no memory for more rows answers 507
+	// `memory-limit`, and has stored nothing.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1255,12 +1257,16 @@ type ClientInterface interface {
 
 	// RestoreWithBody Restore a retracted entry
 	//
+	// Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/entries/{entry}/restore (the `Restore` operationId).
 	RestoreWithBody(ctx context.Context, entry OfEntry, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// Restore Restore a retracted entry
+	//
+	// Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1468,7 +1474,8 @@ func (c *Client) ChangeBank(ctx context.Context, bank InBank, body ChangeBankJSO
 // Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 // already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
 // source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
-// unless `exact_only` asks for their digests alone.
+// unless `exact_only` asks for their digests alone. A node whose index has no memory for more rows answers 507
+// `memory-limit`, and has stored nothing.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1490,7 +1497,8 @@ func (c *Client) FlagWithBody(ctx context.Context, bank InBank, contentType stri
 // Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 // already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
 // source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
-// unless `exact_only` asks for their digests alone.
+// unless `exact_only` asks for their digests alone. A node whose index has no memory for more rows answers 507
+// `memory-limit`, and has stored nothing.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1677,6 +1685,8 @@ func (c *Client) ChangeEntry(ctx context.Context, entry OfEntry, body ChangeEntr
 
 // RestoreWithBody Restore a retracted entry
 //
+// Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /v1/entries/{entry}/restore (the `Restore` operationId).
@@ -1693,6 +1703,8 @@ func (c *Client) RestoreWithBody(ctx context.Context, entry OfEntry, contentType
 }
 
 // Restore Restore a retracted entry
+//
+// Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2790,7 +2802,8 @@ type ClientWithResponsesInterface interface {
 	// Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 	// already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
 	// source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
-	// unless `exact_only` asks for their digests alone.
+	// unless `exact_only` asks for their digests alone. A node whose index has no memory for more rows answers 507
+	// `memory-limit`, and has stored nothing.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2802,7 +2815,8 @@ type ClientWithResponsesInterface interface {
 	// Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 	// already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
 	// source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
-	// unless `exact_only` asks for their digests alone.
+	// unless `exact_only` asks for their digests alone. A node whose index has no memory for more rows answers 507
+	// `memory-limit`, and has stored nothing.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2897,12 +2911,16 @@ type ClientWithResponsesInterface interface {
 
 	// RestoreWithBodyWithResponse Restore a retracted entry
 	//
+	// Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/entries/{entry}/restore (the `Restore` operationId).
 	RestoreWithBodyWithResponse(ctx context.Context, entry OfEntry, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RestoreResponse, error)
 
 	// RestoreWithResponse Restore a retracted entry
+	//
+	// Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4055,7 +4073,8 @@ func (c *ClientWithResponses) ChangeBankWithResponse(ctx context.Context, bank I
 // Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 // already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
 // source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
-// unless `exact_only` asks for their digests alone.
+// unless `exact_only` asks for their digests alone. A node whose index has no memory for more rows answers 507
+// `memory-limit`, and has stored nothing.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4073,7 +4092,8 @@ func (c *ClientWithResponses) FlagWithBodyWithResponse(ctx context.Context, bank
 // Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 // already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
 // source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
-// unless `exact_only` asks for their digests alone.
+// unless `exact_only` asks for their digests alone. A node whose index has no memory for more rows answers 507
+// `memory-limit`, and has stored nothing.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4228,6 +4248,8 @@ func (c *ClientWithResponses) ChangeEntryWithResponse(ctx context.Context, entry
 
 // RestoreWithBodyWithResponse Restore a retracted entry
 //
+// Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/entries/{entry}/restore (the `Restore` operationId).
@@ -4240,6 +4262,8 @@ func (c *ClientWithResponses) RestoreWithBodyWithResponse(ctx context.Context, e
 }
 
 // RestoreWithResponse Restore a retracted entry
+//
+// Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

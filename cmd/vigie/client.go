@@ -86,7 +86,7 @@ func (c *client) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 		own, err := openNode(ctx, c.config, false, nil)
 		if err == nil {
 			c.own = own
-			err = own.matcher.Follower().Await(ctx, 0)
+			err = own.loaded(ctx)
 		}
 		if errors.Is(err, storage.ErrLocked) {
 			if time.Now().Before(deadline) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"vigie/api"
+	"vigie/hashing"
 	"vigie/hashing/decode"
 	"vigie/hashing/fingerprint"
 	"vigie/hashing/sandbox"
@@ -126,8 +127,11 @@ func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_
 	videos.count = metrics.Video
 	videos.tell(log)
 	events := metrics.Watch(matcher.Events{Fault: func(err error) { log.Error("follower", "error", err) }})
+	memory := c.MemoryLimit.of(availableMemory(root()))
+	log.Info("memory", "limit", memory)
 	n.index, err = matcher.OpenIndex(ctx, n.store, filepath.Join(c.Data, indexFolder), index.Options{
-		Fault: func(err error) { log.Error("index", "error", err) },
+		MemoryLimit: memory,
+		Fault:       func(err error) { log.Error("index", "error", err) },
 		Shadow: func(s index.Shadow) {
 			metrics.Shadow(s.Err == nil)
 			if s.Err != nil {
@@ -135,7 +139,8 @@ func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_
 			}
 		},
 	})
-	if err != nil {
+	spoilt, saved := err != nil, n.index.Snapshot().Seq()
+	if spoilt {
 		log.Error("the saved index is of no use, and is made of the catalogue again", "error", err)
 	}
 	n.matcher = matcher.New(n.store, n.blobs, n.pool, n.index, matcher.Options{Events: events, Videos: videos})
@@ -160,9 +165,26 @@ func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_
 	n.stop = stop
 	n.running.Go(func() { _ = n.matcher.Follower().Run(following) })
 	n.running.Go(func() { n.sweep(following, log) })
-	n.running.Go(func() { n.saveIndex(following, filepath.Join(c.Data, indexFolder), log) })
+	n.running.Go(func() { n.saveIndex(following, filepath.Join(c.Data, indexFolder), saved, spoilt, log) })
 	n.running.Go(func() { tidy(following) })
+	n.running.Go(func() { watchMemory(following, n.index, log) })
 	return n, nil
+}
+
+// loaded waits until the node is ready, or knows that its index does not fit into memory: then it does what needs no index,
+// such as retractions, and says of the rest that it is not ready.
+func (n *node) loaded(ctx context.Context) error {
+	for {
+		waiting, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+		err := n.matcher.Follower().Await(waiting, 0)
+		cancel()
+		if err == nil || n.matcher.Follower().Full() {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
 }
 
 // server is an HTTP server for the node's API. Bodies have deadlines of their own, in api.
@@ -190,17 +212,21 @@ func (n *node) sweep(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// saveIndex saves the index from time to time, and at the end, if enough has changed since: what is not saved is read from
-// the log at the next start.
-func (n *node) saveIndex(ctx context.Context, dir string, log *slog.Logger) {
+// saveIndex saves the index from time to time, and at the end, if enough has changed since it was saved as of a change:
+// what is not saved is read from the log at the next start. What is spoilt there is replaced at once.
+func (n *node) saveIndex(ctx context.Context, dir string, saved uint64, spoilt bool, log *slog.Logger) {
 	const enough = 10_000 // changes, which are read in about a second
-	saved := n.index.Snapshot().Seq()
+	wait := 5 * time.Minute
+	if spoilt && n.loaded(ctx) == nil {
+		wait = 0
+	}
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-		case <-time.After(5 * time.Minute):
+		case <-time.After(wait):
 		}
-		if n.index.Snapshot().Seq() < saved+enough {
+		wait = 5 * time.Minute
+		if seq := n.index.Snapshot().Seq(); seq == 0 || seq < saved+enough && !spoilt {
 			continue
 		}
 		began := time.Now()
@@ -209,7 +235,7 @@ func (n *node) saveIndex(ctx context.Context, dir string, log *slog.Logger) {
 			log.Error("save the index", "error", err)
 			continue
 		}
-		saved = seq
+		saved, spoilt = seq, false
 		log.Info("index saved", "seq", seq, "took", time.Since(began).Round(time.Millisecond))
 	}
 }
@@ -275,9 +301,36 @@ func gauges(m *api.Metrics, n *node) {
 	}
 	m.Gauge("vigie_index_seq", "The last change that the index has seen.", stats(func(s index.Stats) float64 { return float64(s.Seq) }))
 	m.Gauge("vigie_index_entries", "Entries with live rows in the index.", stats(func(s index.Stats) float64 { return float64(s.Entries) }))
-	m.Gauge("vigie_index_bytes", "Memory of the index.", stats(func(s index.Stats) float64 { return float64(s.Bytes) }))
-	m.Gauge("vigie_index_segments", "Segments of the index.", stats(func(s index.Stats) float64 { return float64(s.Segments) }))
-	m.Gauge("vigie_index_dead_rows", "Rows that are replaced or removed and still take memory.", stats(func(s index.Stats) float64 { return float64(s.Dead) }))
+	algorithms := func(name, help string, read func(index.AlgorithmStats) float64) {
+		m.Gauges(name, help, "algorithm", func() map[string]float64 {
+			all := map[string]float64{}
+			if s := n.matcher.Follower().State(); s != nil {
+				for _, a := range hashing.Algorithms() {
+					all[a.String()] = read(s.Snapshot.StatsOf(a))
+				}
+			}
+			return all
+		})
+	}
+	algorithms("vigie_index_rows", "Rows of the index, those of deleted banks included.", func(s index.AlgorithmStats) float64 { return float64(s.Rows) })
+	algorithms("vigie_index_dead_rows", "Rows that are replaced or removed and still take memory.", func(s index.AlgorithmStats) float64 { return float64(s.Dead) })
+	algorithms("vigie_index_bytes", "Memory of the index.", func(s index.AlgorithmStats) float64 { return float64(s.Bytes) })
+	algorithms("vigie_index_segments", "Segments of the index, with tables.", func(s index.AlgorithmStats) float64 { return float64(s.Segments) })
+	algorithms("vigie_index_deltas", "Stretches of the newest rows, without tables.", func(s index.AlgorithmStats) float64 { return float64(s.Deltas) })
+	memory := func(name, help string, read func(index.Memory) int64) {
+		m.Gauge(name, help, func() float64 { return float64(read(n.index.Memory())) })
+	}
+	memory("vigie_memory_limit_bytes", "What the node may take; 0: no limit.", func(m index.Memory) int64 { return m.Limit })
+	memory("vigie_memory_used_bytes", "What the node takes: index, segments that were merged and are still read, and Go's heap.", index.Memory.Used)
+	memory("vigie_memory_merge_bytes", "What a merge of all rows takes on top.", func(m index.Memory) int64 { return m.Merge })
+	memory("vigie_memory_room_bytes", "What is left for new rows; at 0 and below they are refused.", index.Memory.Room)
+	memory("vigie_index_merge_postponed", "1 while a merge waits for memory, else 0.", func(m index.Memory) int64 {
+		if m.Postponed {
+			return 1
+		}
+		return 0
+	})
+	m.Gauge("vigie_memory_huge_bytes", "Memory in huge pages.", func() float64 { return float64(hugeBytes(root())) })
 	m.Gauge("vigie_decoders_busy", "Decode children at work.", func() float64 { return float64(n.pool.Stats().Busy) })
 	m.Gauge("vigie_decode_budget_bytes", "Memory that large pictures may take at a time.", func() float64 { return float64(n.pool.Stats().Budget) })
 	m.Gauge("vigie_decode_granted_bytes", "Memory that large pictures have been granted now.", func() float64 { return float64(n.pool.Stats().Granted) })

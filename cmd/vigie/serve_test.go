@@ -91,7 +91,7 @@ func TestDrain(t *testing.T) {
 			t.Fatalf("%v in %s", err, s.stderr.String())
 		}
 		machine := slices.ContainsFunc([]string{ // what the log says of the machine
-			"decode children", "videos", "no ffmpeg", "HEIC", "no heif-convert", "runs as root",
+			"memory", "decode children", "videos", "no ffmpeg", "HEIC", "no heif-convert", "runs as root",
 		}, func(begin string) bool { return strings.HasPrefix(line.Msg, begin) })
 		if line.Problem == "" && line.Msg != "request" && !machine {
 			events = append(events, line.Msg)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -172,7 +171,7 @@ func runCases(t *testing.T, newEngine func(*testing.T) Engine) {
 			if diff := cmp.Diff(c.want, search(t, e.Snapshot(), c.query)); diff != "" {
 				t.Errorf("Search: (-want +got)\n%s", diff)
 			}
-			compare(t, e.Snapshot(), oracle.Snapshot(), []index.Query{c.query, c.query})
+			CompareQueries(t, e.Snapshot(), oracle.Snapshot(), []index.Query{c.query, c.query})
 			compareStats(t, e.Snapshot(), oracle.Snapshot())
 		})
 	}
@@ -212,7 +211,7 @@ func runRefusals(t *testing.T, e Engine) {
 	apply(t, e, 0, []index.Change{entry(4, 1, pdq(zeros))})
 
 	compareStats(t, e.Snapshot(), oracle.Snapshot())
-	compare(t, e.Snapshot(), oracle.Snapshot(), []index.Query{ask(hashing.PDQ, zeros, 256)})
+	CompareQueries(t, e.Snapshot(), oracle.Snapshot(), []index.Query{ask(hashing.PDQ, zeros, 256)})
 }
 
 func runCancelled(t *testing.T, e Engine) {
@@ -236,44 +235,4 @@ func runCancelled(t *testing.T, e Engine) {
 		}
 	}
 	compareStats(t, e.Snapshot(), oracle.Snapshot())
-}
-
-// runCluster has 100,000 near-duplicates of one picture, entry e at distance e%21, among others.
-func runCluster(t *testing.T, e Engine) {
-	const n = 100_000
-	var changes []index.Change
-	var want []index.Hit
-	for i := range n {
-		h := index.Hit{Entry: index.EntryID(i + 1), Bank: index.BankID(i % 3), Distance: (i + 1) % 21}
-		changes = append(changes, entry(h.Entry, h.Bank, pdq(near(0, h.Distance))))
-		want = append(want, h)
-	}
-	for i := range 1000 {
-		changes = append(changes, entry(index.EntryID(n+i+1), 1, pdq(near(1, i%21))))
-	}
-	slices.SortStableFunc(want, func(a, b index.Hit) int { return a.Distance - b.Distance })
-	apply(t, e, 1, changes)
-
-	within := func(radius int) (h []index.Hit) {
-		for _, x := range want {
-			if x.Distance <= radius {
-				h = append(h, x)
-			}
-		}
-		return h
-	}
-	s := e.Snapshot()
-	for _, radius := range []int{0, 7, 20, 31} {
-		w := within(radius)
-		for _, limit := range []int{0, 1, 10, 999, n - 1, n, n + 1} {
-			r := search(t, s, limited(ask(hashing.PDQ, near(0, 0), radius), limit))
-			cut := w
-			if limit > 0 {
-				cut = w[:min(limit, len(w))]
-			}
-			if r.Total != len(w) || !slices.Equal(r.Hits, cut) {
-				t.Errorf("radius %d, limit %d: %d hits of %d, want %d of %d in order", radius, limit, len(r.Hits), r.Total, len(cut), len(w))
-			}
-		}
-	}
 }

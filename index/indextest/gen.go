@@ -1,6 +1,7 @@
 package indextest
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
 
@@ -20,10 +21,11 @@ type Gen struct {
 	Source
 	Entries int // how many different entries there are; some of them have numbers at the far end
 	Banks   int // how many banks
+	Centres int // how many centres; 0 is 4, at most 1000
 }
 
 // centres are random values: about 128 bits from each other.
-var centres = func() (c [4]hashing.Value) {
+var centres = func() (c [1000]hashing.Value) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for i := range c {
 		c[i] = uniform(rng)
@@ -63,9 +65,10 @@ func (g Gen) Algorithm() hashing.Algorithm {
 // Value draws a value of the algorithm.
 func (g Gen) Value(a hashing.Algorithm) hashing.Value {
 	var v hashing.Value
-	switch i := g.IntN(len(centres) + 2); i {
-	case len(centres): // all zeros
-	case len(centres) + 1:
+	n := cmp.Or(g.Centres, 4)
+	switch i := g.IntN(n + 2); i {
+	case n: // all zeros
+	case n + 1:
 		v = hashing.Value{math.MaxUint64, math.MaxUint64, math.MaxUint64, math.MaxUint64}
 	default:
 		v = centres[i]
@@ -133,10 +136,13 @@ func (g Gen) Changes(n int) []index.Change {
 	return changes
 }
 
-// Query draws a query with or without a radius for each bank, with or without a limit.
+// Query draws a query with or without a radius for each bank, with or without a limit, by any method.
 func (g Gen) Query() index.Query {
 	a := g.Algorithm()
-	q := index.Query{Algorithm: a, Value: g.Value(a), Radius: g.radius(), Limit: pick(g, 0, 0, 1, 2, 3, 10, math.MaxInt)}
+	q := index.Query{
+		Algorithm: a, Value: g.Value(a), Radius: g.radius(), Limit: pick(g, 0, 0, 1, 2, 3, 10, math.MaxInt),
+		Method: pick(g, index.Auto, index.Auto, index.Flat, index.Brute),
+	}
 	if g.IntN(3) == 0 {
 		q.Banks = map[index.BankID]int{}
 		for range g.IntN(g.Banks + 1) {

@@ -95,8 +95,7 @@ func (m *machine) refuse(t *rapid.T) {
 
 func (m *machine) search(t *rapid.T) {
 	g := newGen(t)
-	compare(t, m.engine.Snapshot(), m.oracle.Snapshot(), g.Queries(g.IntN(12)))
-	compareValues(t, m.engine.Snapshot(), m.oracle.Snapshot(), g)
+	Compare(t, m.engine.Snapshot(), m.oracle.Snapshot(), g, g.IntN(12))
 }
 
 // hold keeps the snapshots of this moment, in place of older ones if there are many.
@@ -116,9 +115,7 @@ func (m *machine) look(t *rapid.T) {
 	}
 	g := newGen(t)
 	p := m.held[g.IntN(len(m.held))]
-	compareStats(t, p.got, p.want)
-	compare(t, p.got, p.want, g.Queries(1+g.IntN(8)))
-	compareValues(t, p.got, p.want, g)
+	Compare(t, p.got, p.want, g, 1+g.IntN(8))
 }
 
 // runCrowd has thousands of rows of every algorithm, in large and small batches.
@@ -132,9 +129,7 @@ func runCrowd(t *testing.T, e Engine) {
 		apply(t, oracle, uint64(i+1), changes)
 		held = append(held, pair{e.Snapshot(), oracle.Snapshot()})
 		for _, p := range held[max(0, i-3):] {
-			compareStats(t, p.got, p.want)
-			compare(t, p.got, p.want, g.Queries(5))
-			compareValues(t, p.got, p.want, g)
+			Compare(t, p.got, p.want, g, 5)
 		}
 	}
 }
@@ -156,7 +151,7 @@ func runConcurrent(t *testing.T, e Engine) {
 	var wg sync.WaitGroup
 	for i := range readers {
 		wg.Go(func() {
-			quit := goroutine{t}
+			quit := Goroutine{t}
 			g := Gen{Source: rand.New(rand.NewPCG(5, uint64(i))), Entries: 100, Banks: 4}
 			held := []Snapshot{e.Snapshot()}
 			for !t.Failed() {
@@ -167,8 +162,7 @@ func runConcurrent(t *testing.T, e Engine) {
 				}
 				held = append(held[max(0, len(held)-8):], s)
 				old := held[g.IntN(len(held))]
-				compareStats(quit, old, at[old.Seq()])
-				compare(quit, old, at[old.Seq()], g.Queries(1+g.IntN(3)))
+				Compare(quit, old, at[old.Seq()], g, 1+g.IntN(3))
 				if s.Seq() == last {
 					return
 				}
@@ -189,10 +183,11 @@ func runConcurrent(t *testing.T, e Engine) {
 	compareStats(t, e.Snapshot(), at[last])
 }
 
-// goroutine fails a test from a goroutine other than the test's own, and ends it.
-type goroutine struct{ *testing.T }
+// Goroutine fails a test from a goroutine other than the test's own, and ends that goroutine.
+type Goroutine struct{ *testing.T }
 
-func (g goroutine) Fatalf(format string, args ...any) {
+// Fatalf is [testing.T.Errorf], and ends the goroutine that calls it.
+func (g Goroutine) Fatalf(format string, args ...any) {
 	g.Helper()
 	g.Errorf(format, args...)
 	runtime.Goexit()

@@ -1,4 +1,4 @@
-// Package chart draws bar charts as SVG, for reports and documentation.
+// Package chart draws bar and line charts as SVG, for reports and documentation.
 //
 //	c := chart.Bars{
 //		Title: "Time by format", Unit: "ms",
@@ -80,23 +80,17 @@ func (c Bars) WriteSVG(w io.Writer) error {
 	height := above + rows + below
 
 	d := &drawing{}
-	d.put(`<svg xmlns="http://www.w3.org/2000/svg" width="%s" height="%s" viewBox="0 0 %[1]s %[2]s" role="img" `+
-		`aria-labelledby="title desc" font-family="Helvetica, Arial, sans-serif" font-size="12" fill="#1a1a1a">`, num(width), num(height))
-	d.put(`<title id="title">%s</title>`, escape(c.Title))
-	d.put(`<desc id="desc">%s</desc>`, escape(c.Description))
-	d.put(`<rect width="100%%" height="100%%" fill="#ffffff"/>`)
-	d.text(margin, 26, `font-size="16" font-weight="bold"`, c.Title)
-
+	d.open(width, height, c.Title, c.Description)
 	x := float64(margin)
 	for _, s := range c.Series {
 		d.rect(x, 40, 12, 12, s.Colour, "")
 		d.text(x+18, 50, "", s.Name)
-		x += legendStep(s)
+		x += legendStep(s.Name)
 	}
 
 	for v := 0.0; v <= end+step/1000; v += step {
 		at := left + plot*v/end
-		d.put(`<line x1="%s" y1="%s" x2="%[1]s" y2="%s" stroke="#d8d8d8"/>`, num(at), num(above-6), num(above+rows))
+		d.put(`<line x1="%s" y1="%s" x2="%[1]s" y2="%[3]s" stroke="#d8d8d8"/>`, num(at), num(above-6), num(above+rows))
 		for _, y := range []float64{above - 12, above + rows + 16} {
 			d.text(at, y, `text-anchor="middle" fill="#555"`, num(v))
 		}
@@ -149,8 +143,7 @@ func (b Bar) value(i int) float64 {
 	return max(0, b.Values[i])
 }
 
-// axis is the end of the axis and the distance of its marks: 1, 2 or 5 times a power of ten, so that
-// there are five to ten of them.
+// axis is the end of the axis and the distance of its marks.
 func (c Bars) axis() (end, step float64) {
 	end = c.Max
 	if end <= 0 || math.IsInf(end, 0) || math.IsNaN(end) {
@@ -168,17 +161,23 @@ func (c Bars) axis() (end, step float64) {
 			end = 1
 		}
 	}
-	power := math.Pow(10, math.Floor(math.Log10(end/5)))
-	step = power
-	for _, k := range []float64{1, 2, 5} {
-		if end/(k*power) >= 5 {
-			step = k * power
-		}
-	}
+	step = stepFor(end)
 	if c.Max <= 0 {
 		end = math.Ceil(end/step-1e-9) * step
 	}
 	return end, step
+}
+
+// stepFor is 1, 2 or 5 times a power of ten, so that a length has five to ten steps.
+func stepFor(length float64) float64 {
+	power := math.Pow(10, math.Floor(math.Log10(length/5)))
+	step := power
+	for _, k := range []float64{1, 2, 5} {
+		if length/(k*power) >= 5 {
+			step = k * power
+		}
+	}
+	return step
 }
 
 // widest is how much room labels and notes take.
@@ -197,15 +196,25 @@ func (c Bars) widest() (labels, notes float64) {
 
 func (c Bars) legend() (width float64) {
 	for _, s := range c.Series {
-		width += legendStep(s)
+		width += legendStep(s.Name)
 	}
 	return width
 }
 
-func legendStep(s Series) float64 { return 42 + letter*float64(utf8.RuneCountInString(s.Name)) }
+func legendStep(name string) float64 { return 42 + letter*float64(utf8.RuneCountInString(name)) }
 
 // drawing is SVG as it is written.
 type drawing struct{ bytes.Buffer }
+
+// open begins the drawing, with its title.
+func (d *drawing) open(width, height float64, title, description string) {
+	d.put(`<svg xmlns="http://www.w3.org/2000/svg" width="%s" height="%s" viewBox="0 0 %[1]s %[2]s" role="img" `+
+		`aria-labelledby="title desc" font-family="Helvetica, Arial, sans-serif" font-size="12" fill="#1a1a1a">`, num(width), num(height))
+	d.put(`<title id="title">%s</title>`, escape(title))
+	d.put(`<desc id="desc">%s</desc>`, escape(description))
+	d.put(`<rect width="100%%" height="100%%" fill="#ffffff"/>`)
+	d.text(margin, 26, `font-size="16" font-weight="bold"`, title)
+}
 
 func (d *drawing) put(format string, args ...any) { fmt.Fprintf(d, format+"\n", args...) }
 

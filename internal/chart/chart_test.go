@@ -73,6 +73,14 @@ func TestBarsAreStackedToScale(t *testing.T) {
 	}
 }
 
+func TestMarksReachFromTopToBottom(t *testing.T) {
+	t.Parallel()
+	svg, _ := draw(t, Bars{Max: 1, Series: []Series{{}}, Groups: []Group{{Bars: make([]Bar, 10)}}})
+	if want := `y1="78" x2="24" y2="264"`; !strings.Contains(svg, want) {
+		t.Errorf("no line with %s", want)
+	}
+}
+
 func TestTextIsEscapedAndAccessible(t *testing.T) {
 	t.Parallel()
 	evil := `<script>alert("&')</script>`

@@ -22,6 +22,7 @@ func Checks() map[string]func(*Tree) []string {
 		"licence":      (*Tree).Licence,
 		"contexts":     (*Tree).Contexts,
 		"dependencies": (*Tree).Dependencies,
+		"links":        (*Tree).Links,
 	}
 }
 

@@ -135,6 +135,18 @@ func TestChecks(t *testing.T) {
 			"go.mod":               "module vigie\nrequire a.org/b v1.0.0\nrequire a.org/c v1.1.0\nrequire a.org/d v1.2.0\n",
 			"docs/dependencies.md": "## Direct\n| `a.org/c` | v1.0.0 | MIT |\n| `a.org/d` | v1.2.0 | |\n| `a.org/e` | v1.0.0 | MIT |\n",
 		}, []string{"a.org/b is not listed", "a.org/c is required at v1.1.0", "a.org/d has no licence", "a.org/e is listed"}},
+
+		{"links that lead somewhere", "links", map[string]string{
+			"README.md":     "[a](docs), [b](docs/x.md#what-is-it), [c](#us-too), ![d](docs/p.png), [e](https://a.org/x)\n## `Us`, too!\n",
+			"docs/x.md":     "[a](../README.md) [b](x.md)\n### What is it?\n",
+			"docs/p.png":    "\x89PNG\x00",
+			"docs/notes.go": "package docs // [a](none.md)",
+		}, nil},
+		{
+			"links that lead nowhere", "links",
+			map[string]string{"README.md": "# A\n[a](docs/y.md) and [b](#b)", "docs/x.md": "[a](README.md)\n[b](../README.md#a) [c](../README.md#c)"},
+			[]string{"README.md:2: leads to docs/y.md", "README.md:2: leads to #b, and README.md has no such heading", "docs/x.md:1: leads to README.md", "docs/x.md:2: leads to ../README.md#c"},
+		},
 	}
 	failed := map[string]bool{}
 	for _, tt := range tests {

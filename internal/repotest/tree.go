@@ -24,6 +24,7 @@ const Module = "vigie"
 
 // Tree is the text of a repository, read once.
 type Tree struct {
+	names map[string]bool   // every file and folder, by its path
 	texts map[string]string // every text file, by its path
 	files []file            // the Go files among them, by path
 	fset  *token.FileSet
@@ -51,14 +52,16 @@ var skipped = []string{".git", ".tools", "bin", "coverage", "node_modules"}
 
 // Load reads a tree. Files that are not text are left out; a Go file that does not parse is an error.
 func Load(root fs.FS) (*Tree, error) {
-	t := &Tree{texts: map[string]string{}, fset: token.NewFileSet()}
+	t := &Tree{names: map[string]bool{}, texts: map[string]string{}, fset: token.NewFileSet()}
 	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
 		case d.IsDir() && slices.Contains(skipped, d.Name()):
 			return fs.SkipDir
-		case !d.Type().IsRegular():
+		}
+		t.names[name] = true
+		if !d.Type().IsRegular() {
 			return nil
 		}
 		data, err := fs.ReadFile(root, name)

@@ -37,12 +37,3 @@ func BruteWords(words []uint64, q uint64, radius int, found []Found) []Found {
 	}
 	return found
 }
-
-// Flat is [Segment.Near] without the tables.
-func (s *Segment) Flat(q *Value, radius int, scratch *Scratch, found []Found) []Found {
-	defer runtime.KeepAlive(s)
-	if s.a == nil {
-		return FlatWords(s.words, q[0], radius, scratch.Positions(), found)
-	}
-	return FlatPlanes(s.a, s.b, 0, s.Len(), q, radius, scratch.Positions(), found)
-}

@@ -15,8 +15,8 @@ type Pair struct {
 
 // Join finds what [Segment.Near] would find for each of many queries, for 256-bit values: found gets the pairs,
 // some at a time, in no order, from several goroutines. Queries are put into buckets as rows are,
-// and whole buckets are compared: what is read once serves all queries that want it. It pays from some
-// ten thousand queries on, and wherever a search by tables does; else it is a search after the other.
+// and whole buckets are compared: what is read once serves all queries that want it. It pays from about
+// as many queries on as the tables have buckets, and wherever a search by tables does; else it is [Segment.Many].
 func (s *Segment) Join(ctx context.Context, queries []Value, radius, workers int, found func([]Pair)) error {
 	defer runtime.KeepAlive(s)
 	radius = min(radius, 256)
@@ -25,8 +25,8 @@ func (s *Segment) Join(ctx context.Context, queries []Value, radius, workers int
 	}
 	var t thresholds
 	t.split(radius)
-	if s.a == nil || !s.worthwhile(&t, radius) || len(queries) < 1<<s.Prefix/8 {
-		return s.joinOneByOne(ctx, queries, radius, workers, found)
+	if s.a == nil || !s.worthwhile(radius) || len(queries) < 1<<s.Prefix {
+		return Share(ctx, s, queries, radius, workers, found)
 	}
 	var todo sync.WaitGroup
 	tables := make(chan int)
@@ -48,18 +48,18 @@ func (s *Segment) Join(ctx context.Context, queries []Value, radius, workers int
 	return ctx.Err()
 }
 
-func (s *Segment) joinOneByOne(ctx context.Context, queries []Value, radius, workers int, found func([]Pair)) error {
+// Share is Many of any rows, by so many workers.
+func Share(ctx context.Context, rows interface {
+	Many(ctx context.Context, queries []Value, radius int, m *Searcher, found func([]Pair)) error
+}, queries []Value, radius, workers int, found func([]Pair),
+) error {
 	return Each(ctx, len(queries), 64, workers, func(m *Searcher, from, to int) {
-		m.Pairs = m.Pairs[:0]
-		for q := from; q < to; q++ {
-			m.Found, _ = s.Near(&queries[q], radius, &m.Scratch, m.Found[:0])
-			for _, f := range m.Found {
-				m.Pairs = append(m.Pairs, Pair{uint32(q), f.Row, f.Distance})
+		_ = rows.Many(ctx, queries[from:to], radius, m, func(pairs []Pair) { // it fails only if ctx has ended
+			for i := range pairs {
+				pairs[i].Query += uint32(from)
 			}
-		}
-		if len(m.Pairs) > 0 {
-			found(m.Pairs)
-		}
+			found(pairs)
+		})
 	})
 }
 
@@ -98,62 +98,69 @@ type joiner struct {
 	t       *thresholds
 	found   func([]Pair)
 
-	ends     []uint32 // of the buckets of queries
+	starts   []uint32 // of the buckets of queries, and their end
 	sketches []uint32 // of the queries, bucket by bucket
 	ids      []uint32
 	near     []kernel.Pair
 	pairs    []Pair
 }
 
-// table joins by table i.
+// joinBlock is how many bytes of sketches, of rows and queries, are read again and again at a time: a cache holds them.
+const joinBlock = 1 << 20
+
+// table joins by table i. It goes through the buckets in blocks, and through a block by one mask after the other:
+// then the rows' buckets, too, are one block that is read from one end to the other, but for the order within.
 func (j *joiner) table(ctx context.Context, i int) {
 	j.sort(i)
-	b, set, shift := &j.s.tables[i], &maskSets[j.s.Prefix], 16-j.s.Prefix
-	from := uint32(0)
-	for k, to := range j.ends {
-		if from == to {
-			continue
-		}
-		if k%1024 == 0 && ctx.Err() != nil {
-			return
-		}
-		sketches, ids := j.sketches[from:to], j.ids[from:to]
-		from = to
+	set, shift := &maskSets[j.s.Prefix], 16-j.s.Prefix
+	buckets := 1 << j.s.Prefix
+	block := buckets
+	for block > 1 && (j.s.Len()+len(j.queries))*4/buckets*block > joinBlock {
+		block /= 2
+	}
+	for from := 0; from < buckets && ctx.Err() == nil; from += block {
 		for d := range j.t[i] {
-			limit := j.t.limit(i) - d
 			for _, m := range set.masks[set.below[d]:set.below[d+1]] {
-				k := k ^ int(m>>shift)
-				first, last := b.directory[k], b.directory[k+1]
-				if first < last {
-					j.bucket(i, b, first, last, sketches, ids, limit)
-				}
+				j.block(i, from, from+block, int(m>>shift), j.t.limit(i)-d)
 			}
 		}
 	}
 	j.flush()
 }
 
+// block joins the buckets of queries from one to before another with those of rows that differ by the mask.
+func (j *joiner) block(i, from, to, mask, limit int) {
+	b := &j.s.tables[i]
+	for k := from; k < to; k++ {
+		first, last := b.directory[k^mask], b.directory[k^mask+1]
+		if lo, hi := j.starts[k], j.starts[k+1]; first < last && lo < hi {
+			j.bucket(i, b, first, last, j.sketches[lo:hi], j.ids[lo:hi], limit)
+		}
+	}
+}
+
 // sort puts the queries into buckets by their chunk i, as makeTable does with rows.
 func (j *joiner) sort(i int) {
 	shift, n := 16-j.s.Prefix, len(j.queries)
-	if len(j.ends) == 0 {
-		j.ends = make([]uint32, 1<<j.s.Prefix)
-		j.sketches, j.ids = make([]uint32, n, n+kernel.Padding), make([]uint32, n)
+	if len(j.starts) == 0 {
+		j.starts = make([]uint32, 1<<j.s.Prefix+1)
+		j.sketches, j.ids = make([]uint32, n), make([]uint32, n)
 	}
-	clear(j.ends)
+	clear(j.starts)
+	ends := j.starts[1:]
 	for q := range j.queries {
-		j.ends[chunk(&j.queries[q], i)>>shift]++
+		ends[chunk(&j.queries[q], i)>>shift]++
 	}
 	sum := uint32(0)
-	for k, n := range j.ends {
-		j.ends[k] = sum
+	for k, n := range ends {
+		ends[k] = sum // where bucket k begins; it ends as where it ends
 		sum += n
 	}
 	for q := range j.queries {
 		v := &j.queries[q]
 		k := chunk(v, i) >> shift
-		at := j.ends[k]
-		j.ends[k]++
+		at := ends[k]
+		ends[k]++
 		j.sketches[at] = uint32(chunk(v, (i+1)%Chunks)) | uint32(chunk(v, (i+2)%Chunks))<<16
 		j.ids[at] = uint32(q)
 	}

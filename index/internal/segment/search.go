@@ -17,7 +17,9 @@ type Found struct {
 // Scratch is memory for searches, one at a time. The zero value is ready.
 type Scratch struct {
 	ranges [2][]kernel.Range
-	at     []uint32 // positions in a table
+	at     []uint32         // positions in a table, or of rows
+	halves [group][2]uint64 // the first halves of queries
+	of     []uint8          // which of them a row of at is near
 }
 
 // Positions is room for some row numbers.
@@ -32,19 +34,9 @@ func (s *Scratch) Positions() []uint32 {
 type Work struct {
 	Buckets int  // looked into
 	Scanned int  // sketches or rows compared
+	Passed  int  // sketches near enough for their rows to be compared in full, those found before aside
 	Flat    bool // all rows were compared, one by one
 }
-
-// Costs, in comparisons of a row's first half or of a sketch: of a bucket, whatever is in it, and of a row that is
-// compared in full. They are rough; a wrong guess costs time, and no answer.
-const (
-	bucketCost = 8
-	flatCost   = 2
-)
-
-// halfDecides is the largest radius for which nearly no row passes by its first 128 bits alone: random ones
-// differ in 64 of them, give or take 5.7.
-const halfDecides = 40
 
 // Near appends to found all rows within the radius of q, in no order, each once, those of no interest to the
 // caller included. A negative radius finds nothing. It allocates only if scratch or found are too small.
@@ -54,55 +46,21 @@ func (s *Segment) Near(q *Value, radius int, scratch *Scratch, found []Found) ([
 	case radius < 0 || s.Len() == 0:
 		return found, Work{}
 	case s.a == nil:
-		return s.nearWords(q[0], radius, scratch, found)
+		return s.nearWords(q[0], min(radius, 64), scratch, found)
 	}
-	radius = min(radius, 256)
-	var t thresholds
-	t.split(radius)
-	before, work := len(found), Work{}
-	if s.worthwhile(&t, radius) {
-		var ok bool
-		if found, work, ok = s.probe(q, radius, &t, scratch, found); ok {
-			return found, work
+	if s.worthwhile(radius) {
+		var t thresholds
+		t.split(radius)
+		if probed, work, ok := s.probe(q, radius, &t, s.flatBudget(radius), scratch, found); ok {
+			return probed, work
 		}
 	}
-	return s.Flat(q, radius, scratch, found[:before]), Work{Scanned: s.Len(), Flat: true}
+	return s.Flat(q, radius, scratch, found), Work{Scanned: s.Len(), Flat: true}
 }
 
-// thresholds is T of the package's documentation.
-type thresholds [Chunks]int
-
-// split deals radius+1 out evenly.
-func (t *thresholds) split(radius int) {
-	for i := range t {
-		t[i] = (radius+1)*(i+1)/Chunks - (radius+1)*i/Chunks
-	}
-}
-
-// limit is the most bits in which three chunks may differ, from t on.
-func (t *thresholds) limit(i int) int { return t[i] + t[(i+1)%Chunks] + t[(i+2)%Chunks] - 1 }
-
-// flatBudget is what a flat scan costs.
-func (s *Segment) flatBudget(radius int) int {
-	if radius > halfDecides {
-		return flatCost * s.Len()
-	}
-	return s.Len()
-}
-
-// worthwhile reports whether tables would be cheaper than a flat scan if all buckets were of one size.
-func (s *Segment) worthwhile(t *thresholds, radius int) bool {
-	set, cost := &maskSets[s.Prefix], 0
-	for _, n := range t {
-		buckets := set.below[n]
-		cost += buckets*bucketCost + buckets*s.Len()>>s.Prefix
-	}
-	return cost < s.flatBudget(radius)
-}
-
-// probe searches by the tables. It gives up, and says so, when the buckets turn out so large that a flat scan
-// is cheaper.
-func (s *Segment) probe(q *Value, radius int, t *thresholds, scratch *Scratch, found []Found) (_ []Found, work Work, ok bool) {
+// probe searches by the tables. It gives up, and says so, when it turns out to cost more than the budget, since the
+// query is in a crowd.
+func (s *Segment) probe(q *Value, radius int, t *thresholds, budget int, scratch *Scratch, found []Found) (_ []Found, work Work, ok bool) {
 	set, shift := &maskSets[s.Prefix], uint(16-s.Prefix)
 	masks := func(i int) []uint16 { return set.masks[:set.below[t[i]]] }
 	for i := range s.tables {
@@ -110,7 +68,6 @@ func (s *Segment) probe(q *Value, radius int, t *thresholds, scratch *Scratch, f
 			kernel.Prefetch(s.tables[i].directory, masks(i), chunk(q, i), shift)
 		}
 	}
-	budget := s.flatBudget(radius)
 	// The buckets of the next table are on their way to the cache while those of this one are read.
 	open := func(i int) []kernel.Range {
 		m := masks(i)
@@ -128,21 +85,23 @@ func (s *Segment) probe(q *Value, radius int, t *thresholds, scratch *Scratch, f
 		if i+1 < len(s.tables) {
 			next = open(i + 1)
 		}
-		if work.Buckets*bucketCost+work.Scanned > budget {
+		if work.Buckets*bucketCost+work.Scanned+work.Passed*passCost > budget {
 			return nil, Work{}, false
 		}
 		sketch := uint32(chunk(q, (i+1)%Chunks)) | uint32(chunk(q, (i+2)%Chunks))<<16
 		for d := range t[i] { // buckets that differ in d bits
 			from, to := set.below[d], set.below[d+1]
-			found = s.scan(i, ranges[from:min(to, len(ranges))], sketch, q, radius, t, d, scratch, found)
+			passed := 0
+			found, passed = s.scan(i, ranges[from:to], sketch, q, radius, t, d, scratch, found)
+			work.Passed += passed
 		}
 		ranges = next
 	}
 	return found, work, true
 }
 
-// scan looks into buckets of table i that differ from the query in d bits.
-func (s *Segment) scan(i int, ranges []kernel.Range, sketch uint32, q *Value, radius int, t *thresholds, d int, scratch *Scratch, found []Found) []Found {
+// scan looks into buckets of table i that differ from the query in d bits. It returns how many sketches passed, too.
+func (s *Segment) scan(i int, ranges []kernel.Range, sketch uint32, q *Value, radius int, t *thresholds, d int, scratch *Scratch, found []Found) (_ []Found, passed int) {
 	b := &s.tables[i]
 	for len(ranges) > 0 {
 		n, done := kernel.Scan(b.sketches, ranges, sketch, t.limit(i)-d, scratch.Positions())
@@ -151,16 +110,30 @@ func (s *Segment) scan(i int, ranges []kernel.Range, sketch uint32, q *Value, ra
 			continue
 		}
 		ranges = ranges[done:]
-		for _, p := range scratch.at[:n] {
-			row := b.rows[p]
+		if n == 0 {
+			continue
+		}
+		passed += n
+		rows := scratch.at[:n] // as positions, and then by their numbers
+		kernel.PrefetchWords(b.rows, rows)
+		for k, p := range rows {
+			rows[k] = b.rows[p]
+		}
+		kernel.PrefetchRows(s.a, rows)
+		kernel.PrefetchRows(s.b, rows)
+		for _, row := range rows {
 			x := s.differences(q, row)
 			distance := ones(&x)
-			if distance <= radius && !s.earlier(&x, i, t) {
+			switch {
+			case distance > radius:
+			case s.earlier(&x, i, t):
+				passed-- // it is in the cache
+			default:
 				found = append(found, Found{row, uint32(distance)})
 			}
 		}
 	}
-	return found
+	return found, passed
 }
 
 // differences are the bits in which a row differs from q.
@@ -180,22 +153,6 @@ func (s *Segment) earlier(x *Value, i int, t *thresholds) bool {
 	return false
 }
 
-// FlatPlanes appends to found all rows of planes that are within the radius of q. The first row of the planes is
-// called first; those from total on are padding. The numbers of what may be near are put down in at.
-func FlatPlanes(a, b []uint64, first, total int, q *Value, radius int, at []uint32, found []Found) []Found {
-	const piece = 16 * 8 << 10 // words, of 64 Ki rows: a kernel cannot be interrupted, and the collector would wait
-	for len(a) > 0 {
-		n, blocks := kernel.Flat256(a[:min(piece, len(a))], b[:min(piece, len(b))], q, radius, at)
-		for _, i := range at[:n] {
-			if d := kernel.Distance(a, b, i, q); d <= radius && first+int(i) < total {
-				found = append(found, Found{uint32(first) + i, uint32(d)})
-			}
-		}
-		a, b, first = a[16*blocks:], b[16*blocks:], first+8*blocks
-	}
-	return found
-}
-
 // Equal returns the numbers of the rows of digests that have the value. It is part of the segment: the caller
 // keeps that alive.
 func (s *Segment) Equal(v *Value) []uint32 {
@@ -213,57 +170,45 @@ func (s *Segment) Equal(v *Value) []uint32 {
 // differs in fewer bits than its own. The whole value stands in the bucket.
 func (s *Segment) nearWords(q uint64, radius int, scratch *Scratch, found []Found) ([]Found, Work) {
 	const n = 4
-	set, shift, work := &maskSets[s.Prefix], 16-s.Prefix, Work{}
+	set, shift := &maskSets[s.Prefix], 16-s.Prefix
 	var t [n]int
-	cost := 0
+	buckets := 0
 	for i := range t {
-		t[i] = min((radius+1)*(i+1)/n-(radius+1)*i/n, 17)
-		buckets := set.below[t[i]]
-		cost += buckets*bucketCost + buckets*s.Len()>>s.Prefix
+		t[i] = (radius+1)*(i+1)/n - (radius+1)*i/n
+		buckets += set.below[t[i]]
 	}
-	if cost >= s.Len() {
+	if buckets*wordsCost+buckets*s.Len()>>s.Prefix >= s.Len() {
 		return s.Flat(&Value{q}, radius, scratch, found), Work{Scanned: s.Len(), Flat: true}
 	}
-	differs := func(x uint64, i int) bool {
-		return bits.OnesCount16(uint16(x>>(16*i))>>shift) >= t[i]
+	// earlier reports whether a value that differs by x was found by a table before i.
+	earlier := func(x uint64, i int) bool {
+		for k := range i {
+			if bits.OnesCount16(uint16(x>>(16*k))>>shift) < t[k] {
+				return true
+			}
+		}
+		return false
 	}
+	work := Work{Buckets: buckets}
 	for i := range t {
 		b := &s.tables[i]
 		c := uint16(q >> (16 * i))
 		for _, m := range set.masks[:set.below[t[i]]] {
-			k := (c ^ m) >> shift
+			k := int(c^m) >> shift
 			from, to := b.directory[k], b.directory[k+1]
-			work.Buckets++
 			work.Scanned += int(to - from)
-			for p, v := range b.values[from:to] {
-				x := v ^ q
-				d := bits.OnesCount64(x)
-				if d > radius {
-					continue
-				}
-				earlier := false
-				for k := range i {
-					earlier = earlier || !differs(x, k)
-				}
-				if !earlier {
-					found = append(found, Found{b.rows[int(from)+p], uint32(d)})
+			first := len(found)
+			found = FlatWords(b.values[from:to], q, radius, scratch.Positions(), found)
+			near := found[first:]
+			found = found[:first]
+			for _, f := range near {
+				if p := from + f.Row; !earlier(b.values[p]^q, i) {
+					found = append(found, Found{b.rows[p], f.Distance})
 				}
 			}
 		}
 	}
 	return found, work
-}
-
-// FlatWords appends to found all words within the radius of q.
-func FlatWords(words []uint64, q uint64, radius int, at []uint32, found []Found) []Found {
-	for first := 0; len(words) > 0; {
-		n, done := kernel.Flat64(words, q, radius, at)
-		for _, i := range at[:n] {
-			found = append(found, Found{uint32(first) + i, uint32(bits.OnesCount64(words[i] ^ q))})
-		}
-		words, first = words[done:], first+done
-	}
-	return found
 }
 
 func chunk(v *Value, i int) uint16 { return uint16(v[i/4] >> (i % 4 * 16)) }

@@ -33,6 +33,7 @@ import (
 	"math/bits"
 	"runtime"
 	"sort"
+	"sync/atomic"
 	"unsafe"
 
 	"vigie/hashing"
@@ -152,13 +153,14 @@ func (s Spans) Join(o Spans) Spans {
 	return s
 }
 
-// Builder makes a segment. It is for one goroutine.
+// Builder makes a segment. Different rows may be set by different goroutines; all else is for one of them.
 type Builder struct {
 	s *Segment
-	n int
+	n atomic.Int64 // rows that were set
 }
 
-// New prepares a segment of n rows, whose columns lie within the spans. The caller adds all n, and finishes.
+// New prepares a segment of n rows, whose columns lie within the spans. The caller sets all n, each
+// once, and finishes.
 func New(a hashing.Algorithm, n int, spans Spans) (*Builder, error) {
 	if n < 0 || n > MaxRows {
 		return nil, fmt.Errorf("a segment of %d rows; accepted are at most %d", n, MaxRows)
@@ -177,27 +179,30 @@ func New(a hashing.Algorithm, n int, spans Spans) (*Builder, error) {
 	return &Builder{s: s}, nil
 }
 
-// Add adds the next row. Rows come in the order of their entries.
-func (b *Builder) Add(r Row) {
-	s, row := b.s, b.n
-	b.n++
-	if s.a != nil {
-		at := row/8*16 + row%8
-		s.a[at], s.a[at+8], s.b[at], s.b[at+8] = r.Value[0], r.Value[1], r.Value[2], r.Value[3]
-	} else {
-		w := int(s.Width)
-		copy(s.words[row*w:(row+1)*w], r.Value[:w])
+// Set sets consecutive rows, from the number first on. Rows are in the order of their entries.
+func (b *Builder) Set(first int, rows ...Row) {
+	s := b.s
+	for i := range rows {
+		r, row := &rows[i], first+i
+		if s.a != nil {
+			at := row/8*16 + row%8
+			s.a[at], s.a[at+8], s.b[at], s.b[at+8] = r.Value[0], r.Value[1], r.Value[2], r.Value[3]
+		} else {
+			w := int(s.Width)
+			copy(s.words[row*w:(row+1)*w], r.Value[:w])
+		}
+		s.columns[colEntry].set(row, r.Entry)
+		s.columns[colBank].set(row, uint64(r.Bank))
+		s.columns[colVariant].set(row, uint64(r.Variant))
+		s.columns[colTime].set(row, uint64(r.Time))
 	}
-	s.columns[colEntry].set(row, r.Entry)
-	s.columns[colBank].set(row, uint64(r.Bank))
-	s.columns[colVariant].set(row, uint64(r.Variant))
-	s.columns[colTime].set(row, uint64(r.Time))
+	b.n.Add(int64(len(rows)))
 }
 
 // Finish makes the tables, on so many processors at a time, and returns the segment.
 func (b *Builder) Finish(workers int) *Segment {
-	if b.n != b.s.Len() {
-		panic(fmt.Sprintf("segment: %d rows were added of %d", b.n, b.s.Len()))
+	if n := b.n.Load(); n != int64(b.s.Len()) {
+		panic(fmt.Sprintf("segment: %d rows were set of %d", n, b.s.Len()))
 	}
 	b.s.makeTables(workers)
 	return b.s

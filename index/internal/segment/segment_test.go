@@ -2,6 +2,7 @@ package segment
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math/bits"
 	"math/rand/v2"
@@ -49,8 +50,8 @@ func build(t testing.TB, a hashing.Algorithm, rows []Row) *Segment {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range rows {
-		b.Add(r)
+	for i, r := range rows {
+		b.Set(i, r)
 	}
 	return b.Finish(2)
 }
@@ -185,6 +186,60 @@ func TestFiles(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestEveryByte flips a bit of every byte of a file: what is read, is refused; what is not, makes no difference.
+func TestEveryByte(t *testing.T) {
+	r := rand.New(rand.NewPCG(15, 16))
+	step := 1
+	if raceDetector || testing.Short() {
+		step = 13
+	}
+	path := filepath.Join(t.TempDir(), "segment")
+	for _, a := range hashing.Algorithms() {
+		s := build(t, a, set(r, a, 21))
+		if err := s.Write(path); err != nil {
+			t.Fatal(err)
+		}
+		good, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused, unread := 0, 0
+		for at := 0; at < len(good); at += step {
+			bad := []byte{good[at] ^ 1<<r.IntN(8)}
+			if _, err := f.WriteAt(bad, int64(at)); err != nil {
+				t.Fatal(err)
+			}
+			_, err := Open(path, true)
+			read := at < headerSize
+			for _, part := range s.Sections {
+				read = read || uint64(at) >= part.Offset && uint64(at) < part.Offset+part.Length
+			}
+			if read && !errors.Is(err, ErrDamaged) || !read && err != nil {
+				t.Fatalf("%s, byte %d of %d, which is read: %v: %v", a, at, len(good), read, err)
+			}
+			if read {
+				refused++
+			} else {
+				unread++
+			}
+			if _, err := f.WriteAt(good[at:at+1], int64(at)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %d bytes altered and refused, %d between sections, which nobody reads", a, refused, unread)
 	}
 }
 

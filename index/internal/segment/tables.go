@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"runtime"
 	"slices"
 	"sync"
 	"unsafe"
@@ -11,8 +12,10 @@ func (s *Segment) makeTables(workers int) {
 	for i := range s.byValue {
 		s.byValue[i] = uint32(i)
 	}
-	w := int(s.Width)
+	w, step := int(s.Width), 0
 	slices.SortFunc(s.byValue, func(x, y uint32) int {
+		step++
+		Polite(step)
 		return slices.Compare(s.words[int(x)*w:(int(x)+1)*w], s.words[int(y)*w:(int(y)+1)*w])
 	})
 	var todo sync.WaitGroup
@@ -31,6 +34,14 @@ func (s *Segment) makeTables(workers int) {
 	todo.Wait()
 }
 
+// Polite lets others go first, at every so many steps of some nanoseconds each. Segments are made in the background, and a
+// search that waits for a processor should not wait the 10 milliseconds that Go gives a goroutine.
+func Polite(step int) {
+	if step%4096 == 0 {
+		runtime.Gosched()
+	}
+}
+
 // makeTable sorts the rows by chunk t: it counts, sums up, and deals out.
 func (s *Segment) makeTable(t int) {
 	b := &s.tables[t]
@@ -38,6 +49,7 @@ func (s *Segment) makeTable(t int) {
 	first := s.chunks(t)
 	counts := b.directory[1:]
 	for row := range s.Len() {
+		Polite(row)
 		counts[first.at(row)>>shift]++
 	}
 	sum := uint32(0)
@@ -47,6 +59,7 @@ func (s *Segment) makeTable(t int) {
 	}
 	if b.values != nil {
 		for row, v := range s.words {
+			Polite(row)
 			k := first.at(row) >> shift
 			at := counts[k]
 			counts[k]++
@@ -55,11 +68,49 @@ func (s *Segment) makeTable(t int) {
 		return
 	}
 	next, after := s.chunks((t+1)%Chunks), s.chunks((t+2)%Chunks)
+	sketch := func(row int) uint32 { return uint32(next.at(row)) | uint32(after.at(row))<<16 }
+	if s.Prefix == 16 {
+		b.dealTwice(first, sketch, s.Len())
+		return
+	}
 	for row := range s.Len() {
+		Polite(row)
 		k := first.at(row) >> shift
 		at := counts[k]
 		counts[k]++
-		b.sketches[at], b.rows[at] = uint32(next.at(row))|uint32(after.at(row))<<16, uint32(row)
+		b.sketches[at], b.rows[at] = sketch(row), uint32(row)
+	}
+}
+
+// dealTwice deals out n rows by the upper half of the chunk, and each of these 256 heaps by the lower half. To deal
+// them out to 65,536 buckets at once would miss the cache with each row: a few times slower at 10 million.
+func (b *table) dealTwice(key chunks, sketch func(int) uint32, n int) {
+	ends := b.directory[1:] // of the buckets: as yet where they begin
+	var heaps [257]uint32   // where they begin
+	for h := range 256 {
+		heaps[h] = ends[h<<8]
+	}
+	heaps[256] = uint32(n)
+	low, to := make([]uint8, n), heaps
+	for row := range n {
+		Polite(row)
+		k := key.at(row)
+		at := to[k>>8]
+		to[k>>8]++
+		b.sketches[at], b.rows[at], low[at] = sketch(row), uint32(row), uint8(k)
+	}
+	var sketches, rows []uint32
+	for h := range 256 {
+		from, to := heaps[h], heaps[h+1]
+		sketches = append(sketches[:0], b.sketches[from:to]...)
+		rows = append(rows[:0], b.rows[from:to]...)
+		ends := ends[h<<8 : h<<8+256]
+		for i, k := range low[from:to] {
+			Polite(i)
+			at := ends[k]
+			ends[k]++
+			b.sketches[at], b.rows[at] = sketches[i], rows[i]
+		}
 	}
 }
 
