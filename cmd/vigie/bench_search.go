@@ -16,10 +16,10 @@ import (
 
 type searchBenchCmd struct {
 	Rows    []int         `help:"Rows in the index; several numbers are measured one after the other." default:"1000000"`
-	Like    string        `help:"Draw them after the bits and clusters of the PDQ hashes in this file, the first word of each line (or of each row of a CSV file); else all bits are chance. To make one: vigie hash --json PICTURE... | jq -r '.signals[] | select(.algorithm == \"pdq\" and .variant == \"\").value'" placeholder:"FILE" type:"existingfile"`
+	Like    string        `help:"Draw them after the bits and clusters of the PDQ hashes in this file, the first word of each line (or of each row of a CSV file); else all bits are chance. To make one: vigie hash --json PICTURE... | jq -r '.signals[]? | select(.algorithm == \"pdq\" and .variant == \"\").value'" placeholder:"FILE" type:"existingfile"`
 	State   string        `help:"fresh: one segment, as it was made; steady: rows that came bit by bit, saved (to a temporary folder) and loaded again, 1 % of them dead, and a filter on banks." enum:"fresh,steady" default:"fresh"`
 	Radii   string        `help:"Radii, in bits, and ranges of them, such as 0-64." default:"0,8,15,20,31,40,47,63"`
-	Queries int           `help:"Queries that are timed at each radius: half of them are near nothing, half near a row; 0: none." default:"2000"`
+	Queries int           `help:"Queries that are timed at each radius, as far as they take no longer than two seconds: half of them are near nothing, half near a row; 0: none." default:"20000"`
 	Check   int           `help:"Queries, spread over the radii, whose answers are compared with those of a plain loop over all rows." default:"100"`
 	Join    int           `help:"Values of a list that is joined with the rows at radius 31, and asked for one by one; 0: none." default:"0"`
 	Live    time.Duration `help:"For so long, insert, delete and search at the same time; 0: do not." default:"0"`

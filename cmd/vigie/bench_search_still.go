@@ -52,28 +52,30 @@ func (b *searchBench) still(ctx context.Context, s *index.Snapshot) error {
 // times of one radius. Tables and scans take turns, so that ratios are of the same minute.
 func (b *searchBench) times(ctx context.Context, s *index.Snapshot, scanned int, t *radiusTimes) error {
 	const (
-		turns    = 10
-		flatTurn = 2  // scans by vector instructions in each turn
-		cold     = 20 // queries, of another turn, that find the caches full of what a scan left: they are not timed
+		turns    = 5
+		flatTurn = 4                      // scans by vector instructions in each turn
+		enough   = 400 * time.Millisecond // for the queries of a turn: what is left then is left out
 	)
-	long := min(time.Duration(b.Queries)*time.Millisecond/4, 200*time.Millisecond) // to count answers
+	long := min(time.Duration(b.Queries)*time.Millisecond/20, 250*time.Millisecond) // to warm up, and to count answers
 	r := rand.New(rand.NewPCG(b.Seed, uint64(t.Radius)))
-	misses, hits := make([]index.Query, b.Queries/2), make([]index.Query, b.Queries/2)
+	misses, hits, others := make([]index.Query, b.Queries/2), make([]index.Query, b.Queries/2), make([]index.Query, b.Queries/2)
 	for i := range misses {
-		misses[i], hits[i] = b.miss(i, t.Radius), b.hit(r, t.Radius)
+		misses[i], hits[i], others[i] = b.miss(i, t.Radius), b.hit(r, t.Radius), b.miss(len(misses)+i, t.Radius)
 	}
 	var tables, near, flat, scalar []float64
 	ask := func(queries []index.Query, method index.Method, took *[]float64) (last index.Result, err error) {
-		for _, q := range queries {
+		start := time.Now()
+		for i, q := range queries {
+			if i > 10 && time.Since(start) > enough {
+				break
+			}
 			q.Method = method
 			began := time.Now()
 			last, err = b.search(s, ctx, q)
 			if err != nil {
 				return last, err
 			}
-			if took != nil {
-				*took = append(*took, float64(time.Since(began).Nanoseconds())/1000)
-			}
+			*took = append(*took, float64(time.Since(began).Nanoseconds())/1000)
 		}
 		return last, nil
 	}
@@ -81,8 +83,7 @@ func (b *searchBench) times(ctx context.Context, s *index.Snapshot, scanned int,
 		part := func(queries []index.Query) []index.Query {
 			return queries[turn*len(queries)/turns : (turn+1)*len(queries)/turns]
 		}
-		others := misses[(turn+turns/2)%turns*len(misses)/turns:]
-		if _, err := ask(others[:min(cold, len(others))], index.Auto, nil); err != nil {
+		if _, err := b.rate(ctx, s, part(others), 1, long); err != nil { // a scan leaves caches full of itself
 			return err
 		}
 		if _, err := ask(part(misses), index.Auto, &tables); err != nil {
@@ -93,7 +94,7 @@ func (b *searchBench) times(ctx context.Context, s *index.Snapshot, scanned int,
 		}
 		for i := range flatTurn {
 			q := [][]index.Query{misses, hits}[i%2][turn*len(misses)/turns]
-			want, err := ask([]index.Query{q}, index.Auto, nil)
+			want, err := b.search(s, ctx, q)
 			if err != nil {
 				return err
 			}
@@ -102,7 +103,7 @@ func (b *searchBench) times(ctx context.Context, s *index.Snapshot, scanned int,
 				return err
 			}
 			different := differ(got, want)
-			if i == 1 {
+			if i%2 == 1 {
 				if got, err = ask([]index.Query{q}, index.Brute, &scalar); err != nil {
 					return err
 				}
