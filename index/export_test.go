@@ -60,3 +60,5 @@ func (blind) Near(_ *segment.Value, _ int, _ *segment.Scratch, found []segment.F
 func (blind) Many(context.Context, []segment.Value, int, *segment.Searcher, func([]segment.Pair)) error {
 	return nil
 }
+
+func (blind) Equal(*segment.Value) []uint32 { return nil }

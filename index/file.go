@@ -126,6 +126,9 @@ func (x *Index) savePart(dir string, a hashing.Algorithm, p part, files map[weak
 		if err := g.Write(path); err != nil {
 			return manifestPart{}, err
 		}
+		if !isSegment {
+			g.Free()
+		}
 	}
 	sum, err := sumOf(path)
 	if err != nil {

@@ -116,7 +116,7 @@ func validate(a hashing.Algorithm, v hashing.Value) error {
 // Options adjust an index. The zero value is what everyone wants.
 type Options struct {
 	// Fault, if not nil, is told of what went wrong in the background, such as a lack of memory for a merge.
-	// The index goes on as it is, and tries again with the next change.
+	// The index goes on as it is, and tries again with the next change. It must not call the index.
 	Fault func(error)
 	// Shadow, if not nil, has one in [ShadowEvery] queries answered again in the background, by a plain loop over all
 	// rows, and is told whether the answers were the same.

@@ -42,7 +42,8 @@ func (s *Snapshot) Join(ctx context.Context, q Query, values []hashing.Value, fo
 			}
 		}
 	}
-	parts, err := s.joinable(q.Algorithm, len(values))
+	parts, free, err := s.joinable(q.Algorithm, len(values))
+	defer free()
 	if err != nil {
 		return err
 	}
@@ -64,19 +65,27 @@ func (s *Snapshot) Join(ctx context.Context, q Query, values []hashing.Value, fo
 }
 
 // joinable are the parts of an algorithm, with a segment made of each delta if the values are so many that it pays.
-func (s *Snapshot) joinable(a hashing.Algorithm, values int) ([]part, error) {
+// These are to be freed afterwards: the collector does not know how large they are.
+func (s *Snapshot) joinable(a hashing.Algorithm, values int) (parts []part, free func(), err error) {
 	const pays = 4096
-	parts := slices.Clone(s.parts[a])
+	var made []*segment.Segment
+	free = func() {
+		for _, g := range made {
+			g.Free()
+		}
+	}
+	parts = slices.Clone(s.parts[a])
 	for i, p := range parts {
 		if _, ok := p.rows.(*delta); ok && values >= pays && p.live() > 0 {
 			g, err := job{a, []part{p}}.do(runtime.GOMAXPROCS(0))
 			if err != nil {
-				return nil, err
+				return nil, free, err
 			}
+			made = append(made, g)
 			parts[i] = part{rows: g}
 		}
 	}
-	return parts, nil
+	return parts, free, nil
 }
 
 // join compares all rows of a part with all values.

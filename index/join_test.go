@@ -79,3 +79,28 @@ func TestJoin(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestJoinOfACrowd ends a join of which every value is near every row, at the first pair.
+func TestJoinOfACrowd(t *testing.T) {
+	var changes []index.Change
+	for i := range 20_000 {
+		changes = append(changes, index.Change{Bank: 1, Entry: index.EntryID(i + 1), Signals: []hashing.Signal{{Algorithm: hashing.PDQ}}})
+	}
+	for _, full := range []int{1000, 1 << 20} {
+		x, enough := index.New(index.SmallDeltas(full)), errors.New("enough")
+		if err := x.Apply(t.Context(), 1, changes); err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Settle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		pairs := 0
+		err := x.Snapshot().Join(t.Context(), index.Query{Algorithm: hashing.PDQ, Radius: 31}, make([]hashing.Value, 40_000), func(int, index.Hit) error {
+			pairs++
+			return enough
+		})
+		if err != enough || pairs != 1 {
+			t.Errorf("%v after %d pairs", err, pairs)
+		}
+	}
+}

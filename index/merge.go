@@ -162,8 +162,14 @@ func (s *Snapshot) merged(j job, g *segment.Segment) *Snapshot {
 		for i, was := range j.parts {
 			now := parts[from+i]
 			p.dead = p.dead.with(func(yield func(int) bool) {
+				last := uint64(0) // entry: the rows of one stand together, and die together
 				for row := range now.dead.since(was.dead) {
-					first, last := g.Find(now.Row(row).Entry)
+					entry := now.Row(row).Entry
+					if entry == last {
+						continue
+					}
+					last = entry
+					first, last := g.Find(entry)
 					for k := first; k < last; k++ {
 						if !yield(k) {
 							return

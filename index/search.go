@@ -134,6 +134,13 @@ func (s *Snapshot) search(ctx context.Context, m *searcher) error {
 // find adds to an answer what is in a part.
 func (m *searcher) find(p part, w *answer, v *segment.Value) {
 	switch {
+	case w.Algorithm.Exact() && w.Method == Brute:
+		for row := range p.Len() {
+			if p.Row(row).Value == *v {
+				w.add(p, row, 0)
+			}
+		}
+		return
 	case w.Algorithm.Exact():
 		for _, row := range p.Equal(v) {
 			w.add(p, int(row), 0)

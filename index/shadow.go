@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,7 @@ func (h *shadow) sample(ctx context.Context, s *Snapshot, q Query, r Result) {
 	if h == nil || q.Method != Auto || h.asked.Add(1)%h.every != 0 || !h.atWork.CompareAndSwap(false, true) {
 		return
 	}
+	q.Banks = maps.Clone(q.Banks) // the caller may change it
 	r.Hits, ctx = slices.Clone(r.Hits), context.WithoutCancel(ctx)
 	go func() {
 		defer h.atWork.Store(false)

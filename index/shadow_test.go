@@ -1,7 +1,9 @@
 package index_test
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,12 +26,21 @@ func TestShadow(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := x.Snapshot()
+	digest := indextest.Catalogue(1, 1)[0]
+	digest.Signals[0].Algorithm = hashing.SHA256
+	if err := x.Apply(t.Context(), 501, []index.Change{digest}); err != nil {
+		t.Fatal(err)
+	}
+	s = x.Snapshot()
+	q := index.Query{Algorithm: hashing.PDQ, Limit: 10}
 	ask := func() index.Shadow {
 		t.Helper()
 		for {
-			if _, err := s.Search(t.Context(), index.Query{Algorithm: hashing.PDQ, Radius: 256, Limit: 10}); err != nil {
+			q.Banks = map[index.BankID]int{0: 256, 1: 256, digest.Bank: 256}
+			if _, err := s.Search(t.Context(), q); err != nil {
 				t.Fatal(err)
 			}
+			clear(q.Banks) // it is the caller's, who may do so while the query is asked again
 			select {
 			case got := <-told:
 				return got
@@ -47,6 +58,9 @@ func TestShadow(t *testing.T) {
 	}
 	s = s.Spoilt()
 	for ask().Err == nil { // one may have been under way
+	}
+	q = index.Query{Algorithm: hashing.SHA256, Value: digest.Signals[0].Value}
+	for got := ask(); !strings.Contains(fmt.Sprint(got.Err), "sha256"); got = ask() {
 	}
 	if s.Canary(t.Context()) == nil {
 		t.Error("the canary sings in an index that finds nothing")

@@ -58,8 +58,21 @@ func newFollower(c storage.Catalogue, ix *index.Index, o Options) *Follower {
 	return &Follower{catalogue: c, index: ix, o: o, loaded: make(chan struct{})}
 }
 
-// State is the newest published state; nil before the first load.
-func (f *Follower) State() *State { return f.state.Load() }
+// State is the newest published state; nil before the first load. What was merged in the index since is in it: the same
+// rows in fewer parts.
+func (f *Follower) State() *State {
+	s := f.state.Load()
+	if s == nil {
+		return nil
+	}
+	if now := f.index.Snapshot(); now != s.Snapshot && now.Seq() == s.Seq {
+		next := *s
+		next.Snapshot = now
+		f.state.CompareAndSwap(s, &next)
+		return &next
+	}
+	return s
+}
 
 // Seq is the last change applied; 0 before the first load.
 func (f *Follower) Seq() uint64 {
@@ -200,7 +213,7 @@ func (f *Follower) load(ctx context.Context) error {
 		return err
 	}
 	if err := f.index.Snapshot().Canary(ctx); err != nil {
-		return err
+		return fmt.Errorf("the index does not find what is in it (if that goes on, remove the folder of the index, and start again): %w", err)
 	}
 	f.publish(nil, next)
 	return nil

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"vigie/hashing"
+	"vigie/index"
+	"vigie/index/indextest"
 	"vigie/matcher"
 	"vigie/storage"
 )
@@ -231,4 +233,25 @@ func TestFollowerUnderTraffic(t *testing.T) {
 			last = v.IndexSeq
 		}
 	})
+}
+
+// TestMergesAreSeen merges the index while the log stands still: checks search what came of it.
+func TestMergesAreSeen(t *testing.T) {
+	c := catalogues["memory"](t)
+	defer c.Close()
+	x := index.New(index.Options{})
+	n := followWith(t, c, x, matcher.Options{Patience: patience})
+	defer n.stop()
+	must(t, n.Follower().Await(n.ctx, 0))
+	n.bank("bank", "block", nil)
+	seq := n.Follower().Seq()
+	must(t, x.Apply(t.Context(), seq+1, indextest.Catalogue(150_000, 1)))
+	_, err := n.Flag(n.ctx, matcher.Flagging{Bank: "bank", Signals: []hashing.Signal{signal(hashing.PDQ, 1)}})
+	must(t, err)
+	must(t, n.Follower().Await(n.ctx, seq+1))
+	must(t, x.Settle(t.Context()))
+	got, want := n.Follower().State().Snapshot.StatsOf(hashing.PDQ), x.Snapshot().StatsOf(hashing.PDQ)
+	if got != want || got.Segments == 0 {
+		t.Errorf("checks search %+v, the index has %+v", got, want)
+	}
 }

@@ -198,7 +198,8 @@ func checkSignals(signals []hashing.Signal) error {
 	return nil
 }
 
-// poor says why a signal must not be matched against: it would match everything that says as little.
+// poor says why a signal must not be matched against: it would match everything that says as little. Who changes it
+// raises rowsRule.
 func poor(s hashing.Signal) error {
 	switch {
 	case s.Algorithm.Exact():

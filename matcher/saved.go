@@ -35,14 +35,19 @@ func SaveIndex(ctx context.Context, c storage.Catalogue, x *index.Index, dir str
 	return x.Save(ctx, dir, func(seq uint64) (index.Mark, error) { return markOf(ctx, c, seq) })
 }
 
-// markOf is the log and its root as of a change.
+// rowsRule is the rule by which signals become rows: entryRows, poor, and what they call. Who changes which rows an entry
+// has raises it, so that an index that was saved by an earlier rule is not taken for right: rows would be missing.
+const rowsRule = 1
+
+// markOf is the log, with the rule, and its root as of a change.
 func markOf(ctx context.Context, c storage.Catalogue, seq uint64) (index.Mark, error) {
 	head, err := c.Head(ctx)
 	if err != nil {
 		return index.Mark{}, err
 	}
+	log := fmt.Sprintf("%s rows %d", head.LogID, rowsRule)
 	if seq == 0 {
-		return index.Mark{Log: head.LogID}, nil
+		return index.Mark{Log: log}, nil
 	}
 	changes, err := c.Changes(ctx, seq-1, 1)
 	if err != nil {
@@ -51,5 +56,5 @@ func markOf(ctx context.Context, c storage.Catalogue, seq uint64) (index.Mark, e
 	if len(changes) == 0 || changes[0].Seq != seq {
 		return index.Mark{}, fmt.Errorf("the log ends with change %d, before change %d", head.Seq, seq)
 	}
-	return index.Mark{Log: head.LogID, Root: fmt.Sprintf("%x", changes[0].Root)}, nil
+	return index.Mark{Log: log, Root: fmt.Sprintf("%x", changes[0].Root)}, nil
 }

@@ -45,7 +45,15 @@ func (b *searchBench) build(ctx context.Context, dir string) (*index.Index, erro
 
 // options are a node's.
 func (b *searchBench) options() index.Options {
-	return index.Options{Fault: func(err error) { b.app.warn("%v", err) }}
+	return index.Options{
+		Fault: func(err error) { b.app.warn("%v", err) },
+		Shadow: func(s index.Shadow) {
+			if s.Err != nil {
+				b.app.warn("WRONG ANSWER: %v", s.Err)
+			}
+		},
+		MemoryLimit: MemoryLimit{percent: 85}.of(availableMemory(root())),
+	}
 }
 
 // first is the first query that a loaded index answers. It finds the first row.

@@ -25,7 +25,7 @@ func (b *searchBench) live(ctx context.Context, x *index.Index) (*liveReport, er
 	defer shown.end()
 	began := time.Now()
 	end := began.Add(b.Live)
-	var busy, idle searched
+	var busy searched
 	g, running := errgroup.WithContext(ctx)
 	g.Go(func() error { defer close(l.probes); return l.change(running, began, end) })
 	g.Go(func() (err error) { defer close(l.samples); busy, err = l.ask(running, began, end); return err })
@@ -39,18 +39,12 @@ func (b *searchBench) live(ctx context.Context, x *index.Index) (*liveReport, er
 	if err := x.Settle(ctx); err != nil {
 		return nil, err
 	}
-	runtime.GC() // what the merges left is not the idle index's
-	l.samples = make(chan sample)
+	runtime.GC()    // what the merges left is not the idle index's
+	l.samples = nil // nothing else is at work
 	l.seconds, busy.seconds = nil, l.seconds
 	began = time.Now()
-	g, running = errgroup.WithContext(ctx)
-	g.Go(func() (err error) {
-		defer close(l.samples)
-		idle, err = l.ask(running, began, began.Add(min(b.Live, time.Minute)))
-		return err
-	})
-	g.Go(func() error { return l.repeat(running) })
-	if err := g.Wait(); err != nil {
+	idle, err := l.ask(ctx, began, began.Add(min(b.Live, time.Minute)))
+	if err != nil {
 		return nil, err
 	}
 	return l.report(ctx, took, busy, idle)
@@ -101,10 +95,10 @@ type timed struct{ at, took time.Duration }
 
 // searched is what ask found.
 type searched struct {
-	took    []timed
+	took    []timed // from when a search was due: waiting for a processor, or for the search before, is in it
+	alone   []timed // of these, the searches themselves
 	checked int
 	wrong   int
-	late    int // searches left out because those before took too long
 	seconds []liveSecond
 }
 
@@ -233,11 +227,11 @@ func finds(r index.Result, row int) bool {
 // ask searches at the pace that was asked for, half of the time for nothing, and half for what is near a row: one of
 // all, one of the newest, or one that was deleted.
 func (l *live) ask(ctx context.Context, began, end time.Time) (found searched, err error) {
-	const sampled = 2 * time.Second // between answers that a plain loop repeats: it takes a processor
+	const sampled = 10 * time.Second // between answers that a plain loop repeats: it takes a processor
 	r := rand.New(rand.NewPCG(l.Seed, uint64(l.n)))
 	pace := time.Second / time.Duration(l.Pace)
 	due, lastSample := began, began.Add(-sampled)
-	for n := 0; due.Before(end); n++ {
+	for n := 0; due.Before(end); n, due = n+1, due.Add(pace) {
 		if wait := time.Until(due); wait > 0 {
 			select {
 			case <-time.After(wait):
@@ -257,7 +251,8 @@ func (l *live) ask(ctx context.Context, began, end time.Time) (found searched, e
 		if err != nil {
 			return found, err
 		}
-		found.took = append(found.took, timed{at.Sub(began), time.Since(at)})
+		found.took = append(found.took, timed{due.Sub(began), time.Since(due)})
+		found.alone = append(found.alone, timed{due.Sub(began), time.Since(at)})
 		if row >= 0 {
 			_, sought := q.Banks[bankOf(row)]
 			found.checked++
@@ -271,9 +266,6 @@ func (l *live) ask(ctx context.Context, began, end time.Time) (found searched, e
 				lastSample = at
 			default:
 			}
-		}
-		for due = due.Add(pace); time.Since(due) > pace; due = due.Add(pace) {
-			found.late++
 		}
 	}
 	return found, nil
@@ -333,7 +325,8 @@ func (l *live) report(ctx context.Context, took time.Duration, busy, idle search
 		Duration: took.Seconds(), Rows: s.Stats().Rows[hashing.PDQ], Segments: s.Stats().Segments,
 		AskedInserts: l.Inserts, AskedDeletes: l.Deletes, Pace: l.Pace,
 		Inserts: float64(last.rows-l.n) / took.Seconds(), Deletes: float64(last.deleted) / took.Seconds(),
-		LongestChange: l.worst.Seconds() * 1000, LeftOut: busy.late,
+		LongestChange: l.worst.Seconds() * 1000,
+		LiveAlone:     quantilesOf(microseconds(busy.alone)), IdleAlone: quantilesOf(microseconds(idle.alone)),
 		Live: quantilesOf(microseconds(busy.took)), Idle: quantilesOf(microseconds(idle.took)), Visible: quantilesOf(microseconds(l.visible)),
 		Searches: len(busy.took), Checked: busy.checked + idle.checked + l.checked, Differences: busy.wrong + idle.wrong + l.wrong,
 		Seconds: busy.seconds,

@@ -47,6 +47,7 @@ type Config struct {
 	DecoderTimeout time.Duration `group:"node" help:"Time to decode and hash a picture." default:"10s" env:"VIGIE_DECODER_TIMEOUT"`
 	UploadMemory   Bytes         `group:"node" help:"Memory for all uploads held at once; more are answered 503." default:"1GiB" env:"VIGIE_UPLOAD_MEMORY"`
 	MemoryLimit    MemoryLimit   `group:"node" help:"Memory of the node, its index included and its decode children not: a size, a share of what the system grants, or none. New rows beyond are answered 507." default:"85%" env:"VIGIE_MEMORY_LIMIT"`
+	CopyIndex      bool          `group:"node" help:"Copy the saved index to memory at the start, instead of mapping its files: for file systems whose files get no huge pages." env:"VIGIE_COPY_INDEX"`
 	BodyTimeout    time.Duration `group:"node" help:"Time for a request, or a line of a batch, to arrive." default:"1m" env:"VIGIE_BODY_TIMEOUT"`
 	BatchLines     int           `group:"node" help:"Most lines of a batch." default:"100000" env:"VIGIE_BATCH_LINES"`
 	DrainDelay     time.Duration `group:"node" help:"Time between saying not ready and closing, for a balancer to notice." default:"0s" env:"VIGIE_DRAIN_DELAY"`

@@ -14,16 +14,21 @@ func (s *Segment) Brute(q *Value, radius int, found []Found) []Found {
 	return BrutePlanes(s.a, s.b, 0, s.Len(), q, radius, found)
 }
 
-// BrutePlanes is [FlatPlanes] by the simplest of loops.
+// BrutePlanes is [FlatPlanes] by the simplest of loops. It lets others go first at every piece: see [Polite].
 func BrutePlanes(a, b []uint64, first, total int, q *Value, radius int, found []Found) []Found {
-	for block := 0; 16*block < len(a); block++ {
-		p, s := (*[16]uint64)(a[16*block:]), (*[16]uint64)(b[16*block:])
-		for i := range 8 {
-			d := bits.OnesCount64(p[i]^q[0]) + bits.OnesCount64(p[i+8]^q[1]) + bits.OnesCount64(s[i]^q[2]) + bits.OnesCount64(s[i+8]^q[3])
-			if row := first + 8*block + i; d <= radius && row < total {
-				found = append(found, Found{uint32(row), uint32(d)})
+	for len(a) > 0 {
+		n := min(2*piece, len(a))
+		for block := 0; 16*block < n; block++ {
+			p, s := (*[16]uint64)(a[16*block:]), (*[16]uint64)(b[16*block:])
+			for i := range 8 {
+				d := bits.OnesCount64(p[i]^q[0]) + bits.OnesCount64(p[i+8]^q[1]) + bits.OnesCount64(s[i]^q[2]) + bits.OnesCount64(s[i+8]^q[3])
+				if row := first + 8*block + i; d <= radius && row < total {
+					found = append(found, Found{uint32(row), uint32(d)})
+				}
 			}
 		}
+		a, b, first = a[n:], b[n:], first+n/2
+		runtime.Gosched()
 	}
 	return found
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 )
 
@@ -117,7 +118,20 @@ func (s *Segment) verify() error {
 	return errors.Join(errs...)
 }
 
-func (s *Segment) verifySection(i int) error {
+var errUnreadable = errors.New("it cannot be read")
+
+// verifySection turns what cannot be read, such as a bad sector below a mapped page, into an error.
+func (s *Segment) verifySection(i int) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		switch fault := recover().(type) {
+		case nil:
+		case interface{ Addr() uintptr }:
+			err = fmt.Errorf("section %d: %w: %v", i, errUnreadable, fault)
+		default:
+			panic(fault)
+		}
+	}()
 	part := s.section(i)
 	if crc32.Checksum(part, castagnoli) != s.Sections[i].Sum {
 		return fmt.Errorf("the checksum of section %d is wrong", i)
@@ -129,6 +143,9 @@ func (s *Segment) verifySection(i int) error {
 	switch {
 	case directory && len(part) > 0:
 		last := uint32(0)
+		if first := of[uint32](part)[0]; first != 0 {
+			return fmt.Errorf("section %d, a directory, begins at %d", i, first)
+		}
 		for _, at := range of[uint32](part) {
 			if at < last {
 				return fmt.Errorf("section %d, a directory, is out of order", i)

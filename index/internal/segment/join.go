@@ -121,7 +121,7 @@ func (j *joiner) table(ctx context.Context, i int) {
 	for from := 0; from < buckets && ctx.Err() == nil; from += block {
 		for d := range j.t[i] {
 			for _, m := range set.masks[set.below[d]:set.below[d+1]] {
-				j.block(i, from, from+block, int(m>>shift), j.t.limit(i)-d)
+				j.block(ctx, i, from, from+block, int(m>>shift), j.t.limit(i)-d)
 			}
 		}
 	}
@@ -129,12 +129,12 @@ func (j *joiner) table(ctx context.Context, i int) {
 }
 
 // block joins the buckets of queries from one to before another with those of rows that differ by the mask.
-func (j *joiner) block(i, from, to, mask, limit int) {
+func (j *joiner) block(ctx context.Context, i, from, to, mask, limit int) {
 	b := &j.s.tables[i]
 	for k := from; k < to; k++ {
 		first, last := b.directory[k^mask], b.directory[k^mask+1]
 		if lo, hi := j.starts[k], j.starts[k+1]; first < last && lo < hi {
-			j.bucket(i, b, first, last, j.sketches[lo:hi], j.ids[lo:hi], limit)
+			j.bucket(ctx, i, b, first, last, j.sketches[lo:hi], j.ids[lo:hi], limit)
 		}
 	}
 }
@@ -167,8 +167,8 @@ func (j *joiner) sort(i int) {
 }
 
 // bucket compares a bucket of rows with one of queries.
-func (j *joiner) bucket(i int, b *table, first, last uint32, sketches, ids []uint32, limit int) {
-	for len(sketches) > 0 {
+func (j *joiner) bucket(ctx context.Context, i int, b *table, first, last uint32, sketches, ids []uint32, limit int) {
+	for len(sketches) > 0 && ctx.Err() == nil {
 		if len(j.near) < int(last-first) {
 			j.near = make([]kernel.Pair, max(4096, 2*int(last-first)))
 		}

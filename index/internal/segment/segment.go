@@ -49,7 +49,8 @@ const MaxRows = 1<<31 - 1
 // read it. Its memory is freed when nothing refers to it any more.
 type Segment struct {
 	header
-	memory []byte
+	memory  []byte
+	cleanup runtime.Cleanup // releases the memory
 
 	a, b      []uint64 // planes of 256-bit values; see kernel.Flat256
 	words     []uint64 // other values, width words each, one after the other
@@ -89,6 +90,12 @@ type Row struct {
 func (s *Segment) Algorithm() hashing.Algorithm { return s.algorithm }
 func (s *Segment) Len() int                     { return int(s.Rows) }
 func (s *Segment) Bytes() int64                 { return int64(len(s.memory)) }
+
+// Free frees the memory at once, of a segment that nobody uses any more and that was not read from a file.
+func (s *Segment) Free() {
+	s.cleanup.Stop()
+	release(s.memory)
+}
 
 // Row returns a row, from 0 to Len()-1.
 func (s *Segment) Row(row int) Row {
@@ -175,7 +182,7 @@ func New(a hashing.Algorithm, n int, spans Spans) (*Builder, error) {
 		release(memory)
 		return nil, err
 	}
-	runtime.AddCleanup(s, release, memory)
+	s.cleanup = runtime.AddCleanup(s, release, memory)
 	return &Builder{s: s}, nil
 }
 
