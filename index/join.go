@@ -49,9 +49,11 @@ func (s *Snapshot) Join(ctx context.Context, q Query, values []hashing.Value, fo
 	}
 	for first := 0; first < len(values) && w.reach >= 0; first += joinBatch {
 		batch := make([]segment.Value, min(joinBatch, len(values)-first))
-		for i := range batch {
-			batch[i] = stored(q.Algorithm, values[first+i])
-		}
+		_ = segment.Each(ctx, len(batch), 4096, runtime.GOMAXPROCS(0), func(_ *segment.Searcher, from, to int) {
+			for i := from; i < to; i++ {
+				batch[i] = stored(q.Algorithm, values[first+i])
+			}
+		}) // what ends with ctx ends below
 		for _, p := range parts {
 			if err := p.join(ctx, q.Algorithm, batch, w.reach, func(pairs []segment.Pair) { give(p, first, pairs) }); err != nil {
 				return context.Cause(ctx)

@@ -14,10 +14,10 @@ func (s *Segment) Brute(q *Value, radius int, found []Found) []Found {
 	return BrutePlanes(s.a, s.b, 0, s.Len(), q, radius, found)
 }
 
-// BrutePlanes is [FlatPlanes] by the simplest of loops. It lets others go first at every piece: see [Polite].
+// BrutePlanes is [FlatPlanes] by the simplest of loops. Every million rows it lets others go first: see [Polite].
 func BrutePlanes(a, b []uint64, first, total int, q *Value, radius int, found []Found) []Found {
 	for len(a) > 0 {
-		n := min(2*piece, len(a))
+		n := min(2<<20, len(a))
 		for block := 0; 16*block < n; block++ {
 			p, s := (*[16]uint64)(a[16*block:]), (*[16]uint64)(b[16*block:])
 			for i := range 8 {
