@@ -47,8 +47,9 @@ func (s *Snapshot) Join(ctx context.Context, q Query, values []hashing.Value, fo
 	if err != nil {
 		return err
 	}
+	room := make([]segment.Value, min(joinBatch, len(values)))
 	for first := 0; first < len(values) && w.reach >= 0; first += joinBatch {
-		batch := make([]segment.Value, min(joinBatch, len(values)-first))
+		batch := room[:min(joinBatch, len(values)-first)]
 		_ = segment.Each(ctx, len(batch), 4096, runtime.GOMAXPROCS(0), func(_ *segment.Searcher, from, to int) {
 			for i := from; i < to; i++ {
 				batch[i] = stored(q.Algorithm, values[first+i])

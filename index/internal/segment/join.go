@@ -28,11 +28,15 @@ func (s *Segment) Join(ctx context.Context, queries []Value, radius, workers int
 	if s.a == nil || !s.worthwhile(radius) || len(queries) < 1<<s.Prefix {
 		return Share(ctx, s, queries, radius, workers, found)
 	}
+	columns, err := columnsOf(ctx, queries, workers)
+	if err != nil {
+		return err
+	}
 	var todo sync.WaitGroup
 	tables := make(chan int)
 	for range max(workers, 1) {
 		todo.Go(func() {
-			j := joiner{s: s, queries: queries, radius: radius, t: &t, found: found}
+			j := joiner{s: s, queries: queries, columns: columns, radius: radius, t: &t, found: found}
 			for i := range tables {
 				j.table(ctx, i)
 			}
@@ -46,6 +50,20 @@ func (s *Segment) Join(ctx context.Context, queries []Value, radius, workers int
 	close(tables)
 	todo.Wait()
 	return ctx.Err()
+}
+
+// columnsOf are the chunks of queries, one column each, so that a table does not have to read the others.
+func columnsOf(ctx context.Context, queries []Value, workers int) (columns [Chunks][]uint16, err error) {
+	for t := range columns {
+		columns[t] = make([]uint16, len(queries))
+	}
+	return columns, Each(ctx, len(queries), 4096, workers, func(_ *Searcher, from, to int) {
+		for q := from; q < to; q++ {
+			for t := range columns {
+				columns[t][q] = chunk(&queries[q], t)
+			}
+		}
+	})
 }
 
 // Share is Many of any rows, by so many workers.
@@ -94,14 +112,17 @@ func Each(ctx context.Context, n, some, workers int, do func(m *Searcher, from, 
 type joiner struct {
 	s       *Segment
 	queries []Value
+	columns [Chunks][]uint16 // of the queries
 	radius  int
 	t       *thresholds
 	found   func([]Pair)
 
 	starts   []uint32 // of the buckets of queries, and their end
-	sketches []uint32 // of the queries, bucket by bucket
+	dealt    []uint64 // the queries, bucket by bucket: their numbers, and sketches below
+	sketches []uint32
 	ids      []uint32
 	near     []kernel.Pair
+	at, of   []uint32 // what passed by its sketch: positions in the table, and queries
 	pairs    []Pair
 }
 
@@ -125,6 +146,7 @@ func (j *joiner) table(ctx context.Context, i int) {
 			}
 		}
 	}
+	j.verify(i)
 	j.flush()
 }
 
@@ -132,6 +154,9 @@ func (j *joiner) table(ctx context.Context, i int) {
 func (j *joiner) block(ctx context.Context, i, from, to, mask, limit int) {
 	b := &j.s.tables[i]
 	for k := from; k < to; k++ {
+		if k%1024 == 0 && ctx.Err() != nil {
+			return
+		}
 		first, last := b.directory[k^mask], b.directory[k^mask+1]
 		if lo, hi := j.starts[k], j.starts[k+1]; first < last && lo < hi {
 			j.bucket(ctx, i, b, first, last, j.sketches[lo:hi], j.ids[lo:hi], limit)
@@ -144,46 +169,68 @@ func (j *joiner) sort(i int) {
 	shift, n := 16-j.s.Prefix, len(j.queries)
 	if len(j.starts) == 0 {
 		j.starts = make([]uint32, 1<<j.s.Prefix+1)
-		j.sketches, j.ids = make([]uint32, n), make([]uint32, n)
+		j.dealt, j.sketches, j.ids = make([]uint64, n), make([]uint32, n), make([]uint32, n)
 	}
 	clear(j.starts)
 	ends := j.starts[1:]
-	for q := range j.queries {
-		ends[chunk(&j.queries[q], i)>>shift]++
+	first, next, after := j.columns[i], j.columns[(i+1)%Chunks][:n], j.columns[(i+2)%Chunks][:n]
+	for _, c := range first {
+		ends[c>>shift]++
 	}
 	sum := uint32(0)
 	for k, n := range ends {
 		ends[k] = sum // where bucket k begins; it ends as where it ends
 		sum += n
 	}
-	for q := range j.queries {
-		v := &j.queries[q]
-		k := chunk(v, i) >> shift
-		at := ends[k]
-		ends[k]++
-		j.sketches[at] = uint32(chunk(v, (i+1)%Chunks)) | uint32(chunk(v, (i+2)%Chunks))<<16
-		j.ids[at] = uint32(q)
+	for q, c := range first { // in one word each, since what is dealt out to so many places misses the cache
+		at := &ends[c>>shift]
+		j.dealt[*at] = uint64(q)<<32 | uint64(after[q])<<16 | uint64(next[q])
+		*at++
+	}
+	for at, d := range j.dealt {
+		j.sketches[at], j.ids[at] = uint32(d), uint32(d>>32)
 	}
 }
 
 // bucket compares a bucket of rows with one of queries.
 func (j *joiner) bucket(ctx context.Context, i int, b *table, first, last uint32, sketches, ids []uint32, limit int) {
-	for len(sketches) > 0 && ctx.Err() == nil {
+	for {
 		if len(j.near) < int(last-first) {
 			j.near = make([]kernel.Pair, max(4096, 2*int(last-first)))
 		}
 		n, done := kernel.JoinBucket(b.sketches[first:last], sketches, limit, j.near)
 		for _, p := range j.near[:n] {
-			row, q := b.rows[first+p.Row], ids[p.Query]
-			x := j.s.differences(&j.queries[q], row)
-			if distance := ones(&x); distance <= j.radius && !j.s.earlier(&x, i, j.t) {
-				if j.pairs = append(j.pairs, Pair{q, row, uint32(distance)}); len(j.pairs) == 1024 {
-					j.flush()
-				}
-			}
+			j.at, j.of = append(j.at, first+p.Row), append(j.of, ids[p.Query])
+		}
+		if len(j.at) >= 256 {
+			j.verify(i)
 		}
 		sketches, ids = sketches[done:], ids[done:]
+		if len(sketches) == 0 || ctx.Err() != nil {
+			return
+		}
 	}
+}
+
+// verify compares what passed by its sketch in full: some at a time, which come from all over the memory.
+func (j *joiner) verify(i int) {
+	rows := j.at // as positions, and then by their numbers
+	kernel.PrefetchWords(j.s.tables[i].rows, rows)
+	for k, p := range rows {
+		rows[k] = j.s.tables[i].rows[p]
+	}
+	kernel.PrefetchRows(j.s.a, rows)
+	kernel.PrefetchRows(j.s.b, rows)
+	for k, row := range rows {
+		q := j.of[k]
+		x := j.s.differences(&j.queries[q], row)
+		if distance := ones(&x); distance <= j.radius && !j.s.earlier(&x, i, j.t) {
+			if j.pairs = append(j.pairs, Pair{q, row, uint32(distance)}); len(j.pairs) == 1024 {
+				j.flush()
+			}
+		}
+	}
+	j.at, j.of = j.at[:0], j.of[:0]
 }
 
 func (j *joiner) flush() {
