@@ -131,7 +131,7 @@ func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_
 	log.Info("memory", "limit", memory)
 	n.index, err = matcher.OpenIndex(ctx, n.store, filepath.Join(c.Data, indexFolder), index.Options{
 		MemoryLimit: memory, Copied: c.CopyIndex,
-		Fault:       func(err error) { log.Error("index", "error", err) },
+		Fault: func(err error) { log.Error("index", "error", err) },
 		Shadow: func(s index.Shadow) {
 			metrics.Shadow(s.Err == nil)
 			if s.Err != nil {
