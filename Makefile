@@ -74,7 +74,7 @@ norace: ## run what the race detector is too slow for: accuracy over the data se
 	go test -count 1 -v -run 'Reference|Estimate|Recall|Drift' ./hashing/fingerprint
 	go test -count 1 -v -run 'Pictures|Orientations' ./hashing/pdq
 	go test -count 1 -run 'Cost' ./hashing/decode
-	go test -count 1 -run 'Bytes' ./index
+	go test -count 1 -run 'Bytes|MergePeak|Room|Many|MissAllocates|Damage|Special' ./index
 	go test -count 1 ./index/internal/segment
 	VIGIE_TEST_CLIPS=$(CLIPS) go test -count 1 -v -timeout 40m -run 'VPDQReference|Clips|Hour|Hostile' ./hashing/video
 	go test -count 1 -v -run 'Hostile' ./cmd/vigie
