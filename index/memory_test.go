@@ -2,8 +2,6 @@ package index_test
 
 import (
 	"errors"
-	"fmt"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -204,17 +202,6 @@ func TestMergePeak(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector takes memory of its own")
 	}
-	resident := func() int64 {
-		text, err := os.ReadFile("/proc/self/statm")
-		if err != nil {
-			t.Skip(err)
-		}
-		var size, pages int64
-		if _, err := fmt.Sscan(string(text), &size, &pages); err != nil {
-			t.Fatal(err)
-		}
-		return pages * int64(os.Getpagesize())
-	}
 	const n = 400_000
 	x := index.New(index.Options{})
 	if err := x.Apply(t.Context(), 1, indextest.Catalogue(n, 1)); err != nil {
@@ -232,7 +219,7 @@ func TestMergePeak(t *testing.T) {
 		t.Fatal(err)
 	}
 	debug.FreeOSMemory()
-	before := resident()
+	before := residentBytes(t)
 	if err := x.Apply(t.Context(), 3, retracted[:2]); err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +227,7 @@ func TestMergePeak(t *testing.T) {
 	peak, settled := int64(0), make(chan error)
 	go func() { settled <- x.Settle(t.Context()) }()
 	for done := false; !done; {
-		peak = max(peak, resident())
+		peak = max(peak, residentBytes(t))
 		select {
 		case err := <-settled:
 			if done = true; err != nil {
@@ -260,7 +247,7 @@ func TestMergePeak(t *testing.T) {
 	}
 	freed(t, x)
 	m := x.Memory()
-	if slices.Contains([]int64{m.Index, m.Process}, 0) || m.Used() < resident()/2 || m.Used() > resident()*2 {
-		t.Errorf("%+v, and the process takes %d bytes", m, resident())
+	if slices.Contains([]int64{m.Index, m.Process}, 0) || m.Used() < residentBytes(t)/2 || m.Used() > residentBytes(t)*2 {
+		t.Errorf("%+v, and the process takes %d bytes", m, residentBytes(t))
 	}
 }
