@@ -95,6 +95,11 @@ func lineProblem(n int, err error) v1.BatchLine {
 
 // checkLine answers one line. Errors are those of a check, or say how the line breaks the contract.
 func (s *Server) checkLine(ctx context.Context, line []byte) (any, error) {
+	leave, err := s.admitLine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	q, err := s.question(line)
 	if err != nil {
 		return nil, err

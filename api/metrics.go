@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"vigie/matcher"
+	"vigie/storage"
 )
 
 // Metrics are what /metrics serves. Labels come from fixed sets; nothing of a request is among them.
@@ -25,6 +27,10 @@ type Metrics struct {
 	videos   *prometheus.CounterVec
 	decoded  prometheus.Counter
 	shadows  *prometheus.CounterVec
+	waits    *prometheus.HistogramVec
+	shed     *prometheus.CounterVec
+	limited  *prometheus.CounterVec
+	commits  prometheus.Histogram
 }
 
 // NewMetrics makes the metrics of one node, on a registry of their own.
@@ -63,6 +69,19 @@ func NewMetrics() *Metrics {
 	m.shadows = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "vigie_shadow_searches_total", Help: "Searches that were repeated by a plain loop over all rows, by whether the answers were the same.",
 	}, []string{"same"})
+	m.waits = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "vigie_wait_seconds", Help: "Time that admitted work waited for its turn, by its kind.", Buckets: fast,
+	}, []string{"work"})
+	m.shed = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "vigie_shed_total", Help: "Requests refused as there was too much work, by its kind and why: late (it would wait, or waited, too long), full (no room to wait), way (it made way for another).",
+	}, []string{"work", "reason"})
+	m.limited = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "vigie_limited_total", Help: "Requests answered 429: beyond the rate of their key, or without a good key again and again.",
+	}, []string{"limit"})
+	m.commits = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "vigie_commit_seconds", Help: "Time of a transaction that changes the catalogue, from its being asked for until it is on disk.", Buckets: fast,
+	})
+	m.registry.MustRegister(m.waits, m.shed, m.limited, m.commits)
 	m.shadows.WithLabelValues("false") // at 0 from the start, so that an alarm can be set on it
 	m.registry.MustRegister(m.requests, m.checks, m.stages, m.flags, m.applied, m.lag, m.faults, m.videos, m.decoded, m.shadows,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -157,6 +176,47 @@ func (m *Metrics) request(method, route string, status int, took time.Duration) 
 	m.requests.WithLabelValues(method, route, strconv.Itoa(status)).Observe(took.Seconds())
 }
 
-func (m *Metrics) handler() http.Handler {
+// watchGate counts what a gate does.
+func (m *Metrics) watchGate(work string, g *gate) {
+	wait := m.waits.WithLabelValues(work)
+	g.waited = func(d time.Duration) { wait.Observe(d.Seconds()) }
+	shed := map[refusalCause]prometheus.Counter{}
+	for _, why := range []refusalCause{causeLate, causeFull, causeWay} {
+		shed[why] = m.shed.WithLabelValues(work, string(why))
+	}
+	g.shed = func(why refusalCause) { shed[why].Inc() }
+	m.Gauge("vigie_"+work+"_running", "Requests that run, or are decoded: "+work+".", func() float64 {
+		running, _ := g.load()
+		return float64(running)
+	})
+	m.Gauges("vigie_"+work+"_waiting", "Requests that wait for their turn, by how urgent they are: "+work+".", "lane", func() map[string]float64 {
+		_, waiting := g.load()
+		all := map[string]float64{}
+		for l, n := range waiting {
+			all[lane(l).String()] = float64(n)
+		}
+		return all
+	})
+}
+
+// Catalogue times the transactions of a catalogue that change something.
+func (m *Metrics) Catalogue(c storage.Catalogue) storage.Catalogue { return timed{c, m.commits} }
+
+type timed struct {
+	storage.Catalogue
+	took prometheus.Observer
+}
+
+func (t timed) Update(ctx context.Context, fn func(storage.Writer) error) error {
+	began := time.Now()
+	err := t.Catalogue.Update(ctx, fn)
+	if err == nil {
+		t.took.Observe(time.Since(began).Seconds())
+	}
+	return err
+}
+
+// Handler answers with all metrics, in Prometheus' text format.
+func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }

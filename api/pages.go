@@ -23,8 +23,8 @@ var pagesHTML string
 func (s *Server) pages(e *echo.Echo) {
 	e.GET("/", func(c echo.Context) error { return c.Redirect(http.StatusFound, "/docs") })
 	e.GET("/openapi.yaml", func(c echo.Context) error { return c.Blob(http.StatusOK, "application/yaml", contractYAML) })
-	if s.o.Metrics != nil {
-		e.GET("/metrics", echo.WrapHandler(s.o.Metrics.handler()))
+	if s.o.Metrics != nil && !s.o.PrivateMetrics {
+		e.GET("/metrics", echo.WrapHandler(s.o.Metrics.Handler()))
 	}
 	pages := template.Must(template.New("").Funcs(template.FuncMap{
 		"prose": prose, "inline": inline, "shape": shape, "accepts": accepts, "constraints": constraints,

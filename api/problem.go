@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
@@ -63,16 +64,18 @@ var (
 	pBatchLong   = problemType{"batch-too-long", 413, "The batch has more lines than this node accepts", "Send several batches."}
 	pLineLong    = problemType{"line-too-long", 413, "A line of the batch is too long", "Lines hold one check each."}
 	pCancelled   = problemType{"request-cancelled", 499, "The caller hung up before the answer", "Nobody reads this; it stands in logs and metrics."}
+	pLimited     = problemType{"rate-limited", 429, "More requests than this key, or this address, may make", "Try again after Retry-After seconds; the operator sets the rates."}
 	pInternal    = problemType{"internal", 500, "Something went wrong here", "Report it with the request id."}
 	pMemory      = problemType{"memory-limit", 507, "This node's index has no memory for more rows", "Retract entries that are not needed, or give the node more memory and raise `--memory-limit`. Checks and retractions go on."}
 	pBehind      = problemType{"index-behind", 503, "The index has not seen min_seq yet", "Try again in a second."}
 	pNotReady    = problemType{"not-ready", 503, "The node is loading its index", "Try again; /readyz says when."}
 	pBusy        = problemType{"busy", 503, "Too many uploads at once, or hostile ones among them", "Try again after Retry-After seconds."}
+	pOverloaded  = problemType{"overloaded", 503, "The node has more work than it can do in time", "Try again after Retry-After seconds, less and less often."}
 	problemTypes = []problemType{
 		pInvalid, pSignal, pBeyond, pEmpty, pNoKey, pBadKey, pExpired, pRevoked, pForbidden, pNoBank, pNoEntry,
 		pNoKeyID, pNoRoute, pMethod, pSlowBody, pBankExists, pDuplicate, pBodyBig, pMediaBig, pContent, pFormat,
-		pCorrupt, pTimedOut, pDecoderMem, pCrashed, pNoDecoder, pUnhashable, pBatchLong, pLineLong, pCancelled, pInternal,
-		pMemory, pBehind, pNotReady, pBusy,
+		pCorrupt, pTimedOut, pDecoderMem, pCrashed, pNoDecoder, pUnhashable, pBatchLong, pLineLong, pCancelled, pLimited, pInternal,
+		pMemory, pBehind, pNotReady, pBusy, pOverloaded,
 	}
 )
 
@@ -106,6 +109,7 @@ var bySilentSentinel = []struct {
 	{echo.ErrMethodNotAllowed, pMethod},
 	{os.ErrDeadlineExceeded, pSlowBody},
 	{context.Canceled, pCancelled},
+	{context.DeadlineExceeded, pOverloaded},
 }
 
 var byMediaError = map[hashing.MediaErrorKind]problemType{
@@ -123,12 +127,21 @@ var byMediaError = map[hashing.MediaErrorKind]problemType{
 type refusal struct {
 	is     problemType
 	detail string
+	retry  time.Duration // when to try again, in whole seconds; 0: a second, where it makes sense
 }
 
 func (r *refusal) Error() string { return r.detail }
 
 func refuse(is problemType, format string, args ...any) error {
-	return &refusal{is, fmt.Sprintf(format, args...)}
+	return &refusal{is: is, detail: fmt.Sprintf(format, args...)}
+}
+
+// retryAfter is the Retry-After of an error, in seconds.
+func retryAfter(err error) string {
+	if own, ok := errors.AsType[*refusal](err); ok && own.retry > 0 {
+		return strconv.Itoa(int(own.retry.Seconds()))
+	}
+	return "1"
 }
 
 // classify finds the problem type of an error and what to tell the caller. What is not known is
@@ -239,8 +252,8 @@ func (s *Server) writeProblem(err error, c echo.Context) {
 	switch p.Status {
 	case http.StatusUnauthorized:
 		h.Set(echo.HeaderWWWAuthenticate, `Bearer realm="vigie"`)
-	case http.StatusServiceUnavailable:
-		h.Set("Retry-After", "1")
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		h.Set("Retry-After", retryAfter(err))
 	}
 	rest, _ := c.Get(bodyKey).(*arriving)
 	unread := rest != nil && !rest.over

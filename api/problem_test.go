@@ -349,6 +349,8 @@ var elsewhere = map[string]string{
 	"/problems/index-behind":      "TestIndexBehind",
 	"/problems/not-ready":         "TestReadiness",
 	"/problems/busy":              "TestUploadsFillMemory",
+	"/problems/overloaded":        "TestShed",
+	"/problems/rate-limited":      "TestRateLimit",
 }
 
 // TestDecoderMemory sends what eats all memory of a decoder. Once in a while the dying child cannot say

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -42,6 +43,14 @@ type Options struct {
 	Serving    bool         // false for a node within a command
 	Logger     *slog.Logger // nil: no request log
 	Metrics    *Metrics     // nil: none
+	// PrivateMetrics keeps /metrics from being served here, as it is served elsewhere.
+	PrivateMetrics bool
+	// Admission bounds what runs at a time; default: one of its own.
+	Admission *Admission
+	// WorkTime is how long the work on an upload that has come may take; default 11 minutes.
+	WorkTime time.Duration
+	// TrustedProxies are believed when they say for whom they ask (X-Forwarded-For).
+	TrustedProxies []netip.Prefix
 }
 
 func (o *Options) setDefaults() {
@@ -58,6 +67,12 @@ func (o *Options) setDefaults() {
 	}
 	if o.BatchLines == 0 {
 		o.BatchLines = 100_000
+	}
+	if o.WorkTime == 0 {
+		o.WorkTime = 11 * time.Minute
+	}
+	if o.Admission == nil {
+		o.Admission = NewAdmission(AdmissionOptions{Metrics: o.Metrics})
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -97,7 +112,8 @@ func New(m *matcher.Matcher, c storage.Catalogue, o Options) (*Server, error) {
 	}
 	e := s.echo
 	e.HTTPErrorHandler = s.writeProblem
-	e.Use(s.observe, s.recover, s.patience, s.authenticate, s.bound, s.validate)
+	e.IPExtractor = peers(o.TrustedProxies)
+	e.Use(s.observe, s.recover, s.patience, s.strangers, s.authenticate, s.bound, s.admit, s.validate)
 	v1.RegisterHandlers(e, v1.NewStrictHandler(s, nil))
 	s.pages(e)
 	return s, nil
@@ -125,7 +141,7 @@ const (
 )
 
 // observe gives each request an id, and logs and counts it when it is done: route, status, time,
-// sizes; never a query, a body, a key or a name.
+// sizes, the network it came from; never a query, a body, a key, a name or a whole address.
 func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := time.Now()
@@ -154,6 +170,9 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			slog.Int("status", status), slog.Float64("took_ms", float64(took.Microseconds())/1000), slog.Int64("out", c.Response().Size),
 			slog.String("actor", actor(c.Request().Context())),
 		}
+		if from := network(c.RealIP(), shown4, shown6); from != "" {
+			attrs = append(attrs, slog.String("network", from))
+		}
 		level := slog.LevelInfo
 		if route == "/healthz" || route == "/readyz" || route == "/metrics" {
 			level = slog.LevelDebug // probes, many times a minute
@@ -161,6 +180,9 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		if err, ok := c.Get(problemKey).(error); ok {
 			is, _ := classify(err)
 			attrs = append(attrs, slog.String("problem", is.Slug))
+			if is == pLimited && actor(c.Request().Context()) == "" {
+				level = slog.LevelDebug // a flood of strangers must not fill the disk; it is counted
+			}
 			if is.Status >= 500 && is.Status != http.StatusServiceUnavailable && is.Status != http.StatusInsufficientStorage {
 				level = slog.LevelError
 				attrs = append(attrs, slog.String("error", err.Error()))

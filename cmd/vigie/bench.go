@@ -20,6 +20,7 @@ type benchCmd struct {
 	Accuracy accuracyCmd    `cmd:"" help:"Make edited copies of pictures and count which are found."`
 	Hash     hashBenchCmd   `cmd:"" help:"Time the hashing of pictures and videos, stage by stage."`
 	Search   searchBenchCmd `cmd:"" help:"Time searches in the index, beside plain scans, and check their answers."`
+	Load     loadBenchCmd   `cmd:"" help:"Find how much a node can do, and offer it twice of that."`
 }
 
 // countdown is a progress bar for a known number of things, if a person is watching; otherwise it does

@@ -29,6 +29,9 @@ type cli struct {
 	Entries    entriesCmd    `cmd:"" help:"List, show, change, retract and restore entries."`
 	Keys       keysCmd       `cmd:"" help:"List, create and revoke API keys."`
 	Log        logCmd        `cmd:"" help:"Read and verify the change log."`
+	Backup     backupCmd     `cmd:"" help:"Copy the data folder, also while a node runs on it."`
+	Restore    restoreCmd    `cmd:"" help:"Make a data folder of a backup, and verify it."`
+	Doctor     doctorCmd     `cmd:"" help:"Examine the data folder and the machine, say what is wrong and what to do."`
 	Bench      benchCmd      `cmd:"" help:"Measure: how many edited copies are found, and how long hashing takes."`
 	Demo       demoCmd       `cmd:"" help:"Show the main job on drawn pictures, in a temporary folder."`
 	ShowConfig configCmd     `cmd:"" name:"config" help:"Print the settings in force and where they come from."`

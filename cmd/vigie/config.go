@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -31,6 +32,14 @@ type Config struct {
 	KeyFile string `help:"File that holds the key for --server; or set VIGIE_KEY." placeholder:"FILE" env:"VIGIE_KEY_FILE"`
 
 	Listen         string        `group:"node" help:"Address to serve HTTP on." default:"127.0.0.1:8740" env:"VIGIE_LISTEN"`
+	ListenPrivate  string        `group:"node" help:"Address for metrics and profiles, which are for the operator alone, such as 127.0.0.1:8741; empty: metrics on --listen, no profiles." env:"VIGIE_LISTEN_PRIVATE"`
+	TlsCert        string        `group:"node" help:"Serve HTTPS with this certificate chain (PEM); read again when it changes." placeholder:"FILE" env:"VIGIE_TLS_CERT"` //nolint:revive // TLSCert would be --tls-cert to kong alone
+	TlsKey         string        `group:"node" help:"Key of --tls-cert (PEM)." placeholder:"FILE" env:"VIGIE_TLS_KEY"`                                                    //nolint:revive // as above
+	TrustedProxies Networks      `group:"node" help:"Networks of proxies that are believed when they say for whom they ask (X-Forwarded-For)." placeholder:"CIDR" env:"VIGIE_TRUSTED_PROXIES"`
+	Rate           float64       `group:"node" help:"Requests a second that a key may make, lines of batches included; more are answered 429; 0: no limit." default:"0" env:"VIGIE_RATE"`
+	Burst          int           `group:"node" help:"Requests that a key may make at once after a rest, with --rate; 0: as many as in a second." default:"0" env:"VIGIE_BURST"`
+	SearchWait     time.Duration `group:"node" help:"How long a check of signals may wait for its turn; beyond it is answered 503." default:"1s" env:"VIGIE_SEARCH_WAIT"`
+	DecodeWait     time.Duration `group:"node" help:"The same for a picture; a video may wait four times as long." default:"5s" env:"VIGIE_DECODE_WAIT"`
 	MaxBytes       Bytes         `group:"node" help:"Largest file accepted." default:"64MiB" env:"VIGIE_MAX_BYTES"`
 	MaxSide        int           `group:"node" help:"Longest side of a picture, in pixels." default:"30000" env:"VIGIE_MAX_SIDE"`
 	MaxPixels      int           `group:"node" help:"Most pixels of a picture." default:"60000000" env:"VIGIE_MAX_PIXELS"`
@@ -76,6 +85,17 @@ func (c *Config) Validate() error {
 	positive("max-video-time", int64(c.MaxVideoTime))
 	positive("video-memory", int64(c.VideoMemory))
 	positive("video-timeout", int64(c.VideoTimeout))
+	positive("search-wait", int64(c.SearchWait))
+	positive("decode-wait", int64(c.DecodeWait))
+	if !(c.Rate >= 0 && c.Rate <= 1e9) {
+		faults = append(faults, fmt.Errorf("--rate: %v; accepted are 0 to 1e9 requests a second", c.Rate))
+	}
+	if c.Burst < 0 {
+		faults = append(faults, fmt.Errorf("--burst: %d; it must not be negative", c.Burst))
+	}
+	if (c.TlsCert == "") != (c.TlsKey == "") {
+		faults = append(faults, errors.New("--tls-cert and --tls-key: a certificate needs its key; name both, or neither"))
+	}
 	if c.VideoDecoders < 0 {
 		faults = append(faults, fmt.Errorf("--video-decoders: %d; it must not be negative", c.VideoDecoders))
 	}
@@ -151,6 +171,30 @@ func (b Bytes) String() string {
 		}
 	}
 	return "0B"
+}
+
+// Networks are some, on the command line: 10.0.0.0/8,fd00::/8.
+type Networks []netip.Prefix
+
+// UnmarshalText reads networks separated by commas.
+func (n *Networks) UnmarshalText(text []byte) error {
+	*n = nil
+	for one := range strings.SplitSeq(string(text), ",") {
+		p, err := netip.ParsePrefix(strings.TrimSpace(one))
+		if err != nil {
+			return fmt.Errorf("%q is not a network; accepted are such as 10.0.0.0/8, separated by commas", one)
+		}
+		*n = append(*n, p)
+	}
+	return nil
+}
+
+func (n Networks) String() string {
+	var all []string
+	for _, p := range n {
+		all = append(all, p.String())
+	}
+	return strings.Join(all, ",")
 }
 
 // resolve gives flags the settings of the file, unless the environment has them.

@@ -105,7 +105,7 @@ func TestHostileCrowd(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 32 {
 		all.Go(func() {
-			_, err := postFile[v1.Verdict](n.served, n.platform, "/v1/check", crowd[i%len(crowd)])
+			_, err := postFile[v1.Verdict](n.served, n.admin, "/v1/check", crowd[i%len(crowd)])
 			var p *problemError
 			if err != nil && !(errors.As(err, &p) && (p.Status < 500 || p.Status == http.StatusServiceUnavailable)) {
 				t.Errorf("%.20q: %v", crowd[i%len(crowd)], err)

@@ -63,6 +63,7 @@ type node struct {
 	index   *index.Index
 	matcher *matcher.Matcher
 	api     *api.Server
+	metrics *api.Metrics
 	local   *http.Server  // on the socket
 	grace   time.Duration // for its requests, when it closes
 
@@ -120,6 +121,7 @@ func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_
 		log.Warn("no heif-convert: HEIC is refused")
 	}
 	metrics := api.NewMetrics()
+	n.metrics = metrics
 	videos, err := c.films()
 	if err != nil {
 		return nil, fmt.Errorf("prepare videos: %w", err)
@@ -143,12 +145,19 @@ func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_
 	if spoilt {
 		log.Error("the saved index is of no use, and is made of the catalogue again", "error", err)
 	}
-	n.matcher = matcher.New(n.store, n.blobs, n.pool, n.index, matcher.Options{Events: events, Videos: videos})
+	admission := api.NewAdmission(api.AdmissionOptions{
+		Decoders: c.Decoders, WasmDecoders: c.WasmDecoders, VideoDecoders: c.VideoDecoders,
+		SearchWait: c.SearchWait, DecodeWait: c.DecodeWait, Rate: c.Rate, Burst: c.Burst, Metrics: metrics,
+	})
+	n.matcher = matcher.New(metrics.Catalogue(n.store), n.blobs, admission.Hasher(n.pool), n.index, matcher.Options{
+		Events: events, Videos: admission.Videos(videos),
+	})
 	gauges(metrics, n)
 
 	n.api, err = api.New(n.matcher, n.store, api.Options{
 		Limits: c.limits(), VideoBytes: int64(c.MaxVideoBytes), UploadMemory: int64(c.UploadMemory), BodyTime: c.BodyTimeout, BatchLines: c.BatchLines,
 		Version: buildinfo.Version(), Serving: serving, Logger: log, Metrics: metrics,
+		PrivateMetrics: c.ListenPrivate != "", Admission: admission, WorkTime: c.VideoTimeout + time.Minute, TrustedProxies: c.TrustedProxies,
 	})
 	if err != nil {
 		return nil, err

@@ -26,6 +26,13 @@ func (serveCmd) Run(ctx context.Context, a *app) error {
 	if a.set["server"] {
 		return usagef("serve runs a node here; --server names one elsewhere, for other commands")
 	}
+	var pair *certificate
+	if a.TlsCert != "" {
+		var err error
+		if pair, err = openCertificate(a.TlsCert, a.TlsKey); err != nil {
+			return err
+		}
+	}
 	log := slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: level}))
 	n, err := openNode(ctx, &a.Config, true, log)
 	if err != nil {
@@ -43,9 +50,32 @@ func (serveCmd) Run(ctx context.Context, a *app) error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	server := n.server()
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	url := "http://" + listener.Addr().String()
+	failed := make(chan error, 2)
+	if a.ListenPrivate != "" {
+		private, err := net.Listen("tcp", a.ListenPrivate)
+		if err != nil {
+			return fmt.Errorf("listen for the operator: %w", err)
+		}
+		if !loopback(private.Addr()) {
+			log.Warn("metrics and profiles can be reached from other machines: see to it that only the operator does", "address", private.Addr().String())
+		}
+		operator := n.private()
+		defer operator.Close()
+		go func() {
+			if err := operator.Serve(private); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serve the operator: %w", err)
+			}
+		}()
+	}
+	serve, url := server.Serve, "http://"+listener.Addr().String()
+	if pair != nil {
+		watching, stop := context.WithCancel(ctx)
+		defer stop()
+		n.running.Go(func() { pair.watch(watching, 5*time.Second, log) })
+		server.TLSConfig = pair.config()
+		serve, url = func(l net.Listener) error { return server.ServeTLS(l, "", "") }, "https://"+listener.Addr().String()
+	}
+	go func() { failed <- serve(listener) }()
 	log.Info("serving", "url", url, "version", buildinfo.Version())
 	go func() {
 		if n.matcher.Follower().Await(ctx, 0) == nil {

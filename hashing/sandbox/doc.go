@@ -75,6 +75,11 @@
 // until it is recycled; it cannot reach anything else. Recycle: 1 gives every picture a fresh
 // process, at the cost of a process start.
 //
+// # Whose turn it is
+//
+// Children have a lower priority than the node: decoding takes all the processors that it gets, and a check of hashes,
+// which takes microseconds, must not queue behind it.
+//
 // # When the parent dies
 //
 // An idle child sees the end of its input and ends. A busy one is killed by the kernel (Linux:

@@ -180,8 +180,8 @@ type startJob struct {
 func newStarter() starter {
 	s := make(starter)
 	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
+		runtime.LockOSThread() // for good: the thread ends with the goroutine, since others shall not be as patient
+		stepBack()
 		for job := range s {
 			job.err <- job.cmd.Start()
 		}

@@ -31,3 +31,9 @@ func programPath(path string) string {
 	}
 	return self
 }
+
+// patience is the nice value of children, from 0 to 19.
+const patience = 10
+
+// stepBack makes what the calling thread starts wait for others; the thread, too.
+func stepBack() { _ = syscall.Setpriority(syscall.PRIO_PROCESS, 0, patience) }

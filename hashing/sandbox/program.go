@@ -227,8 +227,8 @@ func (p *Process) start() (err error) {
 func (p *Process) launch() error {
 	started := make(chan error)
 	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
+		runtime.LockOSThread() // for good, as in newStarter
+		stepBack()
 		err := p.cmd.Start()
 		started <- err
 		if err != nil {

@@ -36,7 +36,11 @@ func (s *Store) Changes(ctx context.Context, after uint64, limit int) ([]storage
 		return nil, err
 	}
 	defer s.running.Done()
-	changes, err := list(ctx, s.reader, scanChange, `
+	return readChanges(ctx, s.reader, after, limit)
+}
+
+func readChanges(ctx context.Context, db queryer, after uint64, limit int) ([]storage.Change, error) {
+	changes, err := list(ctx, db, scanChange, `
 		SELECT seq, at, kind, actor, bank, entry, key, record, private, salt, root
 		FROM log WHERE seq > $1 ORDER BY seq LIMIT $2`, after, max(limit, 0))
 	if err != nil {
