@@ -239,6 +239,23 @@ func (s *Server) admitLine(ctx context.Context) (leave func(), err error) {
 	return s.o.Admission.search.enterFor(ctx)
 }
 
+// admitRows waits for the turn of some rows of a list that are about to be stored, and for its key's rate, to which each
+// of them counts.
+func (s *Server) admitRows(ctx context.Context, rows int) (leave func(), err error) {
+	if key := actor(ctx); key != local {
+		if b := s.o.Admission.perKey.of(key); b != nil {
+			for rows > 0 {
+				n := min(rows, b.Burst())
+				if err := b.WaitN(ctx, n); err != nil {
+					return nil, err
+				}
+				rows -= n
+			}
+		}
+	}
+	return s.o.Admission.rest.enterFor(ctx)
+}
+
 // strangers bounds how often one address is told that its key is no good: beyond that it is told to wait, and its
 // connection ends. A good key passes all the same, as it may come through the same proxy. Its secret is found
 // neither by fast nor by slow guessing, but who tries should cost little and be seen.

@@ -60,8 +60,8 @@ func (n *node) checkLater(url, key string, to answers) {
 	}()
 }
 
-// local is a server whose callers are the operator.
-func (n *node) local() string {
+// localURL is a server whose callers are the operator.
+func (n *node) localURL() string {
 	s := httptest.NewUnstartedServer(n.api.Handler())
 	s.Config.ConnContext = func(ctx context.Context, _ net.Conn) context.Context { return api.TrustLocal(ctx) }
 	s.Start()
@@ -89,7 +89,7 @@ func TestShed(t *testing.T) {
 		n.checkLater(n.URL, "platform", to)
 		<-hasher.begun
 	}
-	n.checkLater(n.local(), "", owner)
+	n.checkLater(n.localURL(), "", owner)
 	metric := func(line string) bool {
 		return strings.Contains(read(t, n.send("GET", "/metrics", nil).Body), "\n"+line+"\n")
 	}

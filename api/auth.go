@@ -9,17 +9,10 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"vigie/matcher"
-	"vigie/storage"
 )
 
-// principal is who asks.
-type principal struct {
-	ID   string // of the key, or "local"
-	Role storage.Role
-}
-
 // local is who asks through the socket in the data folder.
-const local = "local"
+var local = matcher.Local().Actor
 
 type principalKey struct{}
 
@@ -27,14 +20,17 @@ type principalKey struct{}
 // socket in the data folder, memory): their requests need no key and act as admin "local". Use it as
 // http.Server.ConnContext of that listener, never of one on the network.
 func TrustLocal(ctx context.Context) context.Context {
-	return context.WithValue(ctx, principalKey{}, principal{ID: local, Role: storage.Admin})
+	return context.WithValue(ctx, principalKey{}, matcher.Local())
+}
+
+// who asks. It is nobody where the contract asks for no key.
+func who(ctx context.Context) matcher.Principal {
+	p, _ := ctx.Value(principalKey{}).(matcher.Principal)
+	return p
 }
 
 // actor is the id of who asks, for the log.
-func actor(ctx context.Context) string {
-	p, _ := ctx.Value(principalKey{}).(principal)
-	return p.ID
-}
+func actor(ctx context.Context) string { return who(ctx).Actor }
 
 // standing is why who asks may not go on: the key was revoked meanwhile, or has expired, or the node
 // drains. Requests that last ask again and again.
@@ -42,8 +38,8 @@ func (s *Server) standing(ctx context.Context) error {
 	if s.draining.Load() {
 		return refuse(pNotReady, "the node is draining")
 	}
-	if id := actor(ctx); id != local {
-		return s.matcher.Standing(id)
+	if p := who(ctx); p != matcher.Local() {
+		return s.matcher.Standing(p.Actor)
 	}
 	return nil
 }
@@ -57,7 +53,7 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 			return next(c)
 		}
 		ctx := c.Request().Context()
-		who, known := ctx.Value(principalKey{}).(principal)
+		p, known := ctx.Value(principalKey{}).(matcher.Principal)
 		if !known {
 			scheme, text, _ := strings.Cut(c.Request().Header.Get(echo.HeaderAuthorization), " ")
 			if scheme != "" && !strings.EqualFold(scheme, "Bearer") {
@@ -67,12 +63,13 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 			if err != nil {
 				return err
 			}
-			who = principal{ID: key.ID, Role: key.Role}
-			ctx = context.WithValue(ctx, principalKey{}, who)
+			p = matcher.Principal{Actor: key.ID, Party: key.Party, Role: key.Role}
+			ctx = context.WithValue(ctx, principalKey{}, p)
 			c.SetRequest(c.Request().WithContext(ctx))
+			s.matcher.SignedIn(ctx, p, network(c.RealIP(), shown4, shown6))
 		}
-		if !slices.Contains(op.roles, who.Role) {
-			return refuse(pForbidden, "this needs one of the roles %v; the key's role is %s", op.roles, who.Role)
+		if !slices.Contains(op.roles, p.Role) {
+			return refuse(pForbidden, "this needs one of the roles %v; the key's role is %s", op.roles, p.Role)
 		}
 		return next(c)
 	}

@@ -104,6 +104,7 @@ func (s *Server) checkLine(ctx context.Context, line []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	q.Who = who(ctx)
 	verdict, err := s.matcher.Check(ctx, q)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"maps"
@@ -15,6 +16,7 @@ import (
 	v1 "vigie/api/v1"
 	"vigie/hashing"
 	"vigie/matcher"
+	"vigie/storage"
 )
 
 // Check answers POST /v1/check.
@@ -29,6 +31,7 @@ func (s *Server) Check(ctx context.Context, r v1.CheckRequestObject) (v1.CheckRe
 	if err != nil {
 		return nil, err
 	}
+	q.Who = who(ctx)
 	verdict, err := s.matcher.Check(ctx, q)
 	if err != nil {
 		return nil, err
@@ -43,6 +46,9 @@ func questionOf(in v1.CheckSignals) (q matcher.Question, err error) {
 	q.ContentID = or(in.ContentId, "")
 	if in.Banks != nil {
 		q.Banks = *in.Banks
+	}
+	for _, c := range or(in.Context, nil) {
+		q.Context = append(q.Context, string(c))
 	}
 	q.MinSeq, q.Band = uint64(or(in.MinSeq, 0)), or(in.Band, false)
 	q.StopAtFirst, q.VPDQ = or(in.StopAtFirst, false), vpdqIn(in.Video)
@@ -66,6 +72,7 @@ func (s *Server) checkUpload(mr *multipart.Reader) (q matcher.Question, err erro
 			}
 			return nil
 		}},
+		"context": {take: func(v string) error { q.Context = list(v); return nil }},
 		"min_seq": {take: func(v string) (err error) {
 			if q.MinSeq, err = strconv.ParseUint(v, 10, 63); err != nil {
 				return refuse(pInvalid, "part min_seq: %q is not a number", v)
@@ -73,7 +80,7 @@ func (s *Server) checkUpload(mr *multipart.Reader) (q matcher.Question, err erro
 			return nil
 		}},
 	})
-	q.Media, err = s.readParts(mr, parts)
+	q.Media, _, err = s.readParts(mr, parts)
 	return q, err
 }
 
@@ -90,9 +97,10 @@ type part struct {
 }
 
 // readParts reads a multipart body: the part "file" as media, the others by their names. Parts may
-// come in any order.
-func (s *Server) readParts(mr *multipart.Reader, parts map[string]part) (*hashing.Media, error) {
+// come in any order. The digest is of what they say.
+func (s *Server) readParts(mr *multipart.Reader, parts map[string]part) (*hashing.Media, storage.Hash, error) {
 	var media *hashing.Media
+	var sums partSums
 	seen, text := map[string]bool{}, int64(partsBytes)
 	for {
 		p, err := mr.NextPart()
@@ -100,29 +108,36 @@ func (s *Server) readParts(mr *multipart.Reader, parts map[string]part) (*hashin
 			break
 		}
 		if err != nil {
-			return nil, bodyError(err)
+			return nil, storage.Hash{}, bodyError(err)
 		}
 		name := p.FormName()
 		known, ok := parts[name]
 		switch {
 		case seen[name] && !known.many:
-			return nil, refuse(pInvalid, "two parts named %s; accepted is one", name)
+			return nil, storage.Hash{}, refuse(pInvalid, "two parts named %s; accepted is one", name)
 		case name == "file":
-			media, err = s.readFile(p)
+			if media, err = s.readFile(p); err == nil {
+				sums.add(name, storage.Hash(media.SHA256.Bytes(sha256.Size)))
+			}
 		case !ok:
 			err = refuse(pInvalid, "part %q is not known; accepted are file, %s", name, strings.Join(sortedKeys(parts), ", "))
 		default:
-			text, err = readText(p, text, known)
+			var value string
+			if value, err = readText(p, text); err == nil {
+				text -= int64(len(value))
+				sums.add(name, sha256.Sum256([]byte(value)))
+				err = known.take(value)
+			}
 		}
 		if err != nil {
-			return nil, err
+			return nil, storage.Hash{}, err
 		}
 		seen[name] = true
 	}
 	if media == nil {
-		return nil, refuse(pInvalid, "no part named file")
+		return nil, storage.Hash{}, refuse(pInvalid, "no part named file")
 	}
-	return media, nil
+	return media, sums.sum(), nil
 }
 
 // headBytes suffice to tell a video from a picture.
@@ -145,19 +160,16 @@ func (s *Server) readFile(p *multipart.Part) (*hashing.Media, error) {
 	return &media, err
 }
 
-// readText hands a text part on, if it fits into what is left for text; it returns what is left then.
-func readText(p *multipart.Part, left int64, to part) (int64, error) {
+// readText reads a text part, if it fits into what is left for text.
+func readText(p *multipart.Part, left int64) (string, error) {
 	text, err := io.ReadAll(io.LimitReader(p, left+1))
 	switch {
 	case err != nil:
-		return 0, bodyError(err)
+		return "", bodyError(err)
 	case int64(len(text)) > left:
-		return 0, refuse(pInvalid, "part %s: more than %d bytes of text beside the file", p.FormName(), partsBytes)
+		return "", refuse(pInvalid, "part %s: more than %d bytes of text beside the file", p.FormName(), partsBytes)
 	}
-	if err := checkText("part "+p.FormName(), string(text)); err != nil {
-		return 0, err
-	}
-	return left - int64(len(text)), to.take(string(text))
+	return string(text), checkText("part "+p.FormName(), string(text))
 }
 
 // bodyError keeps limits and deadlines as they are; everything else that goes wrong while a body is

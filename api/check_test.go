@@ -136,7 +136,7 @@ func TestIndexBehind(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, setup{matcher: matcher.Options{Patience: 20 * time.Millisecond}})
 	n.stop()
-	_, _, err := n.matcher.CreateKey(t.Context(), "local", "late", storage.Admin, time.Time{})
+	_, _, err := n.matcher.CreateKey(t.Context(), matcher.Local(), matcher.NewKey{Name: "late", Role: storage.Admin})
 	must(t, err)
 	head, err := n.catalogue.Head(t.Context())
 	must(t, err)
@@ -145,6 +145,7 @@ func TestIndexBehind(t *testing.T) {
 	must(t, err)
 	equal(t, "status", got.StatusCode(), http.StatusServiceUnavailable)
 	equal(t, "problem", got.ApplicationproblemJSONDefault.Type, "/problems/index-behind")
+	equal(t, "Retry-After", got.HTTPResponse.Header.Get("Retry-After"), "1")
 }
 
 // TestCheckInTheBand asks beyond the radius, by a request and by a line of a batch, and reads how the

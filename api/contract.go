@@ -26,6 +26,7 @@ var contractYAML []byte
 type operation struct {
 	route *routers.Route
 	roles []storage.Role
+	keyed bool // it takes an Idempotency-Key
 }
 
 // loadContract reads the embedded contract; it fails only if the binary was built from a broken one.
@@ -47,6 +48,7 @@ func loadContract() (*openapi3.T, map[string]*operation, error) {
 			for _, r := range roles {
 				o.roles = append(o.roles, storage.Role(fmt.Sprint(r)))
 			}
+			o.keyed = op.Parameters.GetByInAndName(openapi3.ParameterInHeader, idempotencyKey) != nil
 			ops[method+" "+echoPath(path)] = o
 		}
 	}
@@ -55,8 +57,10 @@ func loadContract() (*openapi3.T, map[string]*operation, error) {
 
 var pathParameter = regexp.MustCompile(`\{(\w+)\}`)
 
-// echoPath writes /v1/banks/{bank} as /v1/banks/:bank.
-func echoPath(path string) string { return pathParameter.ReplaceAllString(path, ":$1") }
+// echoPath writes /v1/banks/{bank} as /v1/banks/:bank, and a colon of the path itself as \:.
+func echoPath(path string) string {
+	return pathParameter.ReplaceAllString(strings.ReplaceAll(path, ":", `\:`), ":$1")
+}
 
 // operation is the contract's word on the route that echo has found; nil for routes outside of it.
 func (s *Server) operation(c echo.Context) *operation {

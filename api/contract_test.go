@@ -26,7 +26,10 @@ func TestContractIsValid(t *testing.T) {
 	for _, r := range storage.Roles() {
 		roles = append(roles, string(r))
 	}
-	for name, want := range map[string][]any{"Algorithm": algorithms, "Role": roles} {
+	for name, want := range map[string][]any{
+		"Algorithm": algorithms, "Role": roles, "Status": anys(storage.Statuses()), "BankKind": anys(storage.BankKinds()),
+		"PartyKind": anys(storage.PartyKinds()), "Ruling": anys(storage.Rulings()),
+	} {
 		if got := spec.Components.Schemas[name].Value.Enum; !slices.Equal(got, want) {
 			t.Errorf("%s: the contract has %v, the code %v", name, got, want)
 		}
@@ -44,6 +47,13 @@ func TestContractIsValid(t *testing.T) {
 	}
 }
 
+func anys[S ~string](list []S) (out []any) {
+	for _, s := range list {
+		out = append(out, string(s))
+	}
+	return out
+}
+
 // TestObjectsAreClosed shows that whatever a caller may send as JSON refuses fields it does not know.
 func TestObjectsAreClosed(t *testing.T) {
 	t.Parallel()
@@ -57,7 +67,7 @@ func TestObjectsAreClosed(t *testing.T) {
 			}
 			for _, kind := range []string{"application/json", "application/x-ndjson"} {
 				content := op.RequestBody.Value.Content[kind]
-				if content == nil {
+				if content == nil || content.Schema.Value.Type.Is("string") { // a list, read row by row
 					continue
 				}
 				closed++
@@ -67,7 +77,7 @@ func TestObjectsAreClosed(t *testing.T) {
 			}
 		}
 	}
-	equal(t, "bodies", closed, 9)
+	equal(t, "bodies", closed, 17)
 }
 
 // TestContractKeepsTo30 holds off what the validator of requests does not know: it reads the contract

@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -93,9 +94,16 @@ func radiusIn(in v1.Radius) (map[hashing.Algorithm]int, error) {
 
 // bankEditIn reads what a new bank and a change of one have in common.
 func bankEditIn(in v1.BankChange) (matcher.BankEdit, error) {
-	e := matcher.BankEdit{Name: in.Name, Description: in.Description, Action: (*string)(in.Action), KeepMedia: in.KeepMedia, MaxFrames: in.MaxFrames}
+	e := matcher.BankEdit{
+		Name: in.Name, Description: in.Description, Action: (*string)(in.Action), KeepMedia: in.KeepMedia, MaxFrames: in.MaxFrames,
+		EnabledRatio: in.EnabledRatio, MinQuality: in.MinQuality, Link: in.Link, Flood: in.Flood,
+		Members: in.Members, Open: in.Open, Dual: in.Dual,
+	}
 	if v := in.SecondVote; v != nil {
 		e.SecondVote = matcher.SecondVoteEdit{Radius: v.Radius, Far: v.Far, PHash: v.Phash, DHash: v.Dhash, Graphic: v.Graphic}
+	}
+	if o := in.Overturn; o != nil {
+		e.Overturn = &storage.Overturn{Rate: o.Rate, Min: o.Min}
 	}
 	if in.Radius != nil {
 		r, err := radiusIn(*in.Radius)
@@ -107,24 +115,85 @@ func bankEditIn(in v1.BankChange) (matcher.BankEdit, error) {
 	return e, nil
 }
 
-func bankOut(b storage.Bank) v1.Bank {
-	radius := v1.Radius{}
-	for a, r := range b.Policy.Radius {
-		radius[a.String()] = r
+// names are what parties and banks are called, by their numbers.
+type names struct {
+	parties map[storage.PartyID]string
+	banks   map[storage.BankID]string
+}
+
+func namesIn(r storage.Reader) (names, error) {
+	n := names{map[storage.PartyID]string{}, map[storage.BankID]string{}}
+	parties, err := r.Parties()
+	if err != nil {
+		return n, err
 	}
-	return v1.Bank{
-		Id: int64(b.ID), Name: b.Name, Description: b.Description, Deleted: b.Deleted,
-		CreatedAt: b.CreatedAt, Seq: int64(b.Seq),
-		Policy: v1.Policy{
-			Action: v1.Action(b.Policy.Action), Radius: radius, KeepMedia: b.Policy.KeepMedia,
-			MaxFrames: some(cmp.Or(b.Policy.MaxFrames, matcher.DefaultMaxFrames)),
-			SecondVote: v1.SecondVote{
-				Radius: b.Policy.SecondVote.Radius, Far: b.Policy.SecondVote.Far,
-				Phash: b.Policy.SecondVote.PHash, Dhash: b.Policy.SecondVote.DHash,
-				Graphic: b.Policy.SecondVote.Graphic,
-			},
+	for _, p := range parties {
+		n.parties[p.ID] = p.Name
+	}
+	banks, err := r.Banks()
+	for _, b := range banks {
+		n.banks[b.ID] = b.Name
+	}
+	return n, err
+}
+
+// names reads what parties and banks are called now.
+func (s *Server) names(ctx context.Context) (n names, err error) {
+	err = s.catalogue.View(ctx, func(r storage.Reader) (err error) {
+		n, err = namesIn(r)
+		return err
+	})
+	return n, err
+}
+
+func (n names) members(ids []storage.PartyID) []v1.PartyName {
+	out := make([]v1.PartyName, 0, len(ids))
+	for _, id := range ids {
+		out = append(out, n.parties[id])
+	}
+	return out
+}
+
+func radiusOut(in map[hashing.Algorithm]int) v1.Radius {
+	out := v1.Radius{}
+	for a, r := range in {
+		out[a.String()] = r
+	}
+	return out
+}
+
+func policyOut(p storage.Policy) v1.Policy {
+	return v1.Policy{
+		Action: v1.Action(p.Action), Radius: radiusOut(p.Radius), KeepMedia: p.KeepMedia,
+		MaxFrames: some(cmp.Or(p.MaxFrames, matcher.DefaultMaxFrames)),
+		SecondVote: v1.SecondVote{
+			Radius: p.SecondVote.Radius, Far: p.SecondVote.Far, Phash: p.SecondVote.PHash, Dhash: p.SecondVote.DHash, Graphic: p.SecondVote.Graphic,
 		},
+		EnabledRatio: or(p.EnabledRatio, 1), MinQuality: p.MinQuality, Link: some(p.Link), Flood: p.Flood,
+		Overturn: v1.Overturn{Rate: p.Overturn.Rate, Min: p.Overturn.Min},
 	}
+}
+
+func bankOut(b storage.Bank, called names) v1.Bank {
+	return v1.Bank{
+		Id: int64(b.ID), Name: b.Name, Description: b.Description, Kind: v1.BankKind(b.Kind), Owner: called.parties[b.Owner],
+		Members: called.members(b.Members), Open: b.Open, Dual: b.Dual, Policy: policyOut(b.Policy),
+		Proposal: proposalOut(b.Proposal, called), Deleted: b.Deleted, CreatedAt: b.CreatedAt, Seq: int64(b.Seq),
+	}
+}
+
+func proposalOut(p *storage.Proposal, called names) *v1.Proposal {
+	if p == nil {
+		return nil
+	}
+	out := &v1.Proposal{Kind: string(p.Kind), Actor: p.Actor, At: p.At, Reason: some(p.Reason)}
+	if b := p.Bank; b != nil {
+		out.Bank = &v1.ProposedBank{
+			Name: b.Name, Description: b.Description, Members: called.members(b.Members), Open: b.Open, Dual: b.Dual,
+			Policy: policyOut(b.Policy), Deleted: b.Deleted,
+		}
+	}
+	return out
 }
 
 func mediaOut(m storage.MediaInfo) *v1.MediaInfo {
@@ -142,18 +211,19 @@ func entryOut(e storage.Entry, bank storage.Bank) v1.Entry {
 		Id: int64(e.ID), Bank: bank.Name, BankDeleted: some(bank.Deleted), Status: v1.Status(e.Status), ExactOnly: e.ExactOnly,
 		Signals: signalsOut(e.Signals), Labels: labelsOut(e.Labels), Note: e.Note, Reason: some(e.Reason),
 		Media: mediaOut(e.Media), CreatedAt: e.CreatedAt, Seq: int64(e.Seq), Sources: []v1.Source{},
+		Proposal: proposalOut(e.Proposal, names{}), // of an entry: it names nobody
 	}
 	for _, s := range e.Sources {
-		out.Sources = append(out.Sources, v1.Source{At: s.At, Actor: s.Actor, Origin: some(s.Origin)})
+		out.Sources = append(out.Sources, v1.Source{At: s.At, Actor: s.Actor, Origin: some(s.Origin), List: some(s.List), ForeignId: some(s.Foreign)})
 	}
 	return out
 }
 
 func labelsOut(labels []string) v1.Labels { return append(v1.Labels{}, labels...) }
 
-func keyOut(k storage.Key) v1.Key {
+func keyOut(k storage.Key, called names) v1.Key {
 	return v1.Key{
-		Id: k.ID, Name: k.Name, Role: v1.Role(k.Role), CreatedAt: k.CreatedAt, Seq: int64(k.Seq),
+		Id: k.ID, Name: k.Name, Role: v1.Role(k.Role), Party: called.parties[k.Party], CreatedAt: k.CreatedAt, Seq: int64(k.Seq),
 		ExpiresAt: someTime(k.ExpiresAt), RevokedAt: someTime(k.RevokedAt),
 	}
 }
@@ -165,11 +235,14 @@ func someTime(t time.Time) *time.Time {
 	return &t
 }
 
+// RenderVerdict is a verdict as a check answers it.
+func RenderVerdict(v matcher.Verdict) ([]byte, error) { return json.Marshal(verdictOut(v)) }
+
 func verdictOut(v matcher.Verdict) v1.Verdict {
 	out := v1.Verdict{
 		Level: v1.Level(v.Level.String()), Action: v1.Recommendation(v.Action.String()),
 		Matches: []v1.Match{}, MatchesTotal: v.MatchesTotal, Banks: v.Banks, ContentId: some(v.ContentID),
-		Signals: signalsOut(v.Signals), IndexSeq: int64(v.IndexSeq), LogId: v.LogID,
+		Signals: signalsOut(v.Signals), IndexSeq: int64(v.IndexSeq), LogId: v.LogID, Link: some(v.Link), Unrecorded: some(v.Unrecorded),
 		Timings: v1.Timings{
 			Hash: millis(v.Timings.Hash), Search: millis(v.Timings.Search),
 			Explain: millis(v.Timings.Explain), Total: millis(v.Timings.Total),
@@ -177,6 +250,12 @@ func verdictOut(v matcher.Verdict) v1.Verdict {
 	}
 	if v.Media != nil {
 		out.Media = mediaOut(*v.Media)
+	}
+	if v.MatchID != (storage.MatchID{}) {
+		out.Match = some(v.MatchID.String())
+	}
+	if len(v.Skipped) > 0 {
+		out.Skipped = &v.Skipped
 	}
 	out.Graphic, out.Unexplained = some(v.Graphic), some(v.Unexplained)
 	if f := v.Frames; f != nil {
@@ -191,6 +270,18 @@ func verdictOut(v matcher.Verdict) v1.Verdict {
 			Action: v1.Recommendation(f.Action.String()), Algorithm: v1.Algorithm(f.Algorithm.String()),
 			Variant: v1.Variant(f.Variant.String()), Distance: f.Distance, Radius: f.Radius,
 			Transform: v1.Transform(f.Transform.String()), Vote: voteOut(f.Vote), Video: videoOut(f.Video), Labels: labelsOut(f.Labels),
+			Opinions: tallyOut(f.Tally), Test: some(f.Bank.Kind == storage.TestBank), Flooded: some(f.Flooded),
+		}
+		if len(f.Limits) > 0 {
+			m.Limits = &[]v1.Limit{}
+			for _, l := range f.Limits {
+				*m.Limits = append(*m.Limits, v1.Limit(l))
+			}
+		}
+		if by := f.SuppressedBy; by != nil {
+			m.SuppressedBy = &v1.Suppression{
+				Entry: int64(by.Entry), Bank: by.Bank, Algorithm: v1.Algorithm(by.Algorithm.String()), Distance: by.Distance,
+			}
 		}
 		for _, e := range f.All {
 			m.Evidence = append(m.Evidence, v1.Evidence{
@@ -202,6 +293,14 @@ func verdictOut(v matcher.Verdict) v1.Verdict {
 		out.Matches = append(out.Matches, m)
 	}
 	return out
+}
+
+// tallyOut is nil for one that was not counted.
+func tallyOut(t matcher.Tally) *v1.Tally {
+	if t.Standing == "" {
+		return nil
+	}
+	return &v1.Tally{Agree: t.Agree, Disagree: t.Disagree, Saw: t.Saw, Standing: v1.Standing(t.Standing)}
 }
 
 func voteOut(v *matcher.Vote) *v1.Vote {
@@ -237,25 +336,28 @@ func flaggedOut(f matcher.Flagged) v1.Flagged {
 func changeOut(c storage.Change) v1.Change {
 	out := v1.Change{
 		Seq: int64(c.Seq), At: c.At, Kind: string(c.Kind), Actor: c.Actor, Key: some(c.Key),
-		Bank: some(int64(c.Bank)), Entry: some(int64(c.Entry)), Body: json.RawMessage(c.Body),
+		Bank: some(int64(c.Bank)), Entry: some(int64(c.Entry)), Party: some(int64(c.Party)), Body: json.RawMessage(c.Body),
 		Private: json.RawMessage(c.Private), Root: hex.EncodeToString(c.Root[:]), Record: string(c.Record),
 	}
 	if len(c.Salt) > 0 {
 		out.Salt = some(hex.EncodeToString(c.Salt))
 	}
+	if c.Leaf != nil {
+		out.Leaf = some(hex.EncodeToString(c.Leaf[:]))
+	}
 	return out
 }
 
-// A cursor is opaque to callers: today the number of the last entry of the page.
-func cursorOut(id storage.EntryID) string { return strconv.FormatUint(uint64(id), 36) }
+// A cursor is opaque to callers: today a number of the last item of the page.
+func cursorOut[N ~uint64](last N) string { return strconv.FormatUint(uint64(last), 36) }
 
-func cursorIn(s string) (storage.EntryID, error) {
-	if s == "" {
+func cursorIn[N ~uint64](s *string) (N, error) {
+	if s == nil {
 		return 0, nil
 	}
-	id, err := strconv.ParseUint(s, 36, 63)
+	last, err := strconv.ParseUint(*s, 36, 63)
 	if err != nil {
-		return 0, refuse(pInvalid, "query parameter cursor: %q; accepted is the next of another page", s)
+		return 0, refuse(pInvalid, "query parameter cursor: %q; accepted is the next of another page", *s)
 	}
-	return storage.EntryID(id), nil
+	return N(last), nil
 }

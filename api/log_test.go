@@ -54,6 +54,7 @@ func TestNothingSensitiveIsLogged(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, setup{hasher: faulty{Hasher: &oneAtATime{hasher: newFingerprint()}}})
 	const bank, note, origin, label, content, why = "operation-x", "victim John Doe", "https://leak.example/?u=7", "person:doe", "user-4711", "the wrong John"
+	const idempotent = "case-of-John-Doe"
 	n.bank(bank)
 	picture := string(fixtures.Read("hills.jpg"))
 	signal := v1.Signal{Algorithm: v1.Pdq, Value: strings.Repeat("a5", 32)}
@@ -74,6 +75,15 @@ func TestNothingSensitiveIsLogged(t *testing.T) {
 	n.send("GET", "/v1/entries?label="+label, nil, "User-Agent: "+note, "X-Request-Id: "+note)
 	n.send("GET", "/v1/banks/"+content, nil)
 	n.send("GET", "/"+content, nil)
+	match := n.found("platform", content, signal)
+	n.keyed(idempotent, "POST", "/v1/matches/"+match+"/decision", `{"ruling":"kept","reason":"`+why+`"}`)
+	n.send("GET", "/v1/matches?content_id="+content, nil)
+	_, err = n.as("platform").EraseContentWithResponse(t.Context(), v1.ContentName{ContentId: content})
+	must(t, err)
+	_, err = n.as("analyst").SetOpinionWithResponse(t.Context(), flagged.JSON201.Entry.Id, v1.NewOpinion{Stance: v1.Disagree, Reason: some(why)})
+	must(t, err)
+	_, err = n.as("analyst").SetOverlayWithResponse(t.Context(), flagged.JSON201.Entry.Id, v1.NewOverlay{Labels: &v1.Labels{label}, Reason: some(why)})
+	must(t, err)
 	_, err = n.as("analyst").RetractWithResponse(t.Context(), flagged.JSON201.Entry.Id, reason(why))
 	must(t, err)
 	created, err := n.as("admin").CreateKeyWithResponse(t.Context(), v1.NewKey{Name: "John's own key", Role: v1.Analyst})
@@ -81,7 +91,7 @@ func TestNothingSensitiveIsLogged(t *testing.T) {
 	metrics := read(t, n.send("GET", "/metrics", nil).Body)
 	n.server.Close()
 
-	secrets := []string{bank, note, origin, "leak.example", label, content, why, "private-name", "John", signal.Value, created.JSON201.Secret}
+	secrets := []string{bank, note, origin, "leak.example", label, content, why, "private-name", "John", idempotent, signal.Value, created.JSON201.Secret}
 	for _, key := range n.keys {
 		secrets = append(secrets, key, key[strings.LastIndex(key, "_")+1:])
 	}
@@ -96,6 +106,6 @@ func TestNothingSensitiveIsLogged(t *testing.T) {
 			}
 		}
 	}
-	equal(t, "requests logged", strings.Count(n.logs.String(), `"msg":"request"`), 14)
+	equal(t, "requests logged", strings.Count(n.logs.String(), `"msg":"request"`), 20)
 	equal(t, "faults logged", strings.Count(n.logs.String(), `"level":"ERROR"`), 1)
 }

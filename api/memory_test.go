@@ -39,7 +39,7 @@ func TestMemoryLimit(t *testing.T) {
 func TestNotReadyForLackOfMemory(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, setup{bare: true, index: index.Options{MemoryLimit: 1 << 20}, matcher: matcher.Options{Patience: time.Millisecond}})
-	_, err := n.matcher.CreateBank(t.Context(), "local", matcher.BankEdit{Name: some("b")})
+	_, err := n.matcher.CreateBank(t.Context(), matcher.Local(), matcher.NewBank{BankEdit: matcher.BankEdit{Name: some("b")}})
 	must(t, err)
 	following, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})

@@ -17,6 +17,7 @@ import (
 
 	v1 "vigie/api/v1"
 	"vigie/hashing"
+	"vigie/index/text"
 	"vigie/matcher"
 	"vigie/storage"
 )
@@ -42,15 +43,28 @@ var (
 	pBadKey      = problemType{"unknown-key", 401, "The key is not known here", "Check that it was copied whole."}
 	pExpired     = problemType{"expired-key", 401, "The key has expired", "Ask an admin for a new one."}
 	pRevoked     = problemType{"revoked-key", 401, "The key was revoked", "Ask an admin for a new one."}
+	pSuspended   = problemType{"party-suspended", 403, "The key's party is suspended", "Ask the operator of the node."}
+	pForeign     = problemType{"foreign", 403, "It belongs to another party", "You may read it, and hold an overlay or an opinion of its entries; its owner alone changes it."}
+	pOperator    = problemType{"operator-only", 403, "Only the operator of the node may do that", "Ask the operator: an admin of the party that runs the node."}
 	pForbidden   = problemType{"forbidden", 403, "The key's role does not allow this", "Each operation at /docs names the roles that may."}
 	pNoBank      = problemType{"unknown-bank", 404, "There is no such bank", "`GET /v1/banks` lists them."}
 	pNoEntry     = problemType{"unknown-entry", 404, "There is no such entry", "`GET /v1/entries` lists them."}
 	pNoKeyID     = problemType{"unknown-key-id", 404, "There is no such key", "`GET /v1/keys` lists them."}
+	pNoParty     = problemType{"unknown-party", 404, "There is no such party", "`GET /v1/parties` lists them."}
+	pNoMatch     = problemType{"unknown-match", 404, "There is no such match", "`GET /v1/matches` lists those of your party, unless they are too old."}
 	pNoRoute     = problemType{"unknown-route", 404, "There is nothing at this path", "The paths are at /docs."}
 	pMethod      = problemType{"method-not-allowed", 405, "The path does not take this method", "The methods are at /docs."}
 	pSlowBody    = problemType{"body-timeout", 408, "The request took too long to arrive", "Send it in one go."}
 	pBankExists  = problemType{"bank-exists", 409, "A bank of that name exists", "Choose another name."}
 	pDuplicate   = problemType{"duplicate-entry", 409, "Another active entry has the same media", "Retract that one first, or leave it."}
+	pPartyExists = problemType{"party-exists", 409, "A party of that name exists", "Choose another name."}
+	pPending     = problemType{"pending", 409, "Another change waits for a second person", "Confirm or reject it first."}
+	pNoProposal  = problemType{"nothing-proposed", 409, "There is nothing to confirm or to reject", "Somebody else may have done it already."}
+	pSecond      = problemType{"second-person", 409, "Who proposed a change may not confirm it", "Let another person confirm it, with a key of their own."}
+	pKnownGood   = problemType{"known-good", 409, "It is near something that is known to be good", "Look at that entry; flag with `despite_known_good` if this one differs."}
+	pRunning     = problemType{"idempotency-running", 409, "A request with the same Idempotency-Key is running", "Send it again after Retry-After seconds."}
+	pSecretShown = problemType{"secret-shown", 409, "The key was created, and its secret was shown in the first answer", "If that was lost, revoke the key that detail names, and create another with a new Idempotency-Key."}
+	pKeyReused   = problemType{"idempotency-key-reused", 422, "The Idempotency-Key was used for another request", "Take a new key for each thing to be done."}
 	pBodyBig     = problemType{"body-too-large", 413, "The request is larger than this node accepts", "The operator sets the limits."}
 	pMediaBig    = problemType{"media-too-large", 413, "The picture or video is larger than this node decodes", "Reduce it; perceptual hashes do not need more."}
 	pContent     = problemType{"unsupported-content-type", 415, "The body's Content-Type is not accepted", "Accepted types are at /docs."}
@@ -66,16 +80,18 @@ var (
 	pCancelled   = problemType{"request-cancelled", 499, "The caller hung up before the answer", "Nobody reads this; it stands in logs and metrics."}
 	pLimited     = problemType{"rate-limited", 429, "More requests than this key, or this address, may make", "Try again after Retry-After seconds; the operator sets the rates."}
 	pInternal    = problemType{"internal", 500, "Something went wrong here", "Report it with the request id."}
+	pLogChanged  = problemType{"log-changed", 409, "The log is not the one that the cursor is of", "Read it again from the beginning: its database was replaced, or restored from a backup."}
 	pMemory      = problemType{"memory-limit", 507, "This node's index has no memory for more rows", "Retract entries that are not needed, or give the node more memory and raise `--memory-limit`. Checks and retractions go on."}
 	pBehind      = problemType{"index-behind", 503, "The index has not seen min_seq yet", "Try again in a second."}
 	pNotReady    = problemType{"not-ready", 503, "The node is loading its index", "Try again; /readyz says when."}
 	pBusy        = problemType{"busy", 503, "Too many uploads at once, or hostile ones among them", "Try again after Retry-After seconds."}
 	pOverloaded  = problemType{"overloaded", 503, "The node has more work than it can do in time", "Try again after Retry-After seconds, less and less often."}
 	problemTypes = []problemType{
-		pInvalid, pSignal, pBeyond, pEmpty, pNoKey, pBadKey, pExpired, pRevoked, pForbidden, pNoBank, pNoEntry,
+		pInvalid, pSignal, pBeyond, pEmpty, pNoKey, pBadKey, pExpired, pRevoked, pSuspended, pForeign, pOperator, pForbidden, pNoBank, pNoEntry,
+		pNoParty, pNoMatch, pPartyExists, pPending, pNoProposal, pSecond, pKnownGood, pRunning, pSecretShown, pKeyReused,
 		pNoKeyID, pNoRoute, pMethod, pSlowBody, pBankExists, pDuplicate, pBodyBig, pMediaBig, pContent, pFormat,
 		pCorrupt, pTimedOut, pDecoderMem, pCrashed, pNoDecoder, pUnhashable, pBatchLong, pLineLong, pCancelled, pLimited, pInternal,
-		pMemory, pBehind, pNotReady, pBusy, pOverloaded,
+		pLogChanged, pMemory, pBehind, pNotReady, pBusy, pOverloaded,
 	}
 )
 
@@ -86,6 +102,17 @@ var bySentinel = []struct {
 	{matcher.ErrUnknownBank, pNoBank},
 	{matcher.ErrUnknownEntry, pNoEntry},
 	{matcher.ErrUnknownKey, pNoKeyID},
+	{matcher.ErrUnknownParty, pNoParty},
+	{matcher.ErrUnknownMatch, pNoMatch},
+	{matcher.ErrForeign, pForeign},
+	{matcher.ErrOperator, pOperator},
+	{matcher.ErrPartyExists, pPartyExists},
+	{matcher.ErrPending, pPending},
+	{matcher.ErrNothingProposed, pNoProposal},
+	{matcher.ErrSecondPerson, pSecond},
+	{matcher.ErrKnownGood, pKnownGood},
+	{matcher.ErrKeyReused, pKeyReused},
+	{matcher.ErrSuspended, pSuspended},
 	{matcher.ErrBankExists, pBankExists},
 	{matcher.ErrDuplicate, pDuplicate},
 	{matcher.ErrIndexBehind, pBehind},
@@ -155,6 +182,7 @@ func classify(err error) (problemType, string) {
 		signal   *hashing.ParseError
 		tooLarge *http.MaxBytesError
 		request  *openapi3filter.RequestError
+		search   *text.QueryError
 		fromEcho *echo.HTTPError
 	)
 	for _, s := range bySentinel {
@@ -182,6 +210,8 @@ func classify(err error) (problemType, string) {
 		return pBodyBig, fmt.Sprintf("more than %d bytes", tooLarge.Limit)
 	case errors.As(err, &request):
 		return pInvalid, requestDetail(request)
+	case errors.As(err, &search):
+		return pInvalid, searchDetail(search)
 	case errors.As(err, &fromEcho) && fromEcho.Code < 500:
 		return pInvalid, fmt.Sprint(fromEcho.Message)
 	}
@@ -216,6 +246,15 @@ func schemaDetail(err error, reason string) string {
 		reason = err.Error()
 	}
 	return ": " + reason
+}
+
+// searchDetail names the parameter that is wrong with a search, and what is accepted.
+func searchDetail(err *text.QueryError) string {
+	name, ok := map[string]string{"text": "q", "to": "until"}[err.Field]
+	if !ok {
+		name = err.Field
+	}
+	return "query parameter " + name + ": " + err.Reason
 }
 
 // maxDetail bounds the detail of a problem, which may quote what was sent; in bytes.
@@ -254,6 +293,9 @@ func (s *Server) writeProblem(err error, c echo.Context) {
 		h.Set(echo.HeaderWWWAuthenticate, `Bearer realm="vigie"`)
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		h.Set("Retry-After", retryAfter(err))
+	}
+	if p.Type == pRunning.Type() {
+		h.Set("Retry-After", "1")
 	}
 	rest, _ := c.Get(bodyKey).(*arriving)
 	unread := rest != nil && !rest.over

@@ -39,10 +39,12 @@ type Options struct {
 	BodyTime time.Duration
 	// BatchLines is how many lines a batch may have; default 100,000.
 	BatchLines int
-	Version    string
-	Serving    bool         // false for a node within a command
-	Logger     *slog.Logger // nil: no request log
-	Metrics    *Metrics     // nil: none
+	// Heartbeat is how often a stream of changes shows that it is alive; default 15 s.
+	Heartbeat time.Duration
+	Version   string
+	Serving   bool         // false for a node within a command
+	Logger    *slog.Logger // nil: no request log
+	Metrics   *Metrics     // nil: none
 	// PrivateMetrics keeps /metrics from being served here, as it is served elsewhere.
 	PrivateMetrics bool
 	// Admission bounds what runs at a time; default: one of its own.
@@ -67,6 +69,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.BatchLines == 0 {
 		o.BatchLines = 100_000
+	}
+	if o.Heartbeat == 0 {
+		o.Heartbeat = 15 * time.Second
 	}
 	if o.WorkTime == 0 {
 		o.WorkTime = 11 * time.Minute
@@ -95,6 +100,8 @@ type Server struct {
 	contract   *openapi3.T
 	operations map[string]*operation // by "METHOD /echo/:path"
 	uploads    *semaphore.Weighted   // bytes
+	streams    *semaphore.Weighted   // readers that follow the log
+	running    running               // requests with an Idempotency-Key
 	draining   atomic.Bool
 	echo       *echo.Echo
 }
@@ -108,12 +115,12 @@ func New(m *matcher.Matcher, c storage.Catalogue, o Options) (*Server, error) {
 	}
 	s := &Server{
 		matcher: m, catalogue: c, o: o, contract: contract, operations: operations,
-		uploads: semaphore.NewWeighted(o.UploadMemory), echo: echo.New(),
+		uploads: semaphore.NewWeighted(o.UploadMemory), streams: semaphore.NewWeighted(maxStreams), echo: echo.New(),
 	}
 	e := s.echo
 	e.HTTPErrorHandler = s.writeProblem
 	e.IPExtractor = peers(o.TrustedProxies)
-	e.Use(s.observe, s.recover, s.patience, s.strangers, s.authenticate, s.bound, s.admit, s.validate)
+	e.Use(s.observe, s.recover, s.patience, s.strangers, s.authenticate, s.bound, s.admit, s.validate, s.idempotent)
 	v1.RegisterHandlers(e, v1.NewStrictHandler(s, nil))
 	s.pages(e)
 	return s, nil
@@ -125,6 +132,8 @@ func (s *Server) Handler() http.Handler {
 		if r.Method == http.MethodHead { // GET, of which net/http keeps the body to itself
 			get := *r
 			get.Method = http.MethodGet
+			get.Header = r.Header.Clone()
+			get.Header.Del(echo.HeaderAccept) // no stream, whose end nobody would wait for
 			r = &get
 		}
 		s.echo.ServeHTTP(w, r)
@@ -275,10 +284,11 @@ func (s *Server) bound(next echo.HandlerFunc) echo.HandlerFunc {
 		if op == nil || op.route.Operation.RequestBody == nil {
 			return next(c) // nobody reads it
 		}
+		if op.route.Operation.RequestBody.Value.Content[ndjson] != nil {
+			return next(c) // bounded by line, in the handler
+		}
 		limit, upload := int64(jsonBytes), false
 		switch kind, _, _ := mime.ParseMediaType(r.Header.Get(echo.HeaderContentType)); kind {
-		case ndjson:
-			return next(c) // bounded by line, in the handler
 		case echo.MIMEMultipartForm:
 			limit, upload = s.o.VideoBytes+partsBytes+framingBytes, true
 		}

@@ -32,6 +32,7 @@ import (
 	"vigie/index"
 	"vigie/matcher"
 	"vigie/storage"
+	"vigie/storage/journal"
 	"vigie/storage/media"
 	"vigie/storage/sqlstore"
 )
@@ -64,6 +65,7 @@ type node struct {
 	logs      *locked           // what the node logged
 	stop      func()            // ends the follower
 	server    *httptest.Server
+	ledger    *ledger
 }
 
 // setup is what a test may want otherwise.
@@ -73,26 +75,34 @@ type setup struct {
 	index   index.Options
 	hasher  matcher.Hasher // nil: in this process
 	bare    bool           // no follower runs, so there are no keys
+	// catalogue is one that other nodes have, too; nil: one of its own.
+	catalogue storage.Catalogue
 }
 
 func newNode(t testing.TB, o setup) *node {
 	t.Helper()
 	dir := t.TempDir()
-	catalogue, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(dir, "catalogue.db"), storage.Options{})
-	must(t, err)
+	catalogue := o.catalogue
+	if catalogue == nil {
+		own, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(dir, "catalogue.db"), storage.Options{})
+		must(t, err)
+		catalogue = own
+	}
 	blobs, err := media.OpenFolder(filepath.Join(dir, "media"))
 	must(t, err)
 	if o.hasher == nil {
 		o.hasher = &oneAtATime{hasher: fingerprint.New(hashing.DefaultLimits())}
 	}
-	n := &node{t: t, catalogue: catalogue, keys: map[string]string{}, logs: &locked{}, stop: func() {}}
+	n := &node{t: t, catalogue: catalogue, keys: map[string]string{}, logs: &locked{}, stop: func() {}, ledger: &ledger{}}
 	o.api.Logger = slog.New(slog.NewJSONHandler(n.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	o.api.Version = "test"
 	if o.api.Metrics == nil {
 		o.api.Metrics = api.NewMetrics()
 	}
 	o.matcher.Events = o.api.Metrics.Watch(o.matcher.Events)
+	o.matcher.Journal, o.matcher.Render, o.matcher.Ship = n.ledger, api.RenderVerdict, n.ledger.ship
 	n.matcher = matcher.New(catalogue, blobs, o.hasher, index.New(o.index), o.matcher)
+	n.ledger.deliver = n.matcher.Deliver
 	n.api, err = api.New(n.matcher, catalogue, o.api)
 	must(t, err)
 
@@ -105,7 +115,9 @@ func newNode(t testing.TB, o setup) *node {
 	t.Cleanup(func() {
 		server.Close()
 		n.stop()
-		must(t, catalogue.Close())
+		if o.catalogue == nil {
+			must(t, catalogue.Close())
+		}
 		must(t, blobs.Close())
 	})
 	if o.bare {
@@ -117,10 +129,59 @@ func newNode(t testing.TB, o setup) *node {
 	n.stop = func() { cancel(); running.Wait() }
 	must(t, n.matcher.Follower().Await(t.Context(), 0))
 	for _, role := range storage.Roles() {
-		_, n.keys[string(role)], err = n.matcher.CreateKey(t.Context(), "local", "test "+string(role), role, time.Time{})
-		must(t, err)
+		n.keys[string(role)] = n.key("operator", role)
 	}
 	return n
+}
+
+// key makes a key of a party.
+func (n *node) key(party string, role storage.Role) string {
+	n.t.Helper()
+	_, secret, err := n.matcher.CreateKey(n.t.Context(), matcher.Local(), matcher.NewKey{Name: "test " + string(role), Role: role, Party: party})
+	must(n.t, err)
+	return secret
+}
+
+// party makes a party with keys "<name> <role>" of all roles.
+func (n *node) party(name string) storage.Party {
+	n.t.Helper()
+	p, err := n.matcher.CreateParty(n.t.Context(), matcher.Local(), matcher.PartyEdit{Name: &name})
+	must(n.t, err)
+	for _, role := range storage.Roles() {
+		n.keys[name+" "+string(role)] = n.key(name, role)
+	}
+	return p
+}
+
+// ledger is a journal in memory.
+type ledger struct {
+	mu      sync.Mutex
+	records []journal.Record // that are not shipped yet
+	last    uint64
+	full    bool // it takes no more
+	deliver func(context.Context, []journal.Record) error
+}
+
+func (l *ledger) Append(_ context.Context, kind string, body []byte) (journal.ID, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.full {
+		return journal.ID{}, journal.ErrFull
+	}
+	l.last++
+	id := journal.ID{Node: "0123abcd", Number: l.last}
+	l.records = append(l.records, journal.Record{ID: id, At: time.Now(), Kind: kind, Body: body})
+	return id, nil
+}
+
+func (l *ledger) ship(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := l.deliver(ctx, l.records)
+	if err == nil {
+		l.records = nil
+	}
+	return err
 }
 
 // oneAtATime makes a hasher safe for concurrent use.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"vigie/hashing"
 	"vigie/storage"
@@ -20,6 +21,25 @@ type BankEdit struct {
 	SecondVote  SecondVoteEdit
 	KeepMedia   *bool
 	MaxFrames   *int
+
+	EnabledRatio *float64
+	MinQuality   *int
+	Link         *string
+	Flood        *int
+	Overturn     *storage.Overturn
+
+	// Members are names of parties that may read the bank, besides its owner; Open lets all.
+	Members *[]string
+	Open    *bool
+	// Dual makes changes need a second person.
+	Dual *bool
+}
+
+// NewBank is a bank to be made.
+type NewBank struct {
+	BankEdit
+	Kind  storage.BankKind // none: positive
+	Owner string           // name of a party; none: the maker's own. Others are for the operator.
 }
 
 // SecondVoteEdit changes what is not nil.
@@ -31,20 +51,57 @@ type SecondVoteEdit struct {
 	Graphic *int
 }
 
-func (e BankEdit) apply(b *storage.Bank) error {
+// apply edits a bank, and checks it whole.
+func (e BankEdit) apply(r storage.Reader, b *storage.Bank) error {
 	set(&b.Name, e.Name)
 	set(&b.Description, e.Description)
-	set(&b.Policy.Action, e.Action)
-	set(&b.Policy.Radius, e.Radius)
-	set(&b.Policy.SecondVote.Radius, e.SecondVote.Radius)
-	set(&b.Policy.SecondVote.Far, e.SecondVote.Far)
-	set(&b.Policy.SecondVote.PHash, e.SecondVote.PHash)
-	set(&b.Policy.SecondVote.DHash, e.SecondVote.DHash)
-	set(&b.Policy.SecondVote.Graphic, e.SecondVote.Graphic)
-	set(&b.Policy.KeepMedia, e.KeepMedia)
-	set(&b.Policy.MaxFrames, e.MaxFrames)
-	return errors.Join(
-		checkBankName(b.Name), checkLength("description", b.Description, maxDescription), checkPolicy(b.Policy))
+	p := &b.Policy
+	set(&p.Action, e.Action)
+	set(&p.Radius, e.Radius)
+	set(&p.SecondVote.Radius, e.SecondVote.Radius)
+	set(&p.SecondVote.Far, e.SecondVote.Far)
+	set(&p.SecondVote.PHash, e.SecondVote.PHash)
+	set(&p.SecondVote.DHash, e.SecondVote.DHash)
+	set(&p.SecondVote.Graphic, e.SecondVote.Graphic)
+	set(&p.KeepMedia, e.KeepMedia)
+	set(&p.MaxFrames, e.MaxFrames)
+	if e.EnabledRatio != nil {
+		p.EnabledRatio = e.EnabledRatio
+		if *e.EnabledRatio == 1 {
+			p.EnabledRatio = nil
+		}
+	}
+	set(&p.MinQuality, e.MinQuality)
+	set(&p.Link, e.Link)
+	set(&p.Flood, e.Flood)
+	set(&p.Overturn, e.Overturn)
+	set(&b.Open, e.Open)
+	set(&b.Dual, e.Dual)
+	if e.Members != nil {
+		members, err := partiesNamed(r, *e.Members)
+		if err != nil {
+			return err
+		}
+		b.Members = slices.DeleteFunc(members, func(p storage.PartyID) bool { return p == b.Owner })
+	}
+	if b.Kind == storage.KnownGood {
+		b.Dual = true // what it holds undoes matches
+	}
+	return cmp.Or(checkBankName(b.Name), checkLength("description", b.Description, maxDescription), checkPolicy(b.Policy))
+}
+
+// partiesNamed are the numbers of parties, ascending.
+func partiesNamed(r storage.Reader, names []string) ([]storage.PartyID, error) {
+	var ids []storage.PartyID
+	for _, name := range names {
+		p, err := r.PartyNamed(name)
+		if err != nil {
+			return nil, translate(err, ErrUnknownParty, name)
+		}
+		ids = append(ids, p.ID)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids), nil
 }
 
 func set[T any](to, from *T) {
@@ -53,64 +110,143 @@ func set[T any](to, from *T) {
 	}
 }
 
-// CreateBank makes a bank with [DefaultPolicy], edited. ErrBankExists, [*InputError].
-func (m *Matcher) CreateBank(ctx context.Context, actor string, edit BankEdit) (storage.Bank, error) {
-	bank := storage.Bank{Policy: DefaultPolicy()}
-	if err := edit.apply(&bank); err != nil {
-		return storage.Bank{}, err
+// Bank finds a bank that is not deleted, and that who may read. ErrUnknownBank.
+func (m *Matcher) Bank(ctx context.Context, who Principal, name string) (b storage.Bank, err error) {
+	err = m.catalogue.View(ctx, func(r storage.Reader) (err error) {
+		b, err = liveBank(r, who, name)
+		return err
+	})
+	return b, err
+}
+
+// CreateBank makes a bank with [DefaultPolicy], edited. ErrBankExists, ErrUnknownParty, ErrOperator, [*InputError].
+func (m *Matcher) CreateBank(ctx context.Context, who Principal, n NewBank) (storage.Bank, error) {
+	if n.Kind != "" && !slices.Contains(storage.BankKinds(), n.Kind) {
+		return storage.Bank{}, invalid("kind", "%q; accepted are positive, known_good, test", n.Kind)
 	}
-	return m.changeBank(ctx, actor, storage.BankCreated, func(w storage.Writer) (storage.Bank, error) {
-		b := bank
+	return m.changeBank(ctx, who, func(w storage.Writer) (storage.Bank, storage.Kind, error) {
+		b := storage.Bank{Owner: who.Party, Kind: cmp.Or(n.Kind, storage.Positive), Policy: DefaultPolicy()}
+		if n.Owner != "" {
+			owner, err := w.PartyNamed(n.Owner)
+			if err != nil {
+				return b, "", translate(err, ErrUnknownParty, n.Owner)
+			}
+			if owner.ID != who.Party && !who.runs() {
+				return b, "", ErrOperator
+			}
+			b.Owner = owner.ID
+		}
+		if err := n.apply(w, &b); err != nil {
+			return b, "", err
+		}
 		err := w.CreateBank(&b)
-		return b, err
+		return b, storage.BankCreated, err
 	})
 }
 
-// ChangeBank edits a bank that is not deleted. An edit that changes nothing is no error. ErrUnknownBank, ErrBankExists, [*InputError].
-func (m *Matcher) ChangeBank(ctx context.Context, actor, name string, edit BankEdit) (storage.Bank, error) {
-	return m.changeBank(ctx, actor, storage.BankChanged, func(w storage.Writer) (storage.Bank, error) {
-		before, err := liveBank(w, name)
-		b := before
-		if err == nil {
-			err = edit.apply(&b)
+// ChangeBank edits a bank that is not deleted. An edit that changes nothing is no error. Under dual control the edit
+// becomes the bank's proposal, and nothing else changes. ErrUnknownBank, ErrForeign, ErrBankExists, ErrPending, [*InputError].
+func (m *Matcher) ChangeBank(ctx context.Context, who Principal, name string, edit BankEdit) (storage.Bank, error) {
+	return m.alterBank(ctx, who, storage.BankChanged, name, func(w storage.Writer, b *storage.Bank) error {
+		if b.Deleted {
+			return fmt.Errorf("%w: %s (it is deleted, and can be restored)", ErrUnknownBank, name)
 		}
-		if err == nil && reflect.DeepEqual(b, before) {
-			err = errUnchanged
-		}
-		if err == nil {
-			err = w.UpdateBank(b)
-		}
-		return b, err
+		return edit.apply(w, b)
 	})
 }
 
-// DeleteBank makes all entries of a bank stop matching, as one change. ErrUnknownBank.
-func (m *Matcher) DeleteBank(ctx context.Context, actor, name string) (storage.Bank, error) {
-	return m.changeBank(ctx, actor, storage.BankDeleted, func(w storage.Writer) (storage.Bank, error) {
-		b, err := liveBank(w, name)
-		if err != nil {
-			return b, err
+// DeleteBank makes all entries of a bank stop matching, as one change. ErrUnknownBank, ErrForeign, ErrPending.
+func (m *Matcher) DeleteBank(ctx context.Context, who Principal, name string) (storage.Bank, error) {
+	return m.alterBank(ctx, who, storage.BankDeleted, name, func(_ storage.Writer, b *storage.Bank) error {
+		if b.Deleted {
+			return fmt.Errorf("%w: %s (it is deleted, and can be restored)", ErrUnknownBank, name)
 		}
 		b.Deleted = true
-		return b, w.UpdateBank(b)
+		return nil
 	})
 }
 
 // RestoreBank undoes the deletion of the bank of that name that was deleted last. Restoring a bank
 // that is not deleted changes nothing and is no error; but ErrBankExists if it took the name of one
-// that is. ErrUnknownBank.
-func (m *Matcher) RestoreBank(ctx context.Context, actor, name string) (storage.Bank, error) {
-	return m.changeBank(ctx, actor, storage.BankRestored, func(w storage.Writer) (storage.Bank, error) {
-		b, err := w.BankNamed(name)
-		if err != nil {
-			return b, translate(err, ErrUnknownBank, name)
-		}
+// that is. ErrUnknownBank, ErrForeign, ErrPending.
+func (m *Matcher) RestoreBank(ctx context.Context, who Principal, name string) (storage.Bank, error) {
+	return m.alterBank(ctx, who, storage.BankRestored, name, func(w storage.Writer, b *storage.Bank) error {
 		if !b.Deleted {
-			return b, cmp.Or(nameTaken(w, b), errUnchanged)
+			return nameTaken(w, *b)
 		}
 		b.Deleted = false
-		return b, w.UpdateBank(b)
+		return nil
 	})
+}
+
+// alterBank lets fn alter a bank of who's party, and stores it; under dual control, as a proposal.
+func (m *Matcher) alterBank(ctx context.Context, who Principal, kind storage.Kind, name string, fn func(storage.Writer, *storage.Bank) error) (storage.Bank, error) {
+	return m.changeBank(ctx, who, func(w storage.Writer) (storage.Bank, storage.Kind, error) {
+		before, err := namedBank(w, who, name)
+		b := before
+		if err = cmp.Or(err, who.own(before)); err == nil {
+			err = fn(w, &b)
+		}
+		switch {
+		case err != nil:
+			return b, kind, err
+		case reflect.DeepEqual(b, before):
+			return b, kind, errUnchanged
+		case before.Proposal != nil:
+			return b, kind, fmt.Errorf("%w: bank %s", ErrPending, name)
+		case before.Dual:
+			would := proposedBank(b)
+			b = before
+			b.Proposal = &storage.Proposal{Kind: kind, Actor: who.Actor, At: milliseconds(m.o.Now()), Bank: &would}
+			return b, storage.BankProposed, w.UpdateBank(b)
+		}
+		return b, kind, w.UpdateBank(b)
+	})
+}
+
+// ConfirmBank carries out what somebody else has proposed of a bank. ErrUnknownBank, ErrForeign, ErrNothingProposed,
+// ErrSecondPerson, ErrBankExists.
+func (m *Matcher) ConfirmBank(ctx context.Context, who Principal, name string) (storage.Bank, error) {
+	return m.concludeBank(ctx, who, name, func(b *storage.Bank) (storage.Kind, error) {
+		if b.Proposal.Actor == who.Actor {
+			return "", ErrSecondPerson
+		}
+		p := b.Proposal.Bank
+		b.Name, b.Description, b.Policy = p.Name, p.Description, p.Policy
+		b.Members, b.Open, b.Dual, b.Deleted = p.Members, p.Open, p.Dual, p.Deleted
+		return b.Proposal.Kind, nil
+	})
+}
+
+// RejectBank drops what is proposed of a bank; the proposer may, too. ErrUnknownBank, ErrForeign, ErrNothingProposed.
+func (m *Matcher) RejectBank(ctx context.Context, who Principal, name string) (storage.Bank, error) {
+	return m.concludeBank(ctx, who, name, func(*storage.Bank) (storage.Kind, error) { return storage.BankRejected, nil })
+}
+
+// concludeBank lets fn conclude what is proposed of a bank of who's party.
+func (m *Matcher) concludeBank(ctx context.Context, who Principal, name string, fn func(*storage.Bank) (storage.Kind, error)) (storage.Bank, error) {
+	return m.changeBank(ctx, who, func(w storage.Writer) (storage.Bank, storage.Kind, error) {
+		b, err := namedBank(w, who, name)
+		if err = cmp.Or(err, who.own(b)); err != nil {
+			return b, "", err
+		}
+		if b.Proposal == nil {
+			return b, "", fmt.Errorf("%w: bank %s", ErrNothingProposed, name)
+		}
+		kind, err := fn(&b)
+		if err != nil {
+			return b, "", err
+		}
+		b.Proposal = nil
+		return b, kind, w.UpdateBank(b)
+	})
+}
+
+func proposedBank(b storage.Bank) storage.ProposedBank {
+	return storage.ProposedBank{
+		Name: b.Name, Description: b.Description, Policy: b.Policy,
+		Members: b.Members, Open: b.Open, Dual: b.Dual, Deleted: b.Deleted,
+	}
 }
 
 // nameTaken is ErrBankExists if a deleted bank had the name that b has now.
@@ -127,36 +263,31 @@ func nameTaken(r storage.Reader, b storage.Bank) error {
 // errUnchanged ends a change that finds nothing to do.
 var errUnchanged = errors.New("unchanged")
 
-func (m *Matcher) changeBank(ctx context.Context, actor string, kind storage.Kind, fn func(storage.Writer) (storage.Bank, error)) (storage.Bank, error) {
+// changeBank lets fn alter a bank, and drafts the change.
+func (m *Matcher) changeBank(ctx context.Context, who Principal, fn func(storage.Writer) (storage.Bank, storage.Kind, error)) (storage.Bank, error) {
 	var bank storage.Bank
-	seq, err := m.update(ctx, func(w storage.Writer) (_ *storage.Change, err error) {
-		if bank, err = fn(w); errors.Is(err, errUnchanged) {
+	done, err := m.update(ctx, func(w storage.Writer) (_ *storage.Change, err error) {
+		var kind storage.Kind
+		if bank, kind, err = fn(w); errors.Is(err, errUnchanged) {
 			return nil, nil
 		} else if errors.Is(err, storage.ErrExists) {
 			return nil, fmt.Errorf("%w: %s", ErrBankExists, bank.Name)
 		} else if err != nil {
 			return nil, err
 		}
-		return draft(storage.Change{Kind: kind, Actor: actor, Bank: bank.ID}, bankBody(bank), private{}), nil
+		return draft(storage.Change{Kind: kind, Actor: who.Actor, Bank: bank.ID}, bankBody(bank), private{}), nil
 	})
 	if err != nil {
 		return storage.Bank{}, err
 	}
-	if seq > 0 {
-		bank.Seq = seq
-		m.settle(ctx, seq)
+	if done.replayed {
+		err = m.catalogue.View(ctx, func(r storage.Reader) (err error) {
+			bank, err = r.Bank(done.Bank)
+			return err
+		})
+	} else if done.Seq > 0 {
+		bank.Seq = done.Seq
+		m.settle(ctx, done.Seq)
 	}
-	return bank, nil
-}
-
-// liveBank finds a bank that is not deleted.
-func liveBank(r storage.Reader, name string) (storage.Bank, error) {
-	b, err := r.BankNamed(name)
-	if err != nil {
-		return b, translate(err, ErrUnknownBank, name)
-	}
-	if b.Deleted {
-		return b, fmt.Errorf("%w: %s (it is deleted, and can be restored)", ErrUnknownBank, name)
-	}
-	return b, nil
+	return bank, err
 }

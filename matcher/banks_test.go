@@ -1,6 +1,7 @@
 package matcher_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -12,7 +13,7 @@ import (
 func TestCreateBank(t *testing.T) {
 	t.Parallel()
 	overEach(t, func(t *testing.T, n *node) {
-		b, err := n.CreateBank(n.ctx, "someone", matcher.BankEdit{Name: ptr("plain"), Description: ptr("what it is")})
+		b, err := n.CreateBank(n.ctx, someone, matcher.NewBank{BankEdit: matcher.BankEdit{Name: ptr("plain"), Description: ptr("what it is")}})
 		must(t, err)
 		equal(t, b.Policy, matcher.DefaultPolicy())
 		var stored storage.Bank
@@ -25,7 +26,7 @@ func TestCreateBank(t *testing.T) {
 		if c.Kind != storage.BankCreated || c.Actor != "someone" || c.Bank != b.ID || c.Seq != b.Seq || strings.Contains(string(c.Body), "what it is") {
 			t.Errorf("change: %+v", c)
 		}
-		_, err = n.CreateBank(n.ctx, "someone", matcher.BankEdit{Name: ptr("plain")})
+		_, err = n.CreateBank(n.ctx, someone, matcher.NewBank{BankEdit: matcher.BankEdit{Name: ptr("plain")}})
 		wantErr(t, err, matcher.ErrBankExists)
 	})
 }
@@ -51,21 +52,38 @@ func TestBankRefuses(t *testing.T) {
 		{"negative radius", matcher.BankEdit{Radius: &radii{hashing.PDQ: -1}}, "radius"},
 		{"wide radius", matcher.BankEdit{Radius: &radii{hashing.PDQ: 65}}, "radius"},
 		{"wide radius of 64 bits", matcher.BankEdit{Radius: &radii{hashing.PHash: 17}}, "radius"},
+		{"redirect that leads nowhere", matcher.BankEdit{Action: ptr("redirect")}, "link"},
+		{"link of another scheme", matcher.BankEdit{Link: ptr("javascript:alert(1)")}, "link"},
+		{"link without a host", matcher.BankEdit{Link: ptr("https:/help")}, "link"},
+		{"link that is none", matcher.BankEdit{Link: ptr("https://a b/")}, "link"},
+		{"long link", matcher.BankEdit{Link: ptr("https://example.org/" + strings.Repeat("a", 2000))}, "link"},
+		{"ratio above 1", matcher.BankEdit{EnabledRatio: ptr(1.01)}, "enabled_ratio"},
+		{"negative ratio", matcher.BankEdit{EnabledRatio: ptr(-0.01)}, "enabled_ratio"},
+		{"ratio that is no number", matcher.BankEdit{EnabledRatio: ptr(math.NaN())}, "enabled_ratio"},
+		{"quality", matcher.BankEdit{MinQuality: ptr(101)}, "min_quality"},
+		{"negative quality", matcher.BankEdit{MinQuality: ptr(-1)}, "min_quality"},
+		{"flood", matcher.BankEdit{Flood: ptr(1_000_001)}, "flood"},
+		{"negative flood", matcher.BankEdit{Flood: ptr(-1)}, "flood"},
+		{"overturn above 1", matcher.BankEdit{Overturn: &storage.Overturn{Rate: 1.1, Min: 1}}, "overturn"},
+		{"overturn that is no number", matcher.BankEdit{Overturn: &storage.Overturn{Rate: math.NaN(), Min: 1}}, "overturn"},
+		{"overturn after none", matcher.BankEdit{Overturn: &storage.Overturn{Rate: 0.5}}, "overturn"},
+		{"overturn of none", matcher.BankEdit{Overturn: &storage.Overturn{Min: 3}}, "overturn"},
+		{"overturn after less than none", matcher.BankEdit{Overturn: &storage.Overturn{Rate: 0.5, Min: -1}}, "overturn"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := n.ChangeBank(n.ctx, "local", "bank", test.edit)
+			_, err := n.ChangeBank(n.ctx, local, "bank", test.edit)
 			wantInput(t, err, test.field)
 			if test.edit.Name == nil {
 				test.edit.Name = ptr("new")
 			}
-			_, err = n.CreateBank(n.ctx, "local", test.edit)
+			_, err = n.CreateBank(n.ctx, local, matcher.NewBank{BankEdit: test.edit})
 			wantInput(t, err, test.field)
 		})
 	}
 	for name, err := range map[string]error{
-		"change":  second(n.ChangeBank(n.ctx, "local", "other", matcher.BankEdit{})),
-		"delete":  second(n.DeleteBank(n.ctx, "local", "other")),
-		"restore": second(n.RestoreBank(n.ctx, "local", "other")),
+		"change":  second(n.ChangeBank(n.ctx, local, "other", matcher.BankEdit{})),
+		"delete":  second(n.DeleteBank(n.ctx, local, "other")),
+		"restore": second(n.RestoreBank(n.ctx, local, "other")),
 	} {
 		t.Run(name+" an unknown one", func(t *testing.T) { wantErr(t, err, matcher.ErrUnknownBank) })
 	}
@@ -84,6 +102,13 @@ func TestBankAtTheRims(t *testing.T) {
 		Name: ptr(strings.Repeat("a", 64)), Description: ptr(strings.Repeat("d", 1000)), Radius: &widest,
 	})
 	equal(t, b.Policy.Radius, widest)
+	b = n.changeBank(b.Name, matcher.BankEdit{
+		Action: ptr("redirect"), Link: ptr("http://example.org"), EnabledRatio: ptr(0.0), MinQuality: ptr(100), Flood: ptr(1_000_000),
+		Overturn: &storage.Overturn{Rate: 1, Min: 1},
+	})
+	equal(t, *b.Policy.EnabledRatio, 0.0)
+	b = n.changeBank(b.Name, matcher.BankEdit{EnabledRatio: ptr(1.0), Flood: ptr(0), Overturn: &storage.Overturn{}})
+	equal(t, b.Policy.EnabledRatio, (*float64)(nil)) // which is what goes without saying
 }
 
 func TestBankPolicyAppliesAtOnce(t *testing.T) {
@@ -116,25 +141,25 @@ func TestDeleteAndRestoreBank(t *testing.T) {
 		s := signal(hashing.PDQ, 1)
 		kept, gone := n.flagSignals("bank", s), n.flagSignals("bank", away(s, 1))
 		bank := kept.Bank
-		_, err := n.DeleteBank(n.ctx, "local", "bank")
+		_, err := n.DeleteBank(n.ctx, local, "bank")
 		must(t, err)
 		equal(t, n.checkSignals(s).Level, matcher.None)
-		wantErr(t, second(n.DeleteBank(n.ctx, "local", "bank")), matcher.ErrUnknownBank)
-		wantErr(t, second(n.ChangeBank(n.ctx, "local", "bank", matcher.BankEdit{Action: ptr("log")})), matcher.ErrUnknownBank)
+		wantErr(t, second(n.DeleteBank(n.ctx, local, "bank")), matcher.ErrUnknownBank)
+		wantErr(t, second(n.ChangeBank(n.ctx, local, "bank", matcher.BankEdit{Action: ptr("log")})), matcher.ErrUnknownBank)
 
 		// What happens to entries of a deleted bank shows when it is restored.
 		n.retract(gone.Entry.ID)
-		_, err = n.RestoreBank(n.ctx, "local", "bank")
+		_, err = n.RestoreBank(n.ctx, local, "bank")
 		must(t, err)
 		equal(t, matched(n.checkSignals(s)), ids(kept))
 		before := len(n.kinds())
-		restored, err := n.RestoreBank(n.ctx, "local", "bank")
+		restored, err := n.RestoreBank(n.ctx, local, "bank")
 		must(t, err)
 		equal(t, len(n.kinds()), before)
 		equal(t, restored.ID, bank.ID)
 
 		// The name of a deleted bank is free. The restored one needs it back.
-		_, err = n.DeleteBank(n.ctx, "local", "bank")
+		_, err = n.DeleteBank(n.ctx, local, "bank")
 		must(t, err)
 		namesake := n.bank("bank", "log", nil)
 		if namesake.ID == bank.ID {
@@ -142,7 +167,7 @@ func TestDeleteAndRestoreBank(t *testing.T) {
 		}
 		equal(t, n.checkSignals(s).Level, matcher.None)
 		n.changeBank("bank", matcher.BankEdit{Name: ptr("namesake")})
-		_, err = n.RestoreBank(n.ctx, "local", "bank")
+		_, err = n.RestoreBank(n.ctx, local, "bank")
 		must(t, err)
 		equal(t, matched(n.checkSignals(s)), ids(kept))
 	})
@@ -164,7 +189,7 @@ func TestRenameBank(t *testing.T) {
 			t.Error("the renamed bank has lost its entry")
 		}
 		n.bank("other", "log", nil)
-		wantErr(t, second(n.ChangeBank(n.ctx, "local", "renamed", matcher.BankEdit{Name: ptr("other")})), matcher.ErrBankExists)
+		wantErr(t, second(n.ChangeBank(n.ctx, local, "renamed", matcher.BankEdit{Name: ptr("other")})), matcher.ErrBankExists)
 	})
 }
 
@@ -172,13 +197,13 @@ func TestRenameBank(t *testing.T) {
 func TestRestoreBankWhoseNameIsTaken(t *testing.T) {
 	overEach(t, func(t *testing.T, n *node) {
 		old := n.bank("a", "block", nil)
-		_, err := n.DeleteBank(n.ctx, "local", "a")
+		_, err := n.DeleteBank(n.ctx, local, "a")
 		must(t, err)
 		n.bank("a", "log", nil)
-		_, err = n.RestoreBank(n.ctx, "local", "a")
+		_, err = n.RestoreBank(n.ctx, local, "a")
 		wantErr(t, err, matcher.ErrBankExists)
 		n.changeBank("a", matcher.BankEdit{Name: ptr("b")})
-		back, err := n.RestoreBank(n.ctx, "local", "a")
+		back, err := n.RestoreBank(n.ctx, local, "a")
 		must(t, err)
 		equal(t, back.ID, old.ID)
 	})

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -15,10 +14,12 @@ import (
 
 // Question is what a check asks about: Media, Signals of it, or both.
 type Question struct {
+	Who       Principal // whose subscriptions count
 	Media     *hashing.Media
 	Signals   []hashing.Signal
 	ContentID string   // opaque; comes back in the verdict
 	Banks     []string // only these; all if empty
+	Context   []string // what the platform says of the surroundings: news, education, art, research, counter_terror
 	MinSeq    uint64   // answer only from an index that has seen this change
 	// Band asks for hits beyond PDQ's radius for Signals too, as far as the bank's second vote goes. They
 	// are Review, unless a pHash or dHash of the same variant is among Signals and agrees; the far ones
@@ -42,7 +43,7 @@ func (m *Matcher) Check(ctx context.Context, q Question) (Verdict, error) {
 	if _, _, err := m.known(ctx, q); err != nil {
 		return Verdict{}, err // before the work of hashing
 	}
-	if err := checkVPDQ(q.VPDQ); err != nil {
+	if err := cmp.Or(checkVPDQ(q.VPDQ), checkContext(q.Context)); err != nil {
 		return Verdict{}, err
 	}
 	if m.container(q.Media) != "" || q.Media == nil && timed(q.Signals) {
@@ -54,12 +55,12 @@ func (m *Matcher) Check(ctx context.Context, q Question) (Verdict, error) {
 		return Verdict{}, err
 	}
 	hashed := m.o.Now()
-	state, banks, err := m.known(ctx, q) // what was flagged while it was hashed counts
+	state, sc, err := m.known(ctx, q) // what was flagged while it was hashed counts
 	if err != nil {
 		return Verdict{}, err
 	}
-	v.IndexSeq, v.LogID, v.Banks = state.Seq, state.LogID, len(banks)
-	asks, w := asksOf(q, picture, banks, &v), newWatch(state, banks)
+	v.about(state, sc)
+	asks, w := asksOf(q, picture, sc.banks, &v), newWatch(state, sc)
 	if err := w.add(ctx, asks); err != nil {
 		return Verdict{}, err
 	}
@@ -71,13 +72,15 @@ func (m *Matcher) Check(ctx context.Context, q Question) (Verdict, error) {
 	return m.conclude(ctx, q, v, w, trackOf(asks), found, start)
 }
 
-// conclude completes a verdict by what was found.
+// about notes what answers.
+func (v *Verdict) about(s *State, sc *Scope) {
+	v.IndexSeq, v.LogID, v.Banks, v.Skipped = s.Seq, s.LogID, sc.asked(), sc.skipped
+}
+
+// conclude completes a verdict by what was found, and records it.
 func (m *Matcher) conclude(ctx context.Context, q Question, v Verdict, w *watch, upload Track, found []Found, start time.Time) (Verdict, error) {
 	searched := start.Add(v.Timings.Hash + v.Timings.Search)
 	v.MatchesTotal = len(found)
-	for _, f := range found {
-		v.Level, v.Action = max(v.Level, f.Level), max(v.Action, f.Action)
-	}
 	v.Matches = found[:min(len(found), MaxMatches)]
 	durations, err := m.explain(ctx, v.Matches, w)
 	w.align(v.Matches, upload, durations, q.VPDQ)
@@ -87,6 +90,19 @@ func (m *Matcher) conclude(ctx context.Context, q Question, v Verdict, w *watch,
 		v.Unexplained = true
 		m.fault(err)
 	}
+	m.dam(ctx, found, contentOf(q.Media, q.Signals))
+	for i := range found {
+		f := &found[i]
+		f.weigh(q.Context, i < len(v.Matches) && !v.Unexplained)
+		v.Level = max(v.Level, f.counts())
+		if f.counts() > None && f.Action > v.Action {
+			v.Action, v.Link = f.Action, ""
+			if f.Action == ActionRedirect {
+				v.Link = f.Bank.Policy.Link
+			}
+		}
+	}
+	m.record(ctx, q.Who, &v)
 	end := m.o.Now()
 	v.Timings.Explain, v.Timings.Total = end.Sub(searched), end.Sub(start)
 	if m.o.Events.Checked != nil {
@@ -95,14 +111,17 @@ func (m *Matcher) conclude(ctx context.Context, q Question, v Verdict, w *watch,
 	return v, nil
 }
 
-// known is what a question is asked of: the newest state that has seen its MinSeq, and its banks.
-func (m *Matcher) known(ctx context.Context, q Question) (*State, []storage.Bank, error) {
+// known is what a question is asked of: the newest state that has seen its MinSeq, and what of it counts.
+func (m *Matcher) known(ctx context.Context, q Question) (*State, *Scope, error) {
 	state, err := m.stateAt(ctx, q.MinSeq)
 	if err != nil {
 		return nil, nil, err
 	}
-	banks, err := state.scope(q.Banks)
-	return state, banks, err
+	sc, err := state.scope(q.Who.Party).named(q.Banks)
+	if err != nil {
+		return nil, nil, err
+	}
+	return state, sc.sampled(contentOf(q.Media, q.Signals)), nil
 }
 
 // stateAt is the newest state, once it has seen minSeq.
@@ -119,23 +138,6 @@ func (m *Matcher) stateAt(ctx context.Context, minSeq uint64) (*State, error) {
 		return nil, err
 	}
 	return m.state()
-}
-
-// scope is the banks of these names; without any, all that are not deleted.
-func (s *State) scope(names []string) ([]storage.Bank, error) {
-	if len(names) == 0 {
-		deleted := func(b storage.Bank) bool { return b.Deleted }
-		return slices.DeleteFunc(slices.Collect(maps.Values(s.Banks)), deleted), nil
-	}
-	banks := make([]storage.Bank, 0, len(names))
-	for _, name := range names {
-		b, ok := s.bank(name)
-		if !ok {
-			return nil, fmt.Errorf("%w: %s", ErrUnknownBank, name)
-		}
-		banks = append(banks, b)
-	}
-	return banks, nil
 }
 
 // look hashes the media of a question, if there are any, and notes in the verdict what they are. The
@@ -207,23 +209,21 @@ var whyUnhashable = map[hashing.Reason]string{
 	hashing.LowQuality: "the picture has too little detail (PDQ quality under 50); only its exact bytes can be matched",
 }
 
-// search asks the index for everything at once, and judges what it finds.
-func search(ctx context.Context, s *State, asks []ask, banks []storage.Bank) ([]Found, error) {
-	w := newWatch(s, banks)
-	err := w.add(ctx, asks)
-	return w.found(trackOf(asks)), err
-}
-
 // find asks the index.
 func find(ctx context.Context, s *State, asks []ask, banks []storage.Bank) ([]index.Result, error) {
 	type kind struct { // of queries that reach equally far
 		algorithm              hashing.Algorithm
 		votable, band, graphic bool
+		quality                hashing.Quality // where a bank has a floor
 	}
+	floored := slices.ContainsFunc(banks, func(b storage.Bank) bool { return b.Policy.MinQuality > 0 })
 	scopes := map[kind]map[index.BankID]int{}
 	queries := make([]index.Query, len(asks))
 	for i, a := range asks {
-		k := kind{a.Signal.Algorithm, a.votable(), a.band, a.Graphic}
+		k := kind{algorithm: a.Signal.Algorithm, votable: a.votable(), band: a.band, graphic: a.Graphic}
+		if floored {
+			k.quality = a.Signal.Quality
+		}
 		if scopes[k] == nil {
 			scopes[k] = a.scope(banks)
 		}
@@ -232,8 +232,8 @@ func find(ctx context.Context, s *State, asks []ask, banks []storage.Bank) ([]in
 	return s.Snapshot.SearchMany(ctx, queries)
 }
 
-// explain adds what the catalogue knows of the entries found, as of now, and returns how long those of
-// several frames last, in milliseconds. Without any it asks nothing.
+// explain adds what the catalogue knows of the entries found, as of now, and what the party holds of them; it returns how
+// long those of several frames last, in milliseconds. Without any it asks nothing.
 func (m *Matcher) explain(ctx context.Context, found []Found, w *watch) (durations map[storage.EntryID]uint32, err error) {
 	if len(found) == 0 {
 		return nil, nil
@@ -245,8 +245,12 @@ func (m *Matcher) explain(ctx context.Context, found []Found, w *watch) (duratio
 			ids[i] = f.Entry
 		}
 		labels, err := r.Labels(ids)
+		if err != nil {
+			return err
+		}
+		opinions, err := r.Opinions(ids)
 		for i, f := range found {
-			found[i].Labels = labels[f.Entry]
+			found[i].Labels, found[i].Tally = labels[f.Entry], tally(opinions[f.Entry], f.Bank.Owner)
 			if err == nil && len(w.timesOf(f.Entry)) > 1 {
 				var e storage.Entry
 				e, err = r.Entry(f.Entry)
@@ -255,6 +259,11 @@ func (m *Matcher) explain(ctx context.Context, found []Found, w *watch) (duratio
 		}
 		return err
 	})
+	for i, f := range found {
+		if o, ok := w.scope.overlays[f.Entry]; ok && o.Labels != nil {
+			found[i].Labels = o.Labels
+		}
+	}
 	if err != nil {
 		return durations, fmt.Errorf("read the entries that match: %w", err)
 	}

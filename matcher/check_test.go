@@ -139,7 +139,7 @@ func TestCheckErrors(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	n.bank("gone", "block", nil)
-	_, err := n.DeleteBank(n.ctx, "local", "gone")
+	_, err := n.DeleteBank(n.ctx, local, "gone")
 	must(t, err)
 	one := []hashing.Signal{signal(hashing.PDQ, 1)}
 	wide := signal(hashing.PHash, 1)
@@ -282,7 +282,7 @@ func TestCheckListsTheStrongestHundred(t *testing.T) {
 	if v.MatchesTotal != 121 || len(v.Matches) != matcher.MaxMatches {
 		t.Errorf("%d of %d listed, want 100 of 121", len(v.Matches), v.MatchesTotal)
 	}
-	if v.Action != matcher.ActionBlock {
+	if v.Action != matcher.ActionHold { // whose labels nobody reads
 		t.Errorf("action %s: that of the match that was cut is lost", v.Action)
 	}
 	if !slices.IsSortedFunc(v.Matches, func(a, b matcher.Found) int { return a.Distance - b.Distance }) {
@@ -418,12 +418,12 @@ func TestCheckWithoutTheCatalogue(t *testing.T) {
 	c.down.Store(true)
 	v := n.checkSignals(s)
 	equal(t, matched(v), ids(flagged))
-	if !v.Unexplained || v.Action != matcher.ActionBlock || v.Matches[0].Labels != nil {
+	if !v.Unexplained || v.Action != matcher.ActionHold || v.Matches[0].Labels != nil {
 		t.Errorf("verdict %+v", v)
 	}
 	wantErr(t, <-faults, errDown)
 	c.down.Store(false)
-	if v := n.checkSignals(s); v.Unexplained || len(v.Matches[0].Labels) != 1 {
+	if v := n.checkSignals(s); v.Unexplained || v.Action != matcher.ActionBlock || len(v.Matches[0].Labels) != 1 {
 		t.Errorf("verdict %+v", v)
 	}
 }

@@ -1,6 +1,7 @@
 package matcher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,55 +13,117 @@ import (
 )
 
 // Entry reads an entry and its bank. ErrUnknownEntry.
-func (m *Matcher) Entry(ctx context.Context, id storage.EntryID) (e storage.Entry, b storage.Bank, err error) {
+func (m *Matcher) Entry(ctx context.Context, who Principal, id storage.EntryID) (e storage.Entry, b storage.Bank, err error) {
 	err = m.catalogue.View(ctx, func(r storage.Reader) (err error) {
-		if e, err = r.Entry(id); err != nil {
-			return translate(err, ErrUnknownEntry, id)
-		}
-		b, err = r.Bank(e.Bank)
+		e, b, err = entryFor(r, who, id)
 		return err
 	})
 	return e, b, err
 }
 
 // Retract makes an entry stop matching, in this node's next snapshot. Retracting what is retracted
-// changes nothing and is no error. ErrUnknownEntry, [*InputError].
-func (m *Matcher) Retract(ctx context.Context, actor string, id storage.EntryID, reason string) error {
-	return m.setStatus(ctx, actor, id, storage.Retracted, storage.EntryRetracted, reason)
+// changes nothing and is no error. Of a known-good bank it is proposed, unless the entry was never active.
+// ErrUnknownEntry, ErrForeign, ErrPending, [*InputError].
+func (m *Matcher) Retract(ctx context.Context, who Principal, id storage.EntryID, reason string) error {
+	return m.setStatus(ctx, who, id, storage.Retracted, storage.EntryRetracted, reason)
 }
 
-// Restore makes a retracted entry match again. Restoring what is active changes nothing and is no
-// error. ErrDuplicate if another active entry of the bank has the same media; ErrFull, since its rows come
-// anew; ErrUnknownEntry, [*InputError].
-func (m *Matcher) Restore(ctx context.Context, actor string, id storage.EntryID, reason string) error {
-	return m.setStatus(ctx, actor, id, storage.Active, storage.EntryRestored, reason)
+// Restore makes a retracted or quarantined entry match again. Restoring what is active changes nothing and is no
+// error. Under dual control it is proposed. ErrDuplicate if another active entry of the bank has the same media; ErrFull,
+// since its rows come anew; ErrUnknownEntry, ErrForeign, ErrPending, [*InputError].
+func (m *Matcher) Restore(ctx context.Context, who Principal, id storage.EntryID, reason string) error {
+	return m.setStatus(ctx, who, id, storage.Active, storage.EntryRestored, reason)
 }
 
-func (m *Matcher) setStatus(ctx context.Context, actor string, id storage.EntryID, to storage.Status, kind storage.Kind, reason string) error {
+func checkReason(reason string) error {
 	if reason == "" {
 		return invalid("reason", "none; say why in 1 to %d bytes", maxReason)
 	}
-	if err := checkLength("reason", reason, maxReason); err != nil {
+	return checkLength("reason", reason, maxReason)
+}
+
+func (m *Matcher) setStatus(ctx context.Context, who Principal, id storage.EntryID, to storage.Status, kind storage.Kind, reason string) error {
+	if err := checkReason(reason); err != nil {
 		return err
 	}
-	return m.changeEntry(ctx, id, func(w storage.Writer, e *storage.Entry) (*storage.Change, error) {
+	return m.changeEntry(ctx, who, id, func(w storage.Writer, e *storage.Entry, b storage.Bank) (*storage.Change, error) {
 		if e.Status == to {
 			return nil, nil
 		}
-		if to == storage.Active {
-			had, _, err := sameMedia(w, e.Bank, *e)
-			if err != nil {
-				return nil, err
-			}
-			if had != nil {
-				return nil, fmt.Errorf("%w: entry %d", ErrDuplicate, had.ID)
-			}
-			if err := m.room(len(e.Signals)); err != nil {
-				return nil, err
-			}
+		fresh := e.Status == storage.Proposed
+		switch {
+		case fresh && to == storage.Active:
+			return nil, fmt.Errorf("%w: entry %d is new", ErrPending, id)
+		case e.Proposal != nil && !fresh:
+			return nil, fmt.Errorf("%w: entry %d", ErrPending, id)
+		case !fresh && needsSecond(b, kind):
+			e.Proposal = &storage.Proposal{Kind: kind, Actor: who.Actor, At: milliseconds(m.o.Now()), Reason: reason}
+			return entryChange(storage.EntryProposed, who.Actor, *e, private{Reason: reason}), nil
 		}
-		e.Status, e.Reason = to, reason
-		return entryChange(kind, actor, *e, private{Reason: reason}), nil
+		e.Proposal = nil
+		return m.turn(w, e, kind, who, reason)
+	})
+}
+
+// needsSecond reports whether a change of an entry needs a second person: under dual control whatever makes it count, and
+// of a known-good bank what makes it count no more, since that makes others match again.
+func needsSecond(b storage.Bank, kind storage.Kind) bool {
+	return b.Dual && (kind != storage.EntryRetracted || b.Kind == storage.KnownGood)
+}
+
+// turn gives an entry the status that a kind of change stands for, and drafts the change.
+func (m *Matcher) turn(w storage.Writer, e *storage.Entry, kind storage.Kind, who Principal, reason string) (*storage.Change, error) {
+	e.Status, e.Reason = storage.Active, reason
+	if kind == storage.EntryRetracted {
+		e.Status = storage.Retracted
+		return entryChange(kind, who.Actor, *e, private{Reason: reason}), nil
+	}
+	had, _, err := sameMedia(w, e.Bank, *e)
+	if err != nil {
+		return nil, err
+	}
+	// What a new one has beyond that is the very thing that is confirmed.
+	more := kind == storage.EntryConfirmed && had != nil && !includes(had.Signals, e.Signals)
+	if had != nil && had.Status == storage.Active && !more {
+		return nil, fmt.Errorf("%w: entry %d", ErrDuplicate, had.ID)
+	}
+	if err := m.room(len(e.Signals)); err != nil {
+		return nil, err
+	}
+	return entryChange(kind, who.Actor, *e, private{Reason: reason}), nil
+}
+
+// Confirm carries out what somebody else has proposed of an entry: to add it, to restore it, to retract it.
+// ErrUnknownEntry, ErrForeign, ErrNothingProposed, ErrSecondPerson, ErrDuplicate, ErrFull.
+func (m *Matcher) Confirm(ctx context.Context, who Principal, id storage.EntryID) error {
+	return m.changeEntry(ctx, who, id, func(w storage.Writer, e *storage.Entry, _ storage.Bank) (*storage.Change, error) {
+		p := e.Proposal
+		switch {
+		case p == nil:
+			return nil, fmt.Errorf("%w: entry %d", ErrNothingProposed, id)
+		case p.Actor == who.Actor:
+			return nil, ErrSecondPerson
+		}
+		e.Proposal = nil
+		return m.turn(w, e, p.Kind, who, p.Reason)
+	})
+}
+
+// Reject drops what is proposed of an entry; the proposer may, too. An entry that was never active is retracted.
+// ErrUnknownEntry, ErrForeign, ErrNothingProposed, [*InputError].
+func (m *Matcher) Reject(ctx context.Context, who Principal, id storage.EntryID, reason string) error {
+	if err := checkReason(reason); err != nil {
+		return err
+	}
+	return m.changeEntry(ctx, who, id, func(_ storage.Writer, e *storage.Entry, _ storage.Bank) (*storage.Change, error) {
+		if e.Proposal == nil {
+			return nil, fmt.Errorf("%w: entry %d", ErrNothingProposed, id)
+		}
+		e.Proposal = nil
+		if e.Status == storage.Proposed {
+			e.Status, e.Reason = storage.Retracted, reason
+		}
+		return entryChange(storage.EntryRejected, who.Actor, *e, private{Reason: reason}), nil
 	})
 }
 
@@ -71,8 +134,8 @@ type EntryEdit struct {
 }
 
 // Edit changes labels or note of an entry. An edit that changes nothing is no error.
-// ErrUnknownEntry, [*InputError].
-func (m *Matcher) Edit(ctx context.Context, actor string, id storage.EntryID, edit EntryEdit) error {
+// ErrUnknownEntry, ErrForeign, [*InputError].
+func (m *Matcher) Edit(ctx context.Context, who Principal, id storage.EntryID, edit EntryEdit) error {
 	var p private
 	if edit.Note != nil {
 		if err := checkLength("note", *edit.Note, maxNote); err != nil {
@@ -87,7 +150,7 @@ func (m *Matcher) Edit(ctx context.Context, actor string, id storage.EntryID, ed
 			return err
 		}
 	}
-	return m.changeEntry(ctx, id, func(_ storage.Writer, e *storage.Entry) (*storage.Change, error) {
+	return m.changeEntry(ctx, who, id, func(_ storage.Writer, e *storage.Entry, _ storage.Bank) (*storage.Change, error) {
 		before := *e
 		if edit.Labels != nil {
 			e.Labels = labels
@@ -96,19 +159,19 @@ func (m *Matcher) Edit(ctx context.Context, actor string, id storage.EntryID, ed
 		if e.Note == before.Note && slices.Equal(e.Labels, before.Labels) {
 			return nil, nil
 		}
-		return entryChange(storage.EntryChanged, actor, *e, p), nil
+		return entryChange(storage.EntryChanged, who.Actor, *e, p), nil
 	})
 }
 
-// changeEntry reads an entry, lets fn alter it and draft the change, and stores both; it returns when
+// changeEntry reads an entry of who's party, lets fn alter it and draft the change, and stores both; it returns when
 // this node has applied the change, or after the patience.
-func (m *Matcher) changeEntry(ctx context.Context, id storage.EntryID, fn func(storage.Writer, *storage.Entry) (*storage.Change, error)) error {
-	seq, err := m.update(ctx, func(w storage.Writer) (*storage.Change, error) {
-		e, err := w.Entry(id)
-		if err != nil {
-			return nil, translate(err, ErrUnknownEntry, id)
+func (m *Matcher) changeEntry(ctx context.Context, who Principal, id storage.EntryID, fn func(storage.Writer, *storage.Entry, storage.Bank) (*storage.Change, error)) error {
+	done, err := m.update(ctx, func(w storage.Writer) (*storage.Change, error) {
+		e, b, err := entryFor(w, who, id)
+		if err = cmp.Or(err, who.own(b)); err != nil {
+			return nil, err
 		}
-		change, err := fn(w, &e)
+		change, err := fn(w, &e, b)
 		if err != nil || change == nil {
 			return nil, err
 		}
@@ -117,7 +180,7 @@ func (m *Matcher) changeEntry(ctx context.Context, id storage.EntryID, fn func(s
 	if err != nil {
 		return err
 	}
-	m.settle(ctx, seq)
+	m.settle(ctx, done.Seq)
 	return nil
 }
 

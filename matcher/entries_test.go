@@ -22,7 +22,7 @@ func TestRetractAndRestore(t *testing.T) {
 		id := out.Entry.ID
 		for _, step := range []struct {
 			name   string
-			do     func(ctx context.Context, actor string, id storage.EntryID, reason string) error
+			do     func(ctx context.Context, who matcher.Principal, id storage.EntryID, reason string) error
 			status storage.Status
 			level  matcher.Level
 			kinds  int
@@ -33,7 +33,7 @@ func TestRetractAndRestore(t *testing.T) {
 			{"restored", n.Restore, storage.Active, matcher.Match, 3},
 			{"retracted after all", n.Retract, storage.Retracted, matcher.None, 4},
 		} {
-			must(t, step.do(n.ctx, "someone", id, step.name))
+			must(t, step.do(n.ctx, someone, id, step.name))
 			e := n.entry(id)
 			if e.Status != step.status || len(n.kinds()) != step.kinds {
 				t.Errorf("%s: status %s, changes %v", step.name, e.Status, n.kinds())
@@ -53,11 +53,11 @@ func TestRetractRefuses(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	id := n.flagSignals("bank", signal(hashing.PDQ, 1)).Entry.ID
-	wantErr(t, n.Retract(n.ctx, "local", 7, "why"), matcher.ErrUnknownEntry)
-	wantErr(t, n.Restore(n.ctx, "local", 0, "why"), matcher.ErrUnknownEntry)
-	wantInput(t, n.Retract(n.ctx, "local", id, ""), "reason")
-	wantInput(t, n.Retract(n.ctx, "local", id, strings.Repeat("r", 2001)), "reason")
-	_, _, err := n.Entry(n.ctx, 7)
+	wantErr(t, n.Retract(n.ctx, local, 7, "why"), matcher.ErrUnknownEntry)
+	wantErr(t, n.Restore(n.ctx, local, 0, "why"), matcher.ErrUnknownEntry)
+	wantInput(t, n.Retract(n.ctx, local, id, ""), "reason")
+	wantInput(t, n.Retract(n.ctx, local, id, strings.Repeat("r", 2001)), "reason")
+	_, _, err := n.Entry(n.ctx, local, 7)
 	wantErr(t, err, matcher.ErrUnknownEntry)
 }
 
@@ -68,7 +68,7 @@ func TestRestoreConflicts(t *testing.T) {
 		first := n.flagMedia(data)
 		n.retract(first.Entry.ID)
 		second := n.flagMedia(data)
-		wantErr(t, n.Restore(n.ctx, "local", first.Entry.ID, "why"), matcher.ErrDuplicate)
+		wantErr(t, n.Restore(n.ctx, local, first.Entry.ID, "why"), matcher.ErrDuplicate)
 		equal(t, n.entry(first.Entry.ID).Status, storage.Retracted)
 		equal(t, matched(n.checkMedia(data)), ids(second))
 		n.retract(second.Entry.ID)
@@ -81,7 +81,7 @@ func TestRestoreConflicts(t *testing.T) {
 		n.restore(first.Entry.ID)
 		equal(t, matched(n.checkMedia(data)), ids(first, exact))
 		n.retract(exact.Entry.ID)
-		wantErr(t, n.Restore(n.ctx, "local", exact.Entry.ID, "why"), matcher.ErrDuplicate)
+		wantErr(t, n.Restore(n.ctx, local, exact.Entry.ID, "why"), matcher.ErrDuplicate)
 	})
 }
 
@@ -102,7 +102,7 @@ func TestEdit(t *testing.T) {
 			{"note", matcher.EntryEdit{Note: ptr("new")}, []string{"a", "b"}, "new", 3},
 			{"away with both", matcher.EntryEdit{Labels: &[]string{}, Note: ptr("")}, nil, "", 4},
 		} {
-			must(t, n.Edit(n.ctx, "local", id, step.edit))
+			must(t, n.Edit(n.ctx, local, id, step.edit))
 			e := n.entry(id)
 			if len(n.kinds()) != step.kinds || e.Note != step.note {
 				t.Errorf("%s: note %q, changes %v", step.name, e.Note, n.kinds())
@@ -110,9 +110,9 @@ func TestEdit(t *testing.T) {
 			equal(t, e.Labels, step.labels)
 			equal(t, n.checkSignals(signal(hashing.PDQ, 1)).Matches[0].Labels, step.labels)
 		}
-		wantErr(t, n.Edit(n.ctx, "local", 9, matcher.EntryEdit{}), matcher.ErrUnknownEntry)
-		wantInput(t, n.Edit(n.ctx, "local", id, matcher.EntryEdit{Labels: &[]string{""}}), "labels")
-		wantInput(t, n.Edit(n.ctx, "local", id, matcher.EntryEdit{Note: ptr(strings.Repeat("n", 10_001))}), "note")
+		wantErr(t, n.Edit(n.ctx, local, 9, matcher.EntryEdit{}), matcher.ErrUnknownEntry)
+		wantInput(t, n.Edit(n.ctx, local, id, matcher.EntryEdit{Labels: &[]string{""}}), "labels")
+		wantInput(t, n.Edit(n.ctx, local, id, matcher.EntryEdit{Note: ptr(strings.Repeat("n", 10_001))}), "note")
 	})
 }
 

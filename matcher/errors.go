@@ -13,6 +13,24 @@ var (
 	ErrUnknownBank  = errors.New("no such bank")
 	ErrUnknownEntry = errors.New("no such entry")
 	ErrUnknownKey   = errors.New("no such key")
+	ErrUnknownParty = errors.New("no such party")
+	ErrUnknownMatch = errors.New("no such match")
+	// ErrForeign: it may be read, but belongs to another party.
+	ErrForeign = errors.New("it belongs to another party")
+	// ErrOperator: only the operator of the node may do that.
+	ErrOperator = errors.New("only the party that runs this node may do that")
+	// ErrPartyExists: a party has that name.
+	ErrPartyExists = errors.New("a party of that name exists already")
+	// ErrSecondPerson: whoever proposed a change may not confirm it.
+	ErrSecondPerson = errors.New("another person than the one who proposed it must confirm it")
+	// ErrNothingProposed: there is nothing to confirm or to reject.
+	ErrNothingProposed = errors.New("nothing is proposed")
+	// ErrPending: another change waits for a second person.
+	ErrPending = errors.New("another change waits for a second person; confirm or reject it first")
+	// ErrKnownGood: what is flagged is near a known-good entry.
+	ErrKnownGood = errors.New("it is near a known-good entry; say despite_known_good to flag it all the same")
+	// ErrKeyReused: an idempotency key came with another request before.
+	ErrKeyReused = errors.New("the idempotency key was used for another request")
 	// ErrBankExists: a bank of that name is not deleted.
 	ErrBankExists = errors.New("a bank of that name exists already")
 	// ErrDuplicate: restoring would make two entries of the same media match.
@@ -32,6 +50,8 @@ var (
 	ErrBadKey     = errors.New("unknown key")
 	ErrExpiredKey = errors.New("expired key")
 	ErrRevokedKey = errors.New("revoked key")
+	// ErrSuspended: the key's party is suspended.
+	ErrSuspended = errors.New("the key's party is suspended")
 )
 
 // InputError is a field that the caller must correct.

@@ -23,7 +23,9 @@ type Flagging struct {
 	Note      string
 	Origin    string // where it comes from: a URL, a case number
 	ExactOnly bool   // take Media by its digests alone
-	Actor     string
+	// DespiteKnownGood flags also what is near a known-good entry.
+	DespiteKnownGood bool
+	Who              Principal
 }
 
 // Flagged answers a flag.
@@ -51,8 +53,9 @@ const (
 // signals and bytes that it lacks; its labels and note stay. Retracted entries do not count as had, but the answer names them.
 //
 // Media that cannot be hashed perceptually are an [*UnhashableError], media that cannot be decoded a
-// [*hashing.MediaError], unless ExactOnly asks for the digests alone. Other errors: [*InputError],
-// ErrUnknownBank, ErrNotReady, ErrFull (also for what the bank has, whose rows are replaced). When Flag returns nil the entry is durable; after an error of ctx it
+// [*hashing.MediaError], unless ExactOnly asks for the digests alone. What is near an entry of a known-good bank, as far as
+// the party subscribes to it, is ErrKnownGood. Under dual control the entry is proposed. Other errors: [*InputError],
+// ErrUnknownBank, ErrForeign, ErrNotReady, ErrFull (also for what the bank has, whose rows are replaced). When Flag returns nil the entry is durable; after an error of ctx it
 // may be, and flagging again is harmless.
 func (m *Matcher) Flag(ctx context.Context, f Flagging) (Flagged, error) {
 	labels, err := cleanLabels(f.Labels)
@@ -61,7 +64,12 @@ func (m *Matcher) Flag(ctx context.Context, f Flagging) (Flagged, error) {
 	}
 	entry := storage.Entry{
 		Status: storage.Active, Labels: labels, Note: f.Note,
-		Sources: []storage.Source{{Actor: f.Actor, Origin: f.Origin}},
+		Sources: []storage.Source{{Actor: f.Who.Actor, Origin: f.Origin}},
+	}
+	if had, err := m.replay(ctx); err != nil {
+		return Flagged{}, err
+	} else if had != nil {
+		return m.flaggedBefore(ctx, f, *had)
 	}
 	if err := m.room(1); err != nil { // before minutes of decoding
 		return Flagged{}, err
@@ -73,6 +81,10 @@ func (m *Matcher) Flag(ctx context.Context, f Flagging) (Flagged, error) {
 	if err := m.room(len(entry.Signals)); err != nil {
 		return Flagged{}, err
 	}
+	good := func(n Found) bool { return n.Bank.Kind == storage.KnownGood && n.Bank.Name != f.Bank }
+	if i := slices.IndexFunc(near, good); i >= 0 && !f.DespiteKnownGood {
+		return Flagged{}, fmt.Errorf("%w: entry %d of %s, distance %d", ErrKnownGood, near[i].Entry, near[i].Bank.Name, near[i].Distance)
+	}
 	out, err := m.store(ctx, f, entry)
 	if err != nil {
 		return Flagged{}, err
@@ -82,10 +94,31 @@ func (m *Matcher) Flag(ctx context.Context, f Flagging) (Flagged, error) {
 	if m.o.Events.Flagged != nil {
 		m.o.Events.Flagged(out.Created)
 	}
-	out.Matchable = m.settle(ctx, out.Seq)
+	out.Matchable = m.settle(ctx, out.Seq) && out.Entry.Status == storage.Active
 	near = slices.DeleteFunc(near, func(n Found) bool { return n.Entry == out.Entry.ID })
 	out.Neighbours = near[:min(len(near), maxNeighbours)]
 	return out, nil
+}
+
+// flaggedBefore answers a flag that was made before, with the entry as it is now.
+func (m *Matcher) flaggedBefore(ctx context.Context, f Flagging, had done) (out Flagged, err error) {
+	out = Flagged{Created: had.Kind == storage.EntryAdded, Seq: had.Seq}
+	if out.Entry, out.Bank, err = m.Entry(ctx, f.Who, had.Entry); err != nil {
+		return Flagged{}, err
+	}
+	if timed(out.Entry.Signals) {
+		times, _ := byTime(out.Entry.Signals)
+		out.Frames = &Frames{Kept: len(times)}
+	}
+	state, err := m.loaded(ctx)
+	if err != nil {
+		return Flagged{}, err
+	}
+	out.Matchable = out.Entry.Status == storage.Active && state.Seq >= out.Seq
+	near, err := m.near(ctx, f.Who, askSignals(usable(out.Entry.Signals), false))
+	near = slices.DeleteFunc(near, func(n Found) bool { return n.Entry == out.Entry.ID })
+	out.Neighbours = near[:min(len(near), maxNeighbours)]
+	return out, err
 }
 
 // recognise fills in the entry, and finds its neighbours. The frames are those of a video.
@@ -99,7 +132,7 @@ func (m *Matcher) recognise(ctx context.Context, f Flagging, e *storage.Entry) (
 		return nil, nil, err
 	}
 	e.Media.Format = cmp.Or(e.Media.Format, format)
-	near, err := m.neighbours(ctx, picture, beside)
+	near, err := m.neighbours(ctx, f.Who, picture, beside)
 	return near, nil, err
 }
 
@@ -205,7 +238,7 @@ func (m *Matcher) store(ctx context.Context, f Flagging, e storage.Entry) (Flagg
 // their row is pending before the file is written, and live in the entry's transaction.
 func (m *Matcher) keep(ctx context.Context, f Flagging, e storage.Entry) (kept bool, err error) {
 	err = m.catalogue.View(ctx, func(r storage.Reader) error {
-		bank, err := liveBank(r, f.Bank)
+		bank, err := ownBank(r, f.Who, f.Bank)
 		if err != nil {
 			return err
 		}
@@ -231,8 +264,8 @@ func (m *Matcher) keep(ctx context.Context, f Flagging, e storage.Entry) (kept b
 
 // add writes the entry and its change, or the source and its change if the bank has the entry.
 func (m *Matcher) add(ctx context.Context, f Flagging, entry storage.Entry) (out Flagged, err error) {
-	out.Seq, err = m.update(ctx, func(w storage.Writer) (*storage.Change, error) {
-		bank, err := liveBank(w, f.Bank)
+	had, err := m.update(ctx, func(w storage.Writer) (*storage.Change, error) {
+		bank, err := ownBank(w, f.Who, f.Bank)
 		if err != nil {
 			return nil, err
 		}
@@ -240,33 +273,52 @@ func (m *Matcher) add(ctx context.Context, f Flagging, entry storage.Entry) (out
 		if err != nil {
 			return nil, err
 		}
-		out.Bank, out.Created, out.Retracted = bank, had == nil, nil
-		if had != nil {
-			if err := extend(w, *had, entry); err != nil {
-				return nil, err
-			}
-			if out.Entry, err = w.Entry(had.ID); err != nil {
-				return nil, err
-			}
-			return entryChange(storage.EntrySourced, f.Actor, out.Entry, private{Origin: f.Origin}), nil
-		}
-		if f.Media != nil && bank.Policy.KeepMedia && !entry.Media.Kept {
-			return nil, fmt.Errorf("the media were not stored: %w", storage.ErrConflict)
-		}
-		if entry.Media.Kept {
-			if err := w.MediaLive(entry.Media.SHA256); err != nil {
-				return nil, err
-			}
-		}
-		out.Entry, out.Retracted = entry, retracted
-		out.Entry.Bank = bank.ID
-		if err := w.CreateEntry(&out.Entry); err != nil {
+		out = Flagged{Bank: bank, Retracted: retracted}
+		return m.addTo(w, &out, f, entry, had)
+	})
+	if err == nil && had.replayed {
+		return m.flaggedBefore(ctx, f, had)
+	}
+	out.Seq, out.Entry.Seq = had.Seq, had.Seq
+	return out, err
+}
+
+// addTo writes the entry to a bank as part of a transaction, or what it brings to the one that the bank had, and drafts the
+// change.
+func (m *Matcher) addTo(w storage.Writer, out *Flagged, f Flagging, entry storage.Entry, had *storage.Entry) (_ *storage.Change, err error) {
+	bank := out.Bank
+	if had != nil && bank.Dual && !includes(had.Signals, entry.Signals) {
+		had = nil // what is new of it needs a second person, too
+	}
+	out.Created = had == nil
+	if had != nil {
+		out.Retracted = nil
+		if err := extend(w, *had, entry); err != nil {
 			return nil, err
 		}
-		return entryChange(storage.EntryAdded, f.Actor, out.Entry, private{Note: f.Note, Origin: f.Origin}), nil
-	})
-	out.Entry.Seq = out.Seq
-	return out, err
+		if out.Entry, err = w.Entry(had.ID); err != nil {
+			return nil, err
+		}
+		return entryChange(storage.EntrySourced, f.Who.Actor, out.Entry, private{Origin: f.Origin}), nil
+	}
+	if f.Media != nil && bank.Policy.KeepMedia && !entry.Media.Kept {
+		return nil, fmt.Errorf("the media were not stored: %w", storage.ErrConflict)
+	}
+	if entry.Media.Kept {
+		if err := w.MediaLive(entry.Media.SHA256); err != nil {
+			return nil, err
+		}
+	}
+	out.Entry = entry
+	out.Entry.Bank = bank.ID
+	if needsSecond(bank, storage.EntryConfirmed) {
+		out.Entry.Status = storage.Proposed
+		out.Entry.Proposal = &storage.Proposal{Kind: storage.EntryConfirmed, Actor: f.Who.Actor, At: milliseconds(m.o.Now())}
+	}
+	if err := w.CreateEntry(&out.Entry); err != nil {
+		return nil, err
+	}
+	return entryChange(storage.EntryAdded, f.Who.Actor, out.Entry, private{Note: f.Note, Origin: f.Origin}), nil
 }
 
 // extend adds to an entry what another flag of the same media brings: its source, and signals and
@@ -301,7 +353,8 @@ func besideFrames(signals []hashing.Signal) int {
 }
 
 // sameMedia finds the active entry of a bank that has the same SHA-256 or, if neither is a video, the
-// same plain PDQ; for an entry that has neither, one that has all its signals. It is nil if there is none; then retracted are
+// same plain PDQ, or else one that waits for a second person; for an entry that has neither, one that has all its signals. It
+// is nil if there is none; then retracted are
 // those that would be it, had they not been retracted. An entry that is matched by its digests alone does
 // not stand for one that is matched by more: somebody wanted it so.
 func sameMedia(r storage.Reader, bank storage.BankID, e storage.Entry) (had *storage.Entry, retracted []storage.Entry, err error) {
@@ -338,12 +391,17 @@ func sameMedia(r storage.Reader, bank storage.BankID, e storage.Entry) (had *sto
 			case besideFrames(other.Signals)+besideFrames(e.Signals) > maxEntrySignals:
 			case other.Status == storage.Active:
 				return &other, nil, nil
+			case other.Status == storage.Proposed:
+				had = cmp.Or(had, &other)
 			default:
 				retracted = append(retracted, other)
 			}
 		}
 	}
-	return nil, retracted, nil
+	if had != nil {
+		retracted = nil
+	}
+	return had, retracted, nil
 }
 
 // includes reports whether all of some signals are among others.
@@ -351,22 +409,28 @@ func includes(all, some []hashing.Signal) bool {
 	return len(distinct(slices.Concat(all, some))) == len(distinct(all))
 }
 
-// neighbours are the strongest entries of all banks within whose radii the flag is, before it is made:
-// one more than are answered, as the entry itself may be among them.
-func (m *Matcher) neighbours(ctx context.Context, p hashing.Picture, beside []hashing.Signal) ([]Found, error) {
+// neighbours are the strongest entries within whose radii the flag is, before it is made, of the banks that count for the
+// party: one more than are answered, as the entry itself may be among them.
+func (m *Matcher) neighbours(ctx context.Context, who Principal, p hashing.Picture, beside []hashing.Signal) ([]Found, error) {
 	state, err := m.loaded(ctx)
 	if err != nil {
 		return nil, err
 	}
-	banks, err := state.scope(nil)
+	return m.near(ctx, who, slices.Concat(askPicture(p, false), askPlain(shortAlone(p, state.scope(who.Party).banks)), askSignals(beside, false)))
+}
+
+// near is what is found for asks, known-good entries included.
+func (m *Matcher) near(ctx context.Context, who Principal, asks []ask) ([]Found, error) {
+	state, err := m.loaded(ctx)
 	if err != nil {
 		return nil, err
 	}
-	asks := slices.Concat(askPicture(p, false), askPlain(shortAlone(p, banks)), askSignals(beside, false))
-	found, err := search(ctx, state, asks, banks)
-	if err != nil {
+	w := newWatch(state, state.scope(who.Party))
+	w.loud = true
+	if err := w.add(ctx, asks); err != nil {
 		return nil, err
 	}
+	found := w.found(trackOf(asks))
 	return found[:min(len(found), maxNeighbours+1)], nil
 }
 
@@ -380,11 +444,21 @@ type private struct {
 
 // entryChange drafts the change of an entry.
 func entryChange(kind storage.Kind, actor string, e storage.Entry, p private) *storage.Change {
-	body := storage.EntryBody{Status: e.Status, ExactOnly: e.ExactOnly, Labels: e.Labels}
+	body := storage.EntryBody{Status: e.Status, ExactOnly: e.ExactOnly, Labels: e.Labels, Proposal: publicProposal(e.Proposal)}
 	for _, s := range e.Signals {
 		body.Signals = append(body.Signals, storage.BodyOf(s))
 	}
 	return draft(storage.Change{Kind: kind, Actor: actor, Bank: e.Bank, Entry: e.ID}, body, p)
+}
+
+// publicProposal is a proposal without what may be personal.
+func publicProposal(p *storage.Proposal) *storage.Proposal {
+	if p == nil {
+		return nil
+	}
+	public := *p
+	public.Reason = ""
+	return &public
 }
 
 // draft completes a change with its body and, if there is any, its personal part.

@@ -170,7 +170,7 @@ func TestFlagRefuses(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	n.bank("gone", "block", nil)
-	_, err := n.DeleteBank(n.ctx, "local", "gone")
+	_, err := n.DeleteBank(n.ctx, local, "gone")
 	must(t, err)
 	good := []hashing.Signal{signal(hashing.PDQ, 1)}
 	bare := func(a hashing.Algorithm, v hashing.Value, q hashing.Quality) matcher.Flagging {
@@ -290,7 +290,7 @@ func TestFlagRaced(t *testing.T) {
 		for range 8 {
 			wg.Go(func() {
 				for range 4 {
-					out, err := n.Flag(n.ctx, matcher.Flagging{Bank: "bank", Media: media(data), Actor: "local"})
+					out, err := n.Flag(n.ctx, matcher.Flagging{Bank: "bank", Media: media(data)})
 					if err != nil {
 						t.Error(err)
 					} else if out.Created {
@@ -323,7 +323,7 @@ func TestFlagKeepsMediaIfTheBankWantsThem(t *testing.T) {
 		_, err := n.blobs.Open(n.ctx, sha)
 		wantErr(t, err, storage.ErrNotFound)
 
-		_, err = n.CreateBank(n.ctx, "local", matcher.BankEdit{Name: ptr("keeps"), KeepMedia: ptr(true)})
+		_, err = n.CreateBank(n.ctx, local, matcher.NewBank{BankEdit: matcher.BankEdit{Name: ptr("keeps"), KeepMedia: ptr(true)}})
 		must(t, err)
 		out := n.flag(matcher.Flagging{Bank: "keeps", Media: media(data)})
 		if !out.Entry.Media.Kept {
@@ -349,7 +349,7 @@ func TestFlagWhenMediaCannotBeStored(t *testing.T) {
 	defer cancel()
 	go m.Follower().Run(ctx)
 	must(t, m.Follower().Await(ctx, 0))
-	_, err := m.Flag(ctx, matcher.Flagging{Bank: "bank", Media: media(pngOf(drawn(1)))})
+	_, err := m.Flag(ctx, matcher.Flagging{Bank: "bank", Media: media(pngOf(drawn(1))), Who: local})
 	wantErr(t, err, errDown)
 	equal(t, n.kinds(), []storage.Kind{storage.BankChanged})
 }
@@ -474,7 +474,7 @@ func TestFlagNamesWhatWasRetracted(t *testing.T) {
 		n.bank("b", "block", nil)
 		data := pngOf(drawn(1))
 		first := n.flagMedia(data)
-		must(t, n.Retract(n.ctx, "local", first.Entry.ID, "a news photograph"))
+		must(t, n.Retract(n.ctx, local, first.Entry.ID, "a news photograph"))
 		again := n.flagMedia(data)
 		if !again.Created || len(again.Retracted) != 1 || again.Retracted[0].ID != first.Entry.ID || again.Retracted[0].Reason != "a news photograph" {
 			t.Fatalf("created %v, retracted %+v", again.Created, again.Retracted)
@@ -507,8 +507,8 @@ func TestFlagIsNeverWithoutEffect(t *testing.T) {
 				t.Errorf("%v: %s", s, v.Level)
 			}
 		}
-		must(t, n.Retract(n.ctx, "local", first.Entry.ID, "a test"))
-		must(t, n.Restore(n.ctx, "local", first.Entry.ID, "a test"))
+		must(t, n.Retract(n.ctx, local, first.Entry.ID, "a test"))
+		must(t, n.Restore(n.ctx, local, first.Entry.ID, "a test"))
 		equal(t, n.checkMedia(picture.Data).Level, matcher.Match)
 	})
 }

@@ -1,6 +1,7 @@
 package matcher
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,18 +25,13 @@ type State struct {
 	Snapshot *index.Snapshot
 	Banks    map[storage.BankID]storage.Bank // as the log tells them; deleted ones included
 	Keys     map[string]storage.Key
+	Parties  map[storage.PartyID]storage.Party
 
+	Subscriptions map[seat]storage.Subscription
+	Overlays      map[storage.PartyID]map[storage.EntryID]storage.Overlay
+
+	scopes   *sync.Map     // Scope by party; made when they are asked for
 	replaced chan struct{} // closed when a newer state is published
-}
-
-// bank finds a bank that is not deleted.
-func (s *State) bank(name string) (storage.Bank, bool) {
-	for _, b := range s.Banks {
-		if b.Name == name && !b.Deleted {
-			return b, true
-		}
-	}
-	return storage.Bank{}, false
 }
 
 // Follower reads the change log in order and applies it to the index, the banks and the keys in
@@ -177,7 +173,10 @@ func (f *Follower) follow(ctx context.Context) error {
 // load reads the catalogue as of one change. If the index was saved, only what came since is read into it; else all
 // entries are.
 func (f *Follower) load(ctx context.Context) error {
-	next := &State{Banks: map[storage.BankID]storage.Bank{}, Keys: map[string]storage.Key{}}
+	next := &State{
+		Banks: map[storage.BankID]storage.Bank{}, Keys: map[string]storage.Key{}, Parties: map[storage.PartyID]storage.Party{},
+		Subscriptions: map[seat]storage.Subscription{}, Overlays: map[storage.PartyID]map[storage.EntryID]storage.Overlay{},
+	}
 	err := f.catalogue.View(ctx, func(r storage.Reader) error {
 		head, err := r.Head()
 		if err != nil {
@@ -198,6 +197,9 @@ func (f *Follower) load(ctx context.Context) error {
 		for _, k := range keys {
 			next.Keys[k.ID] = k
 		}
+		if err := next.loadParties(r); err != nil {
+			return err
+		}
 		if f.index.Snapshot().Seq() > 0 || head.Seq == 0 {
 			return nil
 		}
@@ -216,6 +218,35 @@ func (f *Follower) load(ctx context.Context) error {
 		return fmt.Errorf("the index does not find what is in it (if that goes on, remove the folder of the index, and start again): %w", err)
 	}
 	f.publish(nil, next)
+	return nil
+}
+
+// loadParties reads the parties and what they say.
+func (s *State) loadParties(r storage.Reader) error {
+	parties, err := r.Parties()
+	if err != nil {
+		return err
+	}
+	for _, p := range parties {
+		s.Parties[p.ID] = loggedParty(p.ID, partyBody(p), p.Seq)
+	}
+	subscriptions, err := r.Subscriptions()
+	if err != nil {
+		return err
+	}
+	for _, sub := range subscriptions {
+		s.Subscriptions[seat{sub.Party, sub.Bank}] = sub
+	}
+	overlays, err := r.Overlays()
+	if err != nil {
+		return err
+	}
+	for _, o := range overlays {
+		if s.Overlays[o.Party] == nil {
+			s.Overlays[o.Party] = map[storage.EntryID]storage.Overlay{}
+		}
+		s.Overlays[o.Party][o.Entry] = o
+	}
 	return nil
 }
 
@@ -276,41 +307,81 @@ type applied struct {
 	rows  []index.Change
 	banks map[storage.BankID]storage.Bank
 	keys  map[string]storage.Key // their ids alone
+
+	parties       map[storage.PartyID]storage.Party
+	subscriptions map[seat]storage.Subscription
+	overlays      []storage.Overlay // in order
 }
 
 // read takes changes apart that follow change seq.
 func read(seq uint64, changes []storage.Change) (applied, error) {
-	a := applied{seq: seq, banks: map[storage.BankID]storage.Bank{}, keys: map[string]storage.Key{}}
+	a := applied{
+		seq: seq, banks: map[storage.BankID]storage.Bank{}, keys: map[string]storage.Key{},
+		parties: map[storage.PartyID]storage.Party{}, subscriptions: map[seat]storage.Subscription{},
+	}
 	for _, c := range changes {
 		if c.Seq != a.seq+1 {
 			return a, fmt.Errorf("%w: change %d follows %d", storage.ErrCorrupt, c.Seq, a.seq)
 		}
 		a.seq = c.Seq
-		switch c.Kind {
-		case storage.EntryAdded, storage.EntrySourced, storage.EntryRetracted, storage.EntryRestored:
-			var body storage.EntryBody
-			if err := json.Unmarshal(c.Body, &body); err != nil {
-				return a, fmt.Errorf("%w: body of change %d: %w", storage.ErrCorrupt, c.Seq, err)
+		body := func(into any) error {
+			if err := json.Unmarshal(c.Body, into); err != nil {
+				return fmt.Errorf("%w: body of change %d: %w", storage.ErrCorrupt, c.Seq, err)
 			}
-			var signals []hashing.Signal
-			if body.Status == storage.Active {
-				for _, b := range body.Signals {
-					signals = append(signals, b.Whole())
-				}
-			}
-			a.rows = append(a.rows, entryRows(c.Bank, c.Entry, signals))
-		case storage.BankCreated, storage.BankChanged, storage.BankDeleted, storage.BankRestored:
-			var body storage.BankBody
-			if err := json.Unmarshal(c.Body, &body); err != nil {
-				return a, fmt.Errorf("%w: body of change %d: %w", storage.ErrCorrupt, c.Seq, err)
-			}
-			a.banks[c.Bank] = loggedBank(c.Bank, body, c.Seq)
-			a.rows = append(a.rows, index.Change{Bank: index.BankID(c.Bank), Hidden: body.Deleted})
-		case storage.KeyCreated, storage.KeyRevoked:
-			a.keys[c.Key] = storage.Key{}
+			return nil
+		}
+		if err := a.take(c, body); err != nil {
+			return a, err
 		}
 	}
 	return a, nil
+}
+
+// take notes what one change says.
+func (a *applied) take(c storage.Change, read func(into any) error) error {
+	switch c.Kind {
+	case storage.EntryAdded, storage.EntrySourced, storage.EntryRetracted, storage.EntryRestored, storage.EntryConfirmed,
+		storage.EntryRejected, storage.EntryQuarantined:
+		var body storage.EntryBody
+		if err := read(&body); err != nil {
+			return err
+		}
+		var signals []hashing.Signal
+		if body.Status == storage.Active {
+			for _, b := range body.Signals {
+				signals = append(signals, b.Whole())
+			}
+		}
+		a.rows = append(a.rows, entryRows(c.Bank, c.Entry, signals))
+	case storage.BankCreated, storage.BankChanged, storage.BankDeleted, storage.BankRestored, storage.BankProposed, storage.BankRejected:
+		var body storage.BankBody
+		if err := read(&body); err != nil {
+			return err
+		}
+		a.banks[c.Bank] = loggedBank(c.Bank, body, c.Seq)
+		a.rows = append(a.rows, index.Change{Bank: index.BankID(c.Bank), Hidden: body.Deleted})
+	case storage.KeyCreated, storage.KeyRevoked:
+		a.keys[c.Key] = storage.Key{}
+	case storage.PartyCreated, storage.PartyChanged:
+		var body storage.PartyBody
+		if err := read(&body); err != nil {
+			return err
+		}
+		a.parties[c.Party] = loggedParty(c.Party, body, c.Seq)
+	case storage.SubscriptionSet:
+		var sub storage.Subscription
+		if err := read(&sub); err != nil {
+			return err
+		}
+		a.subscriptions[seat{sub.Party, sub.Bank}] = sub
+	case storage.OverlaySet:
+		var o storage.Overlay
+		if err := read(&o); err != nil {
+			return err
+		}
+		a.overlays = append(a.overlays, o)
+	}
+	return nil
 }
 
 // apply carries changes into the index, the banks and the keys, and publishes the new state.
@@ -325,11 +396,48 @@ func (f *Follower) apply(ctx context.Context, s *State, changes []storage.Change
 	if err := f.index.Apply(ctx, a.seq, a.rows); err != nil {
 		return fmt.Errorf("apply to the index: %w", err)
 	}
-	f.publish(s, &State{LogID: s.LogID, Seq: a.seq, Banks: overlaid(s.Banks, a.banks), Keys: overlaid(s.Keys, a.keys)})
+	f.publish(s, &State{
+		LogID: s.LogID, Seq: a.seq, Banks: overlaid(s.Banks, a.banks), Keys: overlaid(s.Keys, a.keys),
+		Parties: overlaid(s.Parties, a.parties), Subscriptions: overlaid(s.Subscriptions, a.subscriptions),
+		Overlays: withOverlays(s.Overlays, a.overlays),
+		scopes:   s.scopesAfter(a),
+	})
 	if f.o.Events.Applied != nil {
 		f.o.Events.Applied(a.seq, len(changes), f.o.Now().Sub(changes[0].At))
 	}
 	return nil
+}
+
+// scopesAfter are the scopes that are known already, if nothing that they are made of has changed.
+func (s *State) scopesAfter(a applied) *sync.Map {
+	if len(a.banks)+len(a.parties)+len(a.subscriptions)+len(a.overlays) == 0 {
+		return s.scopes
+	}
+	return &sync.Map{}
+}
+
+// withOverlays is old with some of it replaced, in order; old itself stays as it is.
+func withOverlays(old map[storage.PartyID]map[storage.EntryID]storage.Overlay, replaced []storage.Overlay) map[storage.PartyID]map[storage.EntryID]storage.Overlay {
+	if len(replaced) == 0 {
+		return old
+	}
+	all, mine := maps.Clone(old), map[storage.PartyID]bool{}
+	for _, o := range replaced {
+		if !mine[o.Party] {
+			mine[o.Party] = true
+			all[o.Party] = maps.Clone(all[o.Party])
+			if all[o.Party] == nil {
+				all[o.Party] = map[storage.EntryID]storage.Overlay{}
+			}
+		}
+		if o.Empty() {
+			delete(all[o.Party], o.Entry)
+		} else {
+			all[o.Party][o.Entry] = o
+		}
+	}
+	maps.DeleteFunc(all, func(_ storage.PartyID, of map[storage.EntryID]storage.Overlay) bool { return len(of) == 0 })
+	return all
 }
 
 // readKeys fills in keys by their ids. The log does not hold the digests of secrets: they are read
@@ -363,16 +471,26 @@ func overlaid[K comparable, V any](old, replaced map[K]V) map[K]V {
 // bankBody is what the log tells of a bank, and loggedBank what is known from there: the same whether a
 // node has loaded it or followed it.
 func bankBody(b storage.Bank) storage.BankBody {
-	return storage.BankBody{Name: b.Name, Policy: b.Policy, Deleted: b.Deleted}
+	return storage.BankBody{
+		Name: b.Name, Owner: b.Owner, Kind: b.Kind, Members: b.Members, Open: b.Open, Dual: b.Dual,
+		Policy: b.Policy, Proposal: publicProposal(b.Proposal), Deleted: b.Deleted,
+	}
 }
 
 func loggedBank(id storage.BankID, body storage.BankBody, seq uint64) storage.Bank {
-	return storage.Bank{ID: id, Name: body.Name, Policy: body.Policy, Deleted: body.Deleted, Seq: seq}
+	return storage.Bank{
+		ID: id, Name: body.Name, Owner: cmp.Or(body.Owner, storage.Operator), Kind: cmp.Or(body.Kind, storage.Positive),
+		Members: body.Members, Open: body.Open, Dual: body.Dual,
+		Policy: body.Policy, Proposal: body.Proposal, Deleted: body.Deleted, Seq: seq,
+	}
 }
 
 func (f *Follower) publish(old, next *State) {
 	next.Snapshot = f.index.Snapshot()
 	next.replaced = make(chan struct{})
+	if next.scopes == nil {
+		next.scopes = &sync.Map{}
+	}
 	f.state.Store(next)
 	if old != nil {
 		close(old.replaced)

@@ -18,14 +18,14 @@ import (
 func TestFollowerLoadsWhatItWouldFollow(t *testing.T) {
 	t.Parallel()
 	overEach(t, func(t *testing.T, n *node) {
-		_, err := n.CreateBank(n.ctx, "local", matcher.BankEdit{Name: ptr("told"), Description: ptr("at length")})
+		_, err := n.CreateBank(n.ctx, local, matcher.NewBank{BankEdit: matcher.BankEdit{Name: ptr("told"), Description: ptr("at length")}})
 		must(t, err)
 		a := n.flagMedia(pngOf(drawn(1)))
 		n.flagSignals("told", signal(hashing.PDQ, 1))
 		n.retract(a.Entry.ID)
-		_, err = n.DeleteBank(n.ctx, "local", "told")
+		_, err = n.DeleteBank(n.ctx, local, "told")
 		must(t, err)
-		_, _, err = n.CreateKey(n.ctx, "local", "key", storage.Admin, time.Time{})
+		_, _, err = n.CreateKey(n.ctx, local, matcher.NewKey{Name: "key", Role: storage.Admin})
 		must(t, err)
 
 		fresh := follow(t, n.catalogue, matcher.Options{})
@@ -48,7 +48,7 @@ func TestFollowerStatesAreImmutable(t *testing.T) {
 	n := newNode(t)
 	before := n.Follower().State()
 	n.changeBank("bank", matcher.BankEdit{Name: ptr("other")})
-	_, _, err := n.CreateKey(n.ctx, "local", "key", storage.Admin, time.Time{})
+	_, _, err := n.CreateKey(n.ctx, local, matcher.NewKey{Name: "key", Role: storage.Admin})
 	must(t, err)
 	n.flagSignals("other", signal(hashing.PDQ, 1))
 	if before.Banks[1].Name != "bank" || len(before.Keys) != 0 || before.Snapshot.Stats().Entries != 0 || before.Seq != 1 {
@@ -212,7 +212,7 @@ func TestFollowerUnderTraffic(t *testing.T) {
 				// Flag and retraction change places: at an even seq there is an entry, at an odd one none.
 				out, err := n.Flag(n.ctx, matcher.Flagging{Bank: "bank", Signals: []hashing.Signal{s}})
 				if err == nil {
-					err = n.Retract(n.ctx, "local", out.Entry.ID, "a test")
+					err = n.Retract(n.ctx, local, out.Entry.ID, "a test")
 				}
 				if err != nil {
 					t.Error(err)

@@ -22,27 +22,27 @@ func TestKeys(t *testing.T) {
 			now := func() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(passed.Load())) }
 			n := start(t, open(t), matcher.Options{Now: now})
 			expiry := now().Add(time.Hour)
-			expires, expiring, err := n.CreateKey(n.ctx, "local", "expiring", storage.Platform, expiry.In(time.FixedZone("east", 3600)).Add(time.Microsecond))
+			expires, expiring, err := n.CreateKey(n.ctx, local, matcher.NewKey{Name: "expiring", Role: storage.Platform, Expires: expiry.In(time.FixedZone("east", 3600)).Add(time.Microsecond)})
 			must(t, err)
 			equal(t, expires.ExpiresAt, expiry) // in UTC, as the catalogue keeps it
-			revoked, revoking, err := n.CreateKey(n.ctx, "local", "revoked", storage.Analyst, time.Time{})
+			revoked, revoking, err := n.CreateKey(n.ctx, local, matcher.NewKey{Name: "revoked", Role: storage.Analyst})
 			must(t, err)
-			admin, lasting, err := n.CreateKey(n.ctx, "local", "lasting", storage.Admin, time.Time{})
+			admin, lasting, err := n.CreateKey(n.ctx, local, matcher.NewKey{Name: "lasting", Role: storage.Admin})
 			must(t, err)
 			if !admin.ExpiresAt.IsZero() || len(admin.ID) != 12 || len(lasting) != len("vg_")+12+1+52 {
 				t.Errorf("key %+v, %d characters", admin, len(lasting))
 			}
 
-			ended, err := n.RevokeKey(n.ctx, "someone", revoked.ID)
+			ended, err := n.RevokeKey(n.ctx, someone, revoked.ID)
 			must(t, err)
 			equal(t, ended.RevokedAt, now())
 			before := len(n.changes())
 			passed.Add(int64(time.Minute))
-			again, err := n.RevokeKey(n.ctx, "someone", revoked.ID)
+			again, err := n.RevokeKey(n.ctx, someone, revoked.ID)
 			must(t, err)
 			equal(t, again, ended)
 			equal(t, len(n.changes()), before)
-			_, err = n.RevokeKey(n.ctx, "someone", "nobody")
+			_, err = n.RevokeKey(n.ctx, someone, "nobody")
 			wantErr(t, err, matcher.ErrUnknownKey)
 
 			secret := func(text string) string { return text[len("vg_")+13:] }
@@ -115,13 +115,13 @@ func TestCreateKeyRefuses(t *testing.T) {
 		{"past", "key", storage.Admin, time.Now().Add(-time.Second), "expires_at"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, text, err := n.CreateKey(n.ctx, "local", test.key, test.role, test.expires)
+			_, text, err := n.CreateKey(n.ctx, local, matcher.NewKey{Name: test.key, Role: test.role, Expires: test.expires})
 			wantInput(t, err, test.field)
 			equal(t, text, "")
 		})
 	}
 	m := matcher.New(n.catalogue, n.blobs, pictures, index.New(index.Options{}), matcher.Options{Rand: iotest.ErrReader(errDown)})
-	_, _, err := m.CreateKey(context.Background(), "local", "key", storage.Admin, time.Time{})
+	_, _, err := m.CreateKey(context.Background(), local, matcher.NewKey{Name: "key", Role: storage.Admin})
 	wantErr(t, err, errDown)
 	_, err = m.Authenticate("vg_a_b")
 	wantErr(t, err, matcher.ErrNotReady)

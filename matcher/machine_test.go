@@ -160,7 +160,7 @@ func same(t *rapid.T, what string, err error, want bool) {
 func (m *machine) createBank(t *rapid.T) {
 	name := drawName(t)
 	b := &modelBank{name: name, action: rapid.SampledFrom(machineActions).Draw(t, "action"), radius: drawRadius(t), vote: drawVote(t)}
-	got, err := m.node.CreateBank(m.node.ctx, "local", matcher.BankEdit{Name: &name, Action: &b.action, Radius: ptr(maps.Clone(b.radius)), SecondVote: votes(b.vote)})
+	got, err := m.node.CreateBank(m.node.ctx, local, matcher.NewBank{BankEdit: matcher.BankEdit{Name: &name, Action: &b.action, Link: ptr(help), Radius: ptr(maps.Clone(b.radius)), SecondVote: votes(b.vote)}})
 	same(t, "create bank", err, m.bankNamed(name) == nil)
 	if err == nil {
 		b.id = got.ID
@@ -192,7 +192,7 @@ func (m *machine) changeBank(t *rapid.T) {
 		edit.Name = &name
 	}
 	owner := m.bankNamed(name)
-	_, err := m.node.ChangeBank(m.node.ctx, "local", b.name, edit)
+	_, err := m.node.ChangeBank(m.node.ctx, local, b.name, edit)
 	same(t, "change bank", err, owner == nil || owner == b)
 	if err == nil {
 		b.action, b.radius, b.vote, b.name = action, radius, vote, name
@@ -202,7 +202,7 @@ func (m *machine) changeBank(t *rapid.T) {
 func (m *machine) deleteBank(t *rapid.T) {
 	name := drawName(t)
 	b := m.bankNamed(name)
-	_, err := m.node.DeleteBank(m.node.ctx, "local", name)
+	_, err := m.node.DeleteBank(m.node.ctx, local, name)
 	same(t, "delete bank", err, b != nil)
 	if b != nil {
 		b.deleted = len(m.node.changes())
@@ -211,7 +211,7 @@ func (m *machine) deleteBank(t *rapid.T) {
 
 func (m *machine) restoreBank(t *rapid.T) {
 	name := drawName(t)
-	_, err := m.node.RestoreBank(m.node.ctx, "local", name)
+	_, err := m.node.RestoreBank(m.node.ctx, local, name)
 	var last *modelBank
 	for _, b := range m.banks {
 		if b.name == name && b.deleted > 0 && (last == nil || b.deleted > last.deleted) {
@@ -282,13 +282,13 @@ func (m *machine) drawEntry(t *rapid.T) *storage.Entry {
 
 func (m *machine) retract(t *rapid.T) {
 	e := m.drawEntry(t)
-	must(m.t, m.node.Retract(m.node.ctx, "local", e.ID, "a test"))
+	must(m.t, m.node.Retract(m.node.ctx, local, e.ID, "a test"))
 	e.Status = storage.Retracted
 }
 
 func (m *machine) restore(t *rapid.T) {
 	e := m.drawEntry(t)
-	err := m.node.Restore(m.node.ctx, "local", e.ID, "a test")
+	err := m.node.Restore(m.node.ctx, local, e.ID, "a test")
 	if err == nil {
 		e.Status = storage.Active
 	} else if e.Status == storage.Active {

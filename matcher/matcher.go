@@ -29,6 +29,14 @@ type Options struct {
 	Rand io.Reader
 	// Videos hashes videos. Without it they are left to the Hasher, which knows pictures.
 	Videos Videos
+	// Journal keeps what checks found. Without it they go unrecorded, and nothing can be decided about them.
+	Journal Journal
+	// Render writes a verdict as its caller reads it; needed with Journal.
+	Render func(Verdict) ([]byte, error)
+	// Ship brings what the journal has into the catalogue at once; nil: it gets there by itself.
+	Ship func(context.Context) error
+	// Texts answers searches for words; nil: none can be made.
+	Texts *Texts
 	// Events are told what happens; see [Events].
 	Events Events
 }
@@ -38,6 +46,8 @@ type Options struct {
 type Events struct {
 	Checked func(Verdict)
 	Flagged func(created bool)
+	// Quarantined tells of an entry that was taken out because it matched too much.
+	Quarantined func(storage.EntryID)
 	// Applied tells that changes up to seq are in the index, and how long after the first of them was committed.
 	Applied func(seq uint64, changes int, lag time.Duration)
 	// Fault tells of something that went wrong without an error to its caller: the follower could not
@@ -51,6 +61,8 @@ type Matcher struct {
 	blobs     storage.Blobs
 	hasher    Hasher
 	follower  *Follower
+	floods    floods
+	signIns   firsts
 	o         Options
 }
 
@@ -94,19 +106,39 @@ func (m *Matcher) loaded(ctx context.Context) (*State, error) {
 }
 
 // update makes one change: fn does the work and returns the draft of the change, or nil if there is
-// nothing to change. It returns the seq of the change (0 if none) once it is durable.
-func (m *Matcher) update(ctx context.Context, fn func(storage.Writer) (*storage.Change, error)) (uint64, error) {
+// nothing to change. It says what was done once that is durable; or what was done before, if the context's request comes
+// again, and then fn is not run.
+func (m *Matcher) update(ctx context.Context, fn func(storage.Writer) (*storage.Change, error)) (done, error) {
 	var draft *storage.Change
+	var before *done
 	err := m.catalogue.Update(ctx, func(w storage.Writer) (err error) {
+		draft = nil
+		if before, err = remembered(ctx, w); err != nil || before != nil {
+			return err // without an error, for what was done may wait for the same commit as this
+		}
 		if draft, err = fn(w); err != nil || draft == nil {
 			return err
 		}
-		return w.Append(draft)
+		if err := w.Append(draft); err != nil {
+			return err
+		}
+		return remember(ctx, w, doneBy(draft))
 	})
-	if err != nil || draft == nil {
-		return 0, err
+	switch {
+	case err != nil:
+		return done{}, err
+	case before != nil:
+		return *before, nil
+	case draft == nil:
+		return done{}, nil
 	}
-	return draft.Seq, nil
+	d := doneBy(draft)
+	d.Seq = draft.Seq
+	return d, nil
+}
+
+func doneBy(c *storage.Change) done {
+	return done{Kind: c.Kind, Bank: c.Bank, Entry: c.Entry, Key: c.Key, Party: c.Party}
 }
 
 // room refuses rows for which the index has no memory, before they come into the log: ErrFull. Whatever comes into the
@@ -123,6 +155,9 @@ func (m *Matcher) room(rows int) error {
 func (m *Matcher) settle(ctx context.Context, seq uint64) bool {
 	return m.await(ctx, seq) == nil
 }
+
+// Await waits for a change to be applied here: ErrIndexBehind if it is not within the patience.
+func (m *Matcher) Await(ctx context.Context, seq uint64) error { return m.await(ctx, seq) }
 
 // await waits for a change to be applied here: ErrIndexBehind if it is not within the patience.
 func (m *Matcher) await(ctx context.Context, seq uint64) error {

@@ -65,6 +65,12 @@ func newNode(t testing.TB) *node {
 	return n
 }
 
+// Who acts where it does not matter, and somebody else of the same party.
+var (
+	local   = matcher.Local()
+	someone = matcher.Principal{Actor: "someone", Party: storage.Operator, Role: storage.Admin}
+)
+
 // node is a matcher whose follower runs, with short ways to use it. Errors end the test.
 type node struct {
 	*matcher.Matcher
@@ -147,17 +153,39 @@ type radii = map[hashing.Algorithm]int
 func (n *node) bank(name, action string, radius radii) storage.Bank {
 	n.t.Helper()
 	edit := matcher.BankEdit{Name: &name, Action: &action}
+	if action == "redirect" {
+		edit.Link = ptr(help)
+	}
 	if radius != nil {
 		edit.Radius = &radius
 	}
-	b, err := n.CreateBank(n.ctx, "local", edit)
+	b, err := n.CreateBank(n.ctx, local, matcher.NewBank{BankEdit: edit})
 	must(n.t, err)
 	return b
 }
 
+// help is where redirects lead.
+const help = "https://help.example.org/"
+
+// Check asks for the operator if nobody is said to ask.
+func (n *node) Check(ctx context.Context, q matcher.Question) (matcher.Verdict, error) {
+	if q.Who == (matcher.Principal{}) {
+		q.Who = local
+	}
+	return n.Matcher.Check(ctx, q)
+}
+
+// Flag flags for the operator if nobody is said to.
+func (n *node) Flag(ctx context.Context, f matcher.Flagging) (matcher.Flagged, error) {
+	if f.Who == (matcher.Principal{}) {
+		f.Who = local
+	}
+	return n.Matcher.Flag(ctx, f)
+}
+
 func (n *node) changeBank(name string, edit matcher.BankEdit) storage.Bank {
 	n.t.Helper()
-	b, err := n.ChangeBank(n.ctx, "local", name, edit)
+	b, err := n.ChangeBank(n.ctx, local, name, edit)
 	must(n.t, err)
 	return b
 }
@@ -167,7 +195,6 @@ func (n *node) flag(f matcher.Flagging) matcher.Flagged {
 	if f.Bank == "" {
 		f.Bank = "bank"
 	}
-	f.Actor = "local"
 	out, err := n.Flag(n.ctx, f)
 	must(n.t, err)
 	if !out.Matchable {
@@ -188,12 +215,12 @@ func (n *node) flagMedia(data []byte) matcher.Flagged {
 
 func (n *node) retract(id storage.EntryID) {
 	n.t.Helper()
-	must(n.t, n.Retract(n.ctx, "local", id, "a test"))
+	must(n.t, n.Retract(n.ctx, local, id, "a test"))
 }
 
 func (n *node) restore(id storage.EntryID) {
 	n.t.Helper()
-	must(n.t, n.Restore(n.ctx, "local", id, "a test"))
+	must(n.t, n.Restore(n.ctx, local, id, "a test"))
 }
 
 func (n *node) check(q matcher.Question) matcher.Verdict {
@@ -215,7 +242,7 @@ func (n *node) checkMedia(data []byte) matcher.Verdict {
 
 func (n *node) entry(id storage.EntryID) storage.Entry {
 	n.t.Helper()
-	e, _, err := n.Entry(n.ctx, id)
+	e, _, err := n.Entry(n.ctx, local, id)
 	must(n.t, err)
 	return e
 }
@@ -381,6 +408,13 @@ func (f *faulty) View(ctx context.Context, fn func(storage.Reader) error) error 
 		return err
 	}
 	return f.Catalogue.View(ctx, fn)
+}
+
+func (f *faulty) Update(ctx context.Context, fn func(storage.Writer) error) error {
+	if err := f.fault(); err != nil {
+		return err
+	}
+	return f.Catalogue.Update(ctx, fn)
 }
 
 // golden compares text with a file in testdata, or writes it there.

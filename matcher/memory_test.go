@@ -55,7 +55,7 @@ func TestMemoryLimit(t *testing.T) {
 			_, err := n.Flag(n.ctx, matcher.Flagging{Bank: "bank", Media: media([]byte("never decoded"))})
 			return err
 		}(),
-		"a restore": n.Restore(n.ctx, "local", retracted.Entry.ID, "a test"),
+		"a restore": n.Restore(n.ctx, local, retracted.Entry.ID, "a test"),
 	} {
 		if !errors.Is(err, matcher.ErrFull) || !strings.Contains(err.Error(), "retract") {
 			t.Errorf("%s is answered %v", what, err)

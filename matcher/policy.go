@@ -1,7 +1,9 @@
 package matcher
 
 import (
+	"cmp"
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -81,12 +83,16 @@ func (a Action) atLevel(l Level) Action {
 // Graphics need it beyond 15 bits, and of both: other pages of text in the same layout were at least 64
 // bits away in 67,000 pairs, but 5 % of these had a dHash within 8, and 0.06 % a pHash as well. JPEG
 // copies of graphics stayed within 12 bits; smaller ones came up to 22 bits away, with both votes.
+//
+// An entry is quarantined when people have overturned half of at least ten matches. There is no bound on how many different
+// contents it may match in an hour: after an attack, thousands of copies of one video are what it is there for.
 func DefaultPolicy() storage.Policy {
 	return storage.Policy{
 		Action:     ActionReview.String(),
 		Radius:     map[hashing.Algorithm]int{hashing.PDQ: 31},
 		SecondVote: storage.SecondVote{Radius: 47, Far: 55, PHash: 8, DHash: 8, Graphic: 15},
 		MaxFrames:  DefaultMaxFrames,
+		Overturn:   storage.Overturn{Rate: 0.5, Min: 10},
 	}
 }
 
@@ -125,7 +131,32 @@ func checkPolicy(p storage.Policy) error {
 			return invalid("second_vote", "%s %d; accepted are 0 to %d", f.name, f.value, f.most)
 		}
 	}
-	return checkVideoPolicy(p)
+	switch {
+	case p.EnabledRatio != nil && !(*p.EnabledRatio >= 0 && *p.EnabledRatio <= 1):
+		return invalid("enabled_ratio", "%v; accepted are 0 to 1", *p.EnabledRatio)
+	case p.MinQuality < 0 || p.MinQuality > int(hashing.MaxQuality):
+		return invalid("min_quality", "%d; accepted are 0 to %d", p.MinQuality, hashing.MaxQuality)
+	case p.Flood < 0 || p.Flood > maxFlood:
+		return invalid("flood", "%d; accepted are 0 (no bound) to %d", p.Flood, maxFlood)
+	case !(p.Overturn.Rate >= 0 && p.Overturn.Rate <= 1), p.Overturn.Min < 0, (p.Overturn.Rate > 0) != (p.Overturn.Min > 0):
+		return invalid("overturn", "rate %v after %d decisions; accepted are a rate above 0 to 1 with at least 1, or 0 and 0 for never", p.Overturn.Rate, p.Overturn.Min)
+	}
+	return cmp.Or(checkLink(p.Link, p.Action), checkVideoPolicy(p))
+}
+
+// checkLink guards where the action redirect leads.
+func checkLink(link, action string) error {
+	if link == "" {
+		if action == ActionRedirect.String() {
+			return invalid("link", "none; the action redirect needs one, such as https://example.org/help")
+		}
+		return nil
+	}
+	u, err := url.Parse(link)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || len(link) > maxOrigin {
+		return invalid("link", "accepted are http and https URLs of at most %d bytes", maxOrigin)
+	}
+	return nil
 }
 
 var (
@@ -141,6 +172,7 @@ const (
 	maxReason      = 2_000
 	maxDescription = 1_000
 	maxSignals     = 64
+	maxFlood       = 1_000_000
 )
 
 func checkBankName(s string) error {
@@ -161,7 +193,7 @@ func cleanLabels(labels []string) ([]string, error) {
 	if len(out) > maxLabels {
 		return nil, invalid("labels", "%d of them; accepted are at most %d", len(out), maxLabels)
 	}
-	return out, nil
+	return out, checkVocabulary(out)
 }
 
 func checkLength(field, s string, limit int) error {

@@ -125,7 +125,10 @@ func (a ask) reach(p storage.Policy) (radius int, ok bool) {
 	if a.band && a.votable() && !a.tight(p) {
 		radius = max(radius, p.SecondVote.Radius, p.SecondVote.Far)
 	}
-	return radius, ok || a.Signal.Algorithm.Exact()
+	if a.Signal.Algorithm.Exact() {
+		return radius, true
+	}
+	return radius, ok && int(a.Signal.Quality) >= p.MinQuality // what is not known is above all
 }
 
 // scope is the reach in each of the banks.

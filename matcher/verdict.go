@@ -3,6 +3,7 @@ package matcher
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"vigie/hashing"
@@ -13,17 +14,21 @@ import (
 // Verdict answers a check.
 type Verdict struct {
 	Level        Level
-	Action       Action  // the strongest that a match recommends
-	Matches      []Found // strongest first, at most MaxMatches
-	Banks        int     // how many were asked
-	MatchesTotal int     // of entries, whatever is cut
+	Action       Action   // the strongest that a match recommends
+	Matches      []Found  // strongest first, at most MaxMatches
+	Link         string   // where the action redirect leads
+	Banks        int      // how many were asked
+	Skipped      []string // banks whose enabled ratio did not choose this content
+	MatchesTotal int      // of entries, whatever is cut
 	ContentID    string
 	Media        *storage.MediaInfo // nil if signals were sent
 	Signals      []hashing.Signal   // computed or sent; not those of a video's frames
 	Frames       *Frames            // of a video; nil for other media
 	Unhashable   *Unhashable        // nil if the picture was hashed, or only signals were sent
 	Graphic      bool               // as a whole text or a flat drawing: matched by a tighter rule
-	Unexplained  bool               // the catalogue could not be read: the matches lack their labels
+	Unexplained  bool               // the catalogue could not be read: the matches lack labels and opinions, and recommend to hold at most
+	Unrecorded   bool               // the journal could not be written: there is no MatchID
+	MatchID      storage.MatchID    // of the record in the journal; zero if nothing was found
 	IndexSeq     uint64
 	LogID        string
 	Timings      Timings
@@ -57,10 +62,86 @@ type Found struct {
 	Entry  storage.EntryID
 	Bank   storage.Bank
 	Action Action
-	Labels []string
+	Labels []string // as the party has them
+	Tally  Tally    // what parties say of the entry
+	// Limits are why less is recommended than the action of the bank or the subscription: see the constants.
+	Limits []string
+	// SuppressedBy is the known-good entry that is nearer; nil if there is none. Then Level is None.
+	SuppressedBy *Suppression
+	Flooded      bool // the entry has just been quarantined: it matched too many contents
 	Evidence
 	All   []Evidence  // strongest first; All[0] is the deciding one
 	Video *VideoMatch // where the frames are; nil unless the upload or the entry has several
+}
+
+// Reasons for which a match recommends less than its bank's action.
+const (
+	ByLevel       = "level"       // it is not a full match
+	ByContext     = "context"     // the entry's context rule
+	ByOpinion     = "opinion"     // parties dispute the entry, or take it back
+	ByUnexplained = "unexplained" // labels and opinions could not be read
+	ByFlood       = "flood"       // the entry matches too many contents
+	ByTest        = "test"        // the bank is for tests
+	BySuppression = "suppressed"  // a known-good entry is nearer
+)
+
+// Suppression is a known-good entry that is nearer than what it suppresses.
+type Suppression struct {
+	Entry     storage.EntryID
+	Bank      string
+	Algorithm hashing.Algorithm
+	Distance  int // bits
+}
+
+// exact reports whether the bytes are the same.
+func (f Found) exact() bool {
+	return slices.ContainsFunc(f.All, func(e Evidence) bool { return e.Algorithm.Exact() })
+}
+
+// counts is the level that f lends to the verdict.
+func (f Found) counts() Level {
+	if f.SuppressedBy != nil || f.Bank.Kind == storage.TestBank {
+		return None
+	}
+	return f.Level
+}
+
+// weigh says what f recommends, and why not more, given what a platform says of the context.
+func (f *Found) weigh(context []string, explained bool) {
+	action, _ := ParseAction(f.Bank.Policy.Action) // validated when it was stored
+	f.Action, f.Limits = action, nil
+	limit := func(why string, most Action) {
+		if f.Action > most {
+			f.Action, f.Limits = most, append(f.Limits, why)
+		}
+	}
+	switch {
+	case f.SuppressedBy != nil:
+		limit(BySuppression, NoAction)
+		return
+	case f.Bank.Kind == storage.TestBank:
+		limit(ByTest, ActionLog)
+		return
+	}
+	limit(ByLevel, action.atLevel(f.Level))
+	for _, l := range f.Labels {
+		switch rule, is := strings.CutPrefix(l, contextRule); {
+		case !is:
+		case rule == labelOnly:
+			limit(ByContext, ActionLabel)
+		case rule == reviewAlways, rule == blockUnlessNews && len(context) > 0:
+			limit(ByContext, ActionReview)
+		}
+	}
+	if f.Tally.Standing == Disputed || f.Tally.Standing == NegativeClass {
+		limit(ByOpinion, ActionReview)
+	}
+	if f.Flooded {
+		limit(ByFlood, ActionReview)
+	}
+	if !explained {
+		limit(ByUnexplained, ActionHold)
+	}
 }
 
 // stronger orders evidence: surer level, then nearer, then the plainer transform and variant; of what is
@@ -89,7 +170,7 @@ type contest struct {
 }
 
 // gather turns the hits of many queries into one Found for each entry, strongest first.
-func gather(asks []ask, results []index.Result, s *State) []Found {
+func gather(asks []ask, results []index.Result, s *State, sc *Scope) []Found {
 	best := map[place]Evidence{}
 	bankOf := map[storage.EntryID]storage.Bank{}
 	open := map[place][]contest{}
@@ -101,7 +182,7 @@ func gather(asks []ask, results []index.Result, s *State) []Found {
 	for i, res := range results {
 		a := asks[i]
 		for _, hit := range res.Hits {
-			bank := s.Banks[storage.BankID(hit.Bank)]
+			bank := sc.by[storage.BankID(hit.Bank)]
 			e, isOpen, ok := a.judge(hit, bank.Policy)
 			if !ok {
 				continue
@@ -130,11 +211,7 @@ func gather(asks []ask, results []index.Result, s *State) []Found {
 	found := make([]Found, 0, len(byEntry))
 	for entry, all := range byEntry {
 		slices.SortFunc(all, stronger)
-		bank := bankOf[entry]
-		action, _ := ParseAction(bank.Policy.Action) // validated when it was stored
-		found = append(found, Found{
-			Entry: entry, Bank: bank, Action: action.atLevel(all[0].Level), Evidence: all[0], All: all,
-		})
+		found = append(found, Found{Entry: entry, Bank: bankOf[entry], Evidence: all[0], All: all})
 	}
 	slices.SortFunc(found, func(a, b Found) int {
 		return cmp.Or(stronger(a.Evidence, b.Evidence), cmp.Compare(a.Entry, b.Entry))

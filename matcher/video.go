@@ -117,8 +117,11 @@ func (m *Matcher) IsVideo(data []byte) bool {
 // watch collects what is found of one upload, frame by frame. A picture is an upload of one frame.
 type watch struct {
 	state  *State
-	banks  []storage.Bank
+	scope  *Scope
 	best   map[storage.EntryID]Found
+	quiet  map[storage.EntryID]Found // hits that known-good entries outdo
+	good   *Suppression              // the upload's very bytes are known good
+	loud   bool                      // known-good entries are found like others, and suppress nothing
 	seen   map[storage.EntryID][]sighting
 	known  map[storage.EntryID]reel
 	others []Track       // further streams of the upload
@@ -133,9 +136,9 @@ type sighting struct {
 	transform hashing.Transform
 }
 
-func newWatch(s *State, banks []storage.Bank) *watch {
+func newWatch(s *State, sc *Scope) *watch {
 	return &watch{
-		state: s, banks: banks, best: map[storage.EntryID]Found{},
+		state: s, scope: sc, best: map[storage.EntryID]Found{}, quiet: map[storage.EntryID]Found{},
 		seen: map[storage.EntryID][]sighting{}, known: map[storage.EntryID]reel{},
 	}
 }
@@ -145,14 +148,15 @@ func (w *watch) add(ctx context.Context, asks []ask) error {
 	if len(asks) == 0 {
 		return nil
 	}
-	results, err := find(ctx, w.state, asks, w.banks)
+	results, err := find(ctx, w.state, asks, w.scope.banks)
 	if err != nil {
 		return err
 	}
 	for i, r := range results {
 		results[i].Hits = slices.DeleteFunc(r.Hits, func(hit index.Hit) bool { return w.beyond(asks[i], hit) })
 	}
-	for _, f := range gather(asks, results, w.state) {
+	w.hush(asks, results)
+	for _, f := range gather(asks, results, w.state, w.scope) {
 		w.keep(f)
 	}
 	nearest := map[pair]sighting{}
@@ -161,7 +165,7 @@ func (w *watch) add(ctx context.Context, asks []ask) error {
 			continue
 		}
 		for _, hit := range r.Hits {
-			e, _, ok := asks[i].judge(hit, w.state.Banks[storage.BankID(hit.Bank)].Policy)
+			e, _, ok := asks[i].judge(hit, w.scope.by[storage.BankID(hit.Bank)].Policy)
 			if !ok || e.Level != Match {
 				continue // of the band, or a graphic that is not near enough
 			}
@@ -184,7 +188,7 @@ func (w *watch) add(ctx context.Context, asks []ask) error {
 // frame has 64-bit hashes, which vote.
 func (w *watch) beyond(a ask, hit index.Hit) bool {
 	if !a.band || a.Signal.Algorithm != hashing.PDQ || hit.Time > 0 ||
-		hit.Distance <= w.state.Banks[storage.BankID(hit.Bank)].Policy.Radius[hashing.PDQ] {
+		hit.Distance <= w.scope.by[storage.BankID(hit.Bank)].Policy.Radius[hashing.PDQ] {
 		return false
 	}
 	known := w.reelOf(storage.EntryID(hit.Entry))
@@ -217,11 +221,10 @@ func (w *watch) keep(f Found) {
 	w.best[f.Entry] = had.decided()
 }
 
-// decided puts the strongest evidence first, and draws the conclusions.
+// decided puts the strongest evidence first.
 func (f Found) decided() Found {
 	slices.SortFunc(f.All, stronger)
-	action, _ := ParseAction(f.Bank.Policy.Action) // validated when it was stored
-	f.Evidence, f.Action = f.All[0], action.atLevel(f.All[0].Level)
+	f.Evidence = f.All[0]
 	return f
 }
 
@@ -248,6 +251,12 @@ func (w *watch) found(upload Track) []Found {
 			f = f.withFrames(seen, w.reelOf(id))
 		}
 		all = append(all, f)
+	}
+	for id, f := range w.quiet {
+		if _, ok := w.best[id]; !ok {
+			f.Level = None
+			all = append(all, f)
+		}
 	}
 	slices.SortFunc(all, func(a, b Found) int {
 		return cmp.Or(stronger(a.Evidence, b.Evidence), cmp.Compare(a.Entry, b.Entry))
@@ -540,12 +549,12 @@ func (m *Matcher) checkVideo(ctx context.Context, q Question, start time.Time) (
 	}
 	out := Verdict{ContentID: q.ContentID}
 	against := func() (*watch, error) {
-		state, banks, err := m.known(ctx, q)
+		state, sc, err := m.known(ctx, q)
 		if err != nil {
 			return nil, err
 		}
-		out.IndexSeq, out.LogID, out.Banks = state.Seq, state.LogID, len(banks)
-		w := newWatch(state, banks)
+		out.about(state, sc)
+		w := newWatch(state, sc)
 		if q.Media == nil {
 			return w, nil
 		}
@@ -608,7 +617,7 @@ func (m *Matcher) describeVideo(ctx context.Context, f Flagging, e *storage.Entr
 	}
 	var bank storage.Bank
 	err = m.catalogue.View(ctx, func(r storage.Reader) (err error) {
-		bank, err = liveBank(r, f.Bank) // before minutes of decoding
+		bank, err = ownBank(r, f.Who, f.Bank) // before minutes of decoding
 		return err
 	})
 	if err != nil {
@@ -619,8 +628,9 @@ func (m *Matcher) describeVideo(ctx context.Context, f Flagging, e *storage.Entr
 		if err != nil {
 			return nil, err
 		}
-		banks, err := state.scope(nil)
-		return newWatch(state, banks), err
+		w := newWatch(state, state.scope(f.Who.Party))
+		w.loud = true
+		return w, nil
 	}}
 	var v view
 	if f.Media == nil {

@@ -343,7 +343,7 @@ func TestMaxFrames(t *testing.T) {
 		}
 	}
 	for _, wrong := range []int{-1, matcher.MaxMaxFrames + 1} {
-		_, err := n.ChangeBank(n.ctx, "local", "bank", matcher.BankEdit{MaxFrames: &wrong})
+		_, err := n.ChangeBank(n.ctx, local, "bank", matcher.BankEdit{MaxFrames: &wrong})
 		wantInput(t, err, "max_frames")
 	}
 }

@@ -71,7 +71,7 @@ func (c *Checkpoint) save(finished bool) error {
 		err = os.MkdirAll(filepath.Dir(c.path), 0o700)
 	}
 	if err == nil {
-		err = replaceFile(c.path, text)
+		err = ReplaceFile(c.path, text)
 	}
 	if err != nil {
 		return fmt.Errorf("save the checkpoint: %w", err)
@@ -80,8 +80,8 @@ func (c *Checkpoint) save(finished bool) error {
 	return nil
 }
 
-// replaceFile writes a file so that a crash leaves the old or the new one.
-func replaceFile(path string, text []byte) error {
+// ReplaceFile writes a file so that a crash leaves the old or the new one.
+func ReplaceFile(path string, text []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".checkpoint-*")
 	if err != nil {
 		return err

@@ -35,6 +35,14 @@ func (o Options) Time() time.Time {
 	return now().UTC().Truncate(time.Millisecond)
 }
 
+// TimeOr is given as a catalogue keeps it, or usual if it is zero.
+func (Options) TimeOr(given, usual time.Time) time.Time {
+	if given.IsZero() {
+		return usual
+	}
+	return given.UTC().Truncate(time.Millisecond)
+}
+
 // Random draws n random bytes.
 func (o Options) Random(n int) ([]byte, error) {
 	source := io.Reader(rand.Reader)
@@ -106,6 +114,7 @@ type Record struct {
 	Bank    BankID          `json:"bank,omitempty"`
 	Entry   EntryID         `json:"entry,omitempty"`
 	Key     string          `json:"key,omitempty"`
+	Party   PartyID         `json:"party,omitempty"`
 	Body    json.RawMessage `json:"body,omitempty"`
 	Private string          `json:"private,omitempty"` // hex of [Commitment]
 }
@@ -130,7 +139,7 @@ func Commitment(salt, private []byte) Hash {
 func recordOf(logID string, c Change) (Record, error) {
 	r := Record{
 		Log: logID, Seq: c.Seq, At: c.At.UTC().Format(RecordTime), Kind: c.Kind, Actor: c.Actor,
-		Bank: c.Bank, Entry: c.Entry, Key: c.Key,
+		Bank: c.Bank, Entry: c.Entry, Key: c.Key, Party: c.Party,
 	}
 	if c.Private != nil {
 		h := Commitment(c.Salt, c.Private)
@@ -205,9 +214,15 @@ func (t Tree) Size() uint64 { return t.size }
 
 // Append returns the tree with one more record, and the new nodes: the leaf, then the root of each
 // subtree that it completes.
-func (t Tree) Append(record []byte) (Tree, []Hash) {
-	node := tlog.RecordHash(record)
-	nodes := []Hash{Hash(node)}
+func (t Tree) Append(record []byte) (Tree, []Hash) { return t.AppendLeaf(LeafOf(record)) }
+
+// LeafOf is the hash by which a record stands in the tree.
+func LeafOf(record []byte) Hash { return Hash(tlog.RecordHash(record)) }
+
+// AppendLeaf is Append for a record of which only the hash is known.
+func (t Tree) AppendLeaf(leaf Hash) (Tree, []Hash) {
+	node := tlog.Hash(leaf)
+	nodes := []Hash{leaf}
 	edge := slices.Clone(t.edge)
 	for n := t.size; n&1 == 1; n >>= 1 {
 		last := len(edge) - 1

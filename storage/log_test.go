@@ -106,6 +106,10 @@ func example(t *testing.T) *memory.Catalogue {
 				Kind: storage.EntryAdded, Actor: "k7c2m4x9q1zt", Bank: 1, Entry: 1,
 				Body: json.RawMessage(`{"status":"active","labels":["flag & banner"],"signals":[{"signal":"phash:8a3b726e0b32576a","quality":100,"version":1}]}`),
 			}),
+			w.Append(&storage.Change{
+				Kind: storage.PartyChanged, Actor: "local", Party: storage.Operator,
+				Body: json.RawMessage(`{"name":"operator","kind":"platform","keep_matches":90}`),
+			}),
 		)
 	})
 	if err != nil {
@@ -184,7 +188,7 @@ func TestVerifyLog(t *testing.T) {
 	c := example(t)
 	erased := tampered{c, func(c *storage.Change) { c.Private, c.Salt = nil, nil }, nil}
 	var seen uint64
-	if head, err := storage.VerifyLog(t.Context(), erased, func(seq uint64) { seen = seq }); err != nil || head.Seq != 3 || seen != 3 {
+	if head, err := storage.VerifyLog(t.Context(), erased, func(seq uint64) { seen = seq }); err != nil || head.Seq != 4 || seen != 4 {
 		t.Errorf("erased private data: head %+v, progress %d, %v", head, seen, err)
 	}
 	for name, tamper := range map[string]func(*storage.Change){
@@ -196,6 +200,7 @@ func TestVerifyLog(t *testing.T) {
 		"bank":           func(c *storage.Change) { c.Bank = 1 },
 		"entry":          func(c *storage.Change) { c.Entry = 1 },
 		"key":            func(c *storage.Change) { c.Key = "other" },
+		"party":          func(c *storage.Change) { c.Party = 2 },
 		"body":           func(c *storage.Change) { c.Body = json.RawMessage(`{"role":"admin"}`) },
 		"no body":        func(c *storage.Change) { c.Body = nil },
 		"private":        func(c *storage.Change) { c.Private = json.RawMessage(`{"name":"Ann"}`) },

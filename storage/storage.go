@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"strings"
 	"time"
 
 	"vigie/hashing"
@@ -12,9 +13,9 @@ import (
 
 // Sentinels that callers test with errors.Is.
 var (
-	// ErrNotFound: no such bank, entry, key or blob.
+	// ErrNotFound: no such bank, entry, key, party, match or blob.
 	ErrNotFound = errors.New("not found")
-	// ErrExists: a live bank of that name, or a key of that id, exists already.
+	// ErrExists: a live bank or a party of that name, a key or match of that id, an outcome of that request exists already.
 	ErrExists = errors.New("exists already")
 	// ErrConflict: the row is in a state that does not allow the step; try the whole step again.
 	ErrConflict = errors.New("conflict")
@@ -43,6 +44,23 @@ type Policy struct {
 	KeepMedia bool `json:"keep_media"`
 	// MaxFrames is how many frames of a video an entry stores, each a row or a few; 0: the matcher's default.
 	MaxFrames int `json:"max_frames,omitempty"`
+	// EnabledRatio is the share of contents that the bank is asked about, 0 to 1, chosen by content; nil: 1.
+	EnabledRatio *float64 `json:"enabled_ratio,omitempty"`
+	// MinQuality is the least PDQ quality of an upload, 0 to 100, that is matched perceptually.
+	MinQuality int `json:"min_quality,omitempty"`
+	// Link goes with the action redirect.
+	Link string `json:"link,omitempty"`
+	// Flood is how many different contents an entry may match perceptually in an hour before it is quarantined;
+	// 0: no bound.
+	Flood int `json:"flood,omitempty"`
+	// Overturn quarantines entries whose matches people overturn; the zero value never does.
+	Overturn Overturn `json:"overturn,omitzero"`
+}
+
+// Overturn is a bound on the mistakes of an entry.
+type Overturn struct {
+	Rate float64 `json:"rate"` // of the matches decided about, 0 to 1
+	Min  int     `json:"min"`  // decided at least
 }
 
 // SecondVote are a policy's thresholds, in bits, for hits of PDQ on which a 64-bit hash of the same
@@ -66,7 +84,13 @@ type Bank struct {
 	ID          BankID
 	Name        string
 	Description string
+	Owner       PartyID   // who alone may change it; a catalogue takes 0 for [Operator]
+	Kind        BankKind  // a catalogue takes none for [Positive]
+	Members     []PartyID // further parties that may read it; ascending
+	Open        bool      // every party may read it
+	Dual        bool      // changes need a second person
 	Policy      Policy
+	Proposal    *Proposal // that waits for a second person; nil: none
 	Deleted     bool
 	CreatedAt   time.Time
 	Seq         uint64 // of its last change
@@ -75,11 +99,16 @@ type Bank struct {
 // Status is where an entry stands.
 type Status string
 
-// The states of an entry. Later ones (proposed, quarantined, expired) extend the list.
+// The states of an entry. Only active ones match.
 const (
-	Active    Status = "active"
-	Retracted Status = "retracted"
+	Proposed    Status = "proposed" // waits for a second person
+	Active      Status = "active"
+	Quarantined Status = "quarantined" // taken out by itself, by a rule of its bank
+	Retracted   Status = "retracted"
 )
+
+// Statuses lists the states.
+func Statuses() []Status { return []Status{Proposed, Active, Quarantined, Retracted} }
 
 // Entry is one piece of flagged media.
 type Entry struct {
@@ -93,6 +122,7 @@ type Entry struct {
 	Reason    string           // of the last retraction or restoration
 	Media     MediaInfo        // what is known of the bytes; zero if flagged by signals alone
 	Sources   []Source         // who flagged it, oldest first; at least one
+	Proposal  *Proposal        // that waits for a second person; nil: none
 	CreatedAt time.Time
 	Seq       uint64 // of its last change
 }
@@ -112,6 +142,10 @@ type Source struct {
 	At     time.Time
 	Actor  string // id of the key, or "local"
 	Origin string // the caller's reference: a URL, a case number; may hold personal data
+	// List names the list or exchange that it came by, and Foreign is its id there. Then At is when it was flagged there, if
+	// the list says so.
+	List    string
+	Foreign string
 }
 
 // Role is what a key may do. The matrix is in api.
@@ -130,8 +164,9 @@ func Roles() []Role { return []Role{Platform, Analyst, Admin, Auditor} }
 
 // Key is an API key. Its secret is never stored.
 type Key struct {
-	ID        string // public part, 12 characters
-	Name      string // for people; may hold personal data
+	ID        string  // public part, 12 characters
+	Name      string  // for people; may hold personal data
+	Party     PartyID // whom it acts for; a catalogue takes 0 for [Operator]
 	Role      Role
 	Hash      [32]byte // SHA-256 of the secret
 	CreatedAt time.Time
@@ -154,6 +189,16 @@ const (
 // Kind says what a change did.
 type Kind string
 
+// Subject is what a change of this kind is about, and numbers with its Seq: "entry", "key", "bank" or "party". Changes of
+// other kinds (subscriptions, opinions, decisions ...) may name things, and number none of them: it is "".
+func (k Kind) Subject() string {
+	switch subject, _, _ := strings.Cut(string(k), "."); subject {
+	case "entry", "key", "bank", "party":
+		return subject
+	}
+	return ""
+}
+
 // The kinds of changes.
 const (
 	BankCreated    Kind = "bank.created"
@@ -167,13 +212,29 @@ const (
 	EntryRestored  Kind = "entry.restored"
 	KeyCreated     Kind = "key.created"
 	KeyRevoked     Kind = "key.revoked"
+
+	EntryProposed    Kind = "entry.proposed"    // a change of it waits for a second person
+	EntryConfirmed   Kind = "entry.confirmed"   // by a second person: it is active
+	EntryRejected    Kind = "entry.rejected"    // the proposal is dropped; one that was never active is retracted
+	EntryQuarantined Kind = "entry.quarantined" // by a rule of its bank
+	BankProposed     Kind = "bank.proposed"
+	BankRejected     Kind = "bank.rejected"
+	PartyCreated     Kind = "party.created"
+	PartyChanged     Kind = "party.changed"
+	SubscriptionSet  Kind = "subscription.set" // of Party to Bank
+	OverlaySet       Kind = "overlay.set"      // of Party on Entry
+	OpinionGiven     Kind = "opinion.given"    // by Party on Entry
+	DecisionMade     Kind = "decision.made"    // by Party on a match
+	ContentErased    Kind = "content.erased"   // Party's name of an upload, in its matches
+
+	Redacted Kind = "redacted" // what a reader has no right to see; never in a log
 )
 
 // Hash is a node of the log's Merkle tree (golang.org/x/mod/sumdb/tlog: RFC 6962 with SHA-256).
 type Hash [32]byte
 
 // Change is one record of the log. Before it is appended, the writer sets Kind, Actor, the subject
-// (Bank, Entry, Key as fits), Body and Private; the store sets the rest.
+// (Bank, Entry, Key, Party as fits), Body and Private; the store sets the rest.
 type Change struct {
 	Seq   uint64 // dense from 1, in commit order
 	At    time.Time
@@ -182,7 +243,9 @@ type Change struct {
 	Bank  BankID
 	Entry EntryID
 	Key   string
-	// Body is the public part as JSON: an EntryBody, BankBody or KeyBody by Kind.
+	Party PartyID
+	// Body is the public part as JSON: an EntryBody, BankBody, KeyBody, PartyBody, Subscription, Overlay, OpinionBody
+	// or DecisionBody by Kind.
 	Body json.RawMessage
 	// Private is personal data as JSON, or nil. The log commits to it by SHA-256(salt || private), so
 	// that it can be erased without breaking the tree.
@@ -193,6 +256,9 @@ type Change struct {
 	// Record is the canonical text whose hash is the leaf; see docs/format/log.md.
 	Record []byte
 	Root   Hash // of the tree of all changes up to and including this one
+	// Leaf is the hash of a Record that the reader may not see: the change is [Redacted], and has nothing else but Seq, At
+	// and Root. A catalogue never sets it.
+	Leaf *Hash
 }
 
 // EntryBody is the Body of entry changes: all that an index needs to follow.
@@ -201,6 +267,8 @@ type EntryBody struct {
 	ExactOnly bool         `json:"exact_only,omitempty"`
 	Labels    []string     `json:"labels,omitempty"`
 	Signals   []SignalBody `json:"signals"` // of the entry, whatever its status
+	// Proposal is what waits for a second person, without its reason.
+	Proposal *Proposal `json:"proposal,omitempty"`
 }
 
 // SignalBody is a signal in a change.
@@ -225,13 +293,43 @@ func (b SignalBody) Whole() hashing.Signal {
 
 // BankBody is the Body of bank changes.
 type BankBody struct {
-	Name    string `json:"name"`
-	Policy  Policy `json:"policy"`
-	Deleted bool   `json:"deleted,omitempty"`
+	Name    string    `json:"name"`
+	Owner   PartyID   `json:"owner,omitempty"` // 0: the operator, in records from before there were parties
+	Kind    BankKind  `json:"kind,omitempty"`  // empty: positive, likewise
+	Members []PartyID `json:"members,omitempty"`
+	Open    bool      `json:"open,omitempty"`
+	Dual    bool      `json:"dual,omitempty"`
+	Policy  Policy    `json:"policy"`
+	// Proposal is what waits for a second person, without its reason.
+	Proposal *Proposal `json:"proposal,omitempty"`
+	Deleted  bool      `json:"deleted,omitempty"`
+}
+
+// PartyBody is the Body of party changes.
+type PartyBody struct {
+	Name        string    `json:"name"`
+	Kind        PartyKind `json:"kind"`
+	KeepMatches int       `json:"keep_matches"`
+	Suspended   bool      `json:"suspended,omitempty"`
+}
+
+// OpinionBody is the Body of an opinion.
+type OpinionBody struct {
+	Stance Stance `json:"stance"`
+}
+
+// DecisionBody is the Body of a decision.
+type DecisionBody struct {
+	Match        string    `json:"match"` // a [MatchID]
+	Ruling       Ruling    `json:"ruling"`
+	Entries      []EntryID `json:"entries"`
+	MatchCorrect *bool     `json:"match_correct,omitempty"`
+	LabelCorrect *bool     `json:"label_correct,omitempty"`
 }
 
 // KeyBody is the Body of key changes.
 type KeyBody struct {
+	Party     PartyID    `json:"party,omitempty"` // 0: the operator
 	Role      Role       `json:"role"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 	RevokedAt *time.Time `json:"revoked_at,omitempty"`
@@ -293,40 +391,106 @@ type Reader interface {
 	Labels(ids []EntryID) (map[EntryID][]string, error)
 	Key(id string) (Key, error)
 	Keys() ([]Key, error) // by creation
+
+	Party(PartyID) (Party, error)
+	PartyNamed(name string) (Party, error)
+	Parties() ([]Party, error)              // by id; [Operator] is there from the start
+	Subscriptions() ([]Subscription, error) // by party and bank
+	Overlays() ([]Overlay, error)           // by party and entry
+	// Opinions are those on these entries, at most MaxLabels at once, oldest first (of one time, by party). The map is
+	// never nil without an error.
+	Opinions(ids []EntryID) (map[EntryID][]Opinion, error)
+	// Remembered finds what [Writer.Remember] stored; ErrNotFound.
+	Remembered(scope, key string) (Remembered, error)
+
+	Match(MatchID) (MatchRecord, error)
+	// Matches lists, newest first by Ord, at most q.Limit, without their verdicts.
+	Matches(q MatchQuery) ([]MatchRecord, error)
+	// Decisions are those on these matches, at most MaxMatches at once, oldest first. The map is never nil without an error.
+	Decisions(ids []MatchID) (map[MatchID][]Decision, error)
+	// Counters count for these entries, at most MaxLabels at once, as of the present; one without matches is absent. The
+	// map is never nil without an error.
+	Counters(ids []EntryID) (map[EntryID]Counters, error)
+	// Shipped is the number of the last record of the node's journal that the catalogue has; 0: none.
+	Shipped(node string) (uint64, error)
+	// SignIns lists, newest first by Ord, at most q.Limit.
+	SignIns(q SignInQuery) ([]SignIn, error)
 }
 
 // EntryQuery filters a listing. Zero fields do not filter.
 type EntryQuery struct {
-	After  EntryID
-	Limit  int // 1..10000
-	Bank   BankID
+	After EntryID
+	Limit int // 1..10000
+	Bank  BankID
+	// Banks: only of these; nil does not filter, an empty list finds nothing.
+	Banks  []BankID
 	Status Status
 	Label  string
+	// Waiting: only those with a Proposal.
+	Waiting bool
 }
 
 // Writer changes the state inside a transaction, and reads it as changed.
 type Writer interface {
 	Reader
-	// CreateBank sets b.ID, b.CreatedAt; ErrExists if a bank of that name is not deleted.
+	// CreateBank sets b.ID, b.CreatedAt, and the owner and kind that it takes for none; ErrExists if a bank of that
+	// name is not deleted, ErrNotFound if there is no such owner.
 	CreateBank(b *Bank) error
-	// UpdateBank stores name, description, policy and Deleted; ErrExists as above.
+	// UpdateBank stores all but id, owner, kind, CreatedAt and Seq; ErrExists as above.
 	UpdateBank(b Bank) error
-	// CreateEntry sets e.ID, e.CreatedAt, and At of its sources; ErrNotFound if there is no such bank.
+	// CreateEntry sets e.ID, e.CreatedAt, and At of its sources unless it is given; ErrNotFound if there is no such bank.
 	CreateEntry(e *Entry) error
-	// UpdateEntry stores status, labels, note and reason. Signals, media and sources stay.
+	// UpdateEntry stores status, labels, note, reason and proposal. Signals, media and sources stay.
 	UpdateEntry(e Entry) error
 	// Extend appends signals to an entry, except those that it has already by algorithm, variant,
 	// value and time, and sets its media if it has none (a zero MediaInfo); ErrNotFound.
 	Extend(id EntryID, signals []hashing.Signal, media MediaInfo) error
-	// AddSource adds a source with the present time.
+	// AddSource adds a source, with the present time unless its own is given.
 	AddSource(EntryID, Source) error
-	// CreateKey sets k.CreatedAt; ErrExists if a key has that id.
+	// CreateKey sets k.CreatedAt, and the party that it takes for none; ErrExists if a key has that id, ErrNotFound if
+	// there is no such party.
 	CreateKey(k *Key) error
 	UpdateKey(k Key) error // name, expiry, revocation
-	// Append adds a change to the log as part of this transaction. After the commit, c is filled in,
-	// and Seq of its subject is c.Seq: of the entry if c names one, else of the key, else of the bank.
-	// c must stay as it is until then. Update fails with ErrNotFound if there is no such subject.
+	// Append adds a change to the log as part of this transaction. After the commit, c is filled in, and Seq of its
+	// subject ([Kind.Subject]) is c.Seq. c must stay as it is until then. Update fails with ErrNotFound if there is no
+	// such subject.
 	Append(c *Change) error
+
+	// CreateParty sets p.ID and p.CreatedAt; ErrExists if a party has that name.
+	CreateParty(p *Party) error
+	// UpdateParty stores name, kind, KeepMatches and Suspended; ErrExists as above.
+	UpdateParty(p Party) error
+	// SetSubscription puts it in the place of the one before; ErrNotFound if there is no such party or bank.
+	SetSubscription(s Subscription) error
+	// SetOverlay puts it in the place of the one before; an empty one removes it. ErrNotFound if there is no such party
+	// or entry.
+	SetOverlay(o Overlay) error
+	// SetOpinion sets At to the present, and puts it in the place of the party's one before; ErrNotFound if there is no
+	// such party or entry.
+	SetOpinion(o Opinion) error
+	// Remember stores the outcome of a request with this transaction. It sets At; after the commit, Seq is that of the
+	// last change that the update appended. ErrExists if there is one of that scope and key.
+	Remember(r Remembered) error
+	// Forget removes at most limit (1..MaxRemoved) outcomes from before a time, oldest first, and says how many.
+	Forget(before time.Time, limit int) (int, error)
+
+	// AddMatches stores matches of one node, in the order of their numbers, all beyond Shipped, and counts them for their
+	// entries; ErrExists if there is one of them already. They may name parties, entries and banks that are not there: a
+	// journal outlives a catalogue restored from a backup.
+	AddMatches(node string, matches []MatchRecord) error
+	// AddSignIns likewise stores sign-ins.
+	AddSignIns(node string, signIns []SignIn) error
+	// SetShipped notes how far the node's journal is in the catalogue; ErrConflict if it was farther already.
+	SetShipped(node string, number uint64) error
+	// AddDecision sets d.ID and d.At. For each of its entries, it counts in the place of the last decision on the match
+	// that named the entry. ErrNotFound if there is no such match, or it has no such entry.
+	AddDecision(d *Decision) error
+	// EraseContent takes a name of an upload out of the party's matches, and says of how many.
+	EraseContent(party PartyID, content string) (int, error)
+	// ExpireMatches removes at most limit (1..MaxRemoved) matches of the party, with their decisions, from before a time,
+	// oldest first, and says how many; the counters stay. ExpireSignIns likewise removes sign-ins of all parties.
+	ExpireMatches(party PartyID, before time.Time, limit int) (int, error)
+	ExpireSignIns(before time.Time, limit int) (int, error)
 
 	// MediaPend notes that the bytes are about to be written: a new row is pending, a pending one is
 	// touched, a live one stays live (live is reported). ErrConflict if it is being deleted.

@@ -80,6 +80,27 @@ func (e Algorithm) Valid() bool {
 	}
 }
 
+// Defines values for BankKind.
+const (
+	KnownGoodBank BankKind = "known_good"
+	PositiveBank  BankKind = "positive"
+	TestBank      BankKind = "test"
+)
+
+// Valid indicates whether the value is a known member of the BankKind enum.
+func (e BankKind) Valid() bool {
+	switch e {
+	case KnownGoodBank:
+		return true
+	case PositiveBank:
+		return true
+	case TestBank:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for CheckUploadFrames.
 const (
 	All       CheckUploadFrames = "all"
@@ -92,6 +113,33 @@ func (e CheckUploadFrames) Valid() bool {
 	case All:
 		return true
 	case Keyframes:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for Context.
+const (
+	ContextArt           Context = "art"
+	ContextCounterTerror Context = "counter_terror"
+	ContextEducation     Context = "education"
+	ContextNews          Context = "news"
+	ContextResearch      Context = "research"
+)
+
+// Valid indicates whether the value is a known member of the Context enum.
+func (e Context) Valid() bool {
+	switch e {
+	case ContextArt:
+		return true
+	case ContextCounterTerror:
+		return true
+	case ContextEducation:
+		return true
+	case ContextNews:
+		return true
+	case ContextResearch:
 		return true
 	default:
 		return false
@@ -131,6 +179,63 @@ func (e Level) Valid() bool {
 	case LevelNone:
 		return true
 	case LevelReview:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for Limit.
+const (
+	ByContext     Limit = "context"
+	ByFlood       Limit = "flood"
+	ByLevel       Limit = "level"
+	ByOpinion     Limit = "opinion"
+	BySuppression Limit = "suppressed"
+	ByTest        Limit = "test"
+	ByUnexplained Limit = "unexplained"
+)
+
+// Valid indicates whether the value is a known member of the Limit enum.
+func (e Limit) Valid() bool {
+	switch e {
+	case ByContext:
+		return true
+	case ByFlood:
+		return true
+	case ByLevel:
+		return true
+	case ByOpinion:
+		return true
+	case BySuppression:
+		return true
+	case ByTest:
+		return true
+	case ByUnexplained:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PartyKind.
+const (
+	AuthorityParty    PartyKind = "authority"
+	CivilSocietyParty PartyKind = "civil_society"
+	ExchangeParty     PartyKind = "exchange"
+	PlatformParty     PartyKind = "platform"
+)
+
+// Valid indicates whether the value is a known member of the PartyKind enum.
+func (e PartyKind) Valid() bool {
+	switch e {
+	case AuthorityParty:
+		return true
+	case CivilSocietyParty:
+		return true
+	case ExchangeParty:
+		return true
+	case PlatformParty:
 		return true
 	default:
 		return false
@@ -194,16 +299,97 @@ func (e Role) Valid() bool {
 	}
 }
 
+// Defines values for Ruling.
+const (
+	RulingBadHash    Ruling = "bad_hash"
+	RulingExempt     Ruling = "exempt"
+	RulingKept       Ruling = "kept"
+	RulingRemoved    Ruling = "removed"
+	RulingRestored   Ruling = "restored"
+	RulingWrongMatch Ruling = "wrong_match"
+)
+
+// Valid indicates whether the value is a known member of the Ruling enum.
+func (e Ruling) Valid() bool {
+	switch e {
+	case RulingBadHash:
+		return true
+	case RulingExempt:
+		return true
+	case RulingKept:
+		return true
+	case RulingRemoved:
+		return true
+	case RulingRestored:
+		return true
+	case RulingWrongMatch:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for Stance.
+const (
+	Agree    Stance = "agree"
+	Disagree Stance = "disagree"
+	Saw      Stance = "saw"
+)
+
+// Valid indicates whether the value is a known member of the Stance enum.
+func (e Stance) Valid() bool {
+	switch e {
+	case Agree:
+		return true
+	case Disagree:
+		return true
+	case Saw:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for Standing.
+const (
+	StandingDisputed Standing = "disputed"
+	StandingNegative Standing = "negative"
+	StandingPositive Standing = "positive"
+	StandingSeed     Standing = "seed"
+)
+
+// Valid indicates whether the value is a known member of the Standing enum.
+func (e Standing) Valid() bool {
+	switch e {
+	case StandingDisputed:
+		return true
+	case StandingNegative:
+		return true
+	case StandingPositive:
+		return true
+	case StandingSeed:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Status.
 const (
-	Active    Status = "active"
-	Retracted Status = "retracted"
+	Active      Status = "active"
+	Proposed    Status = "proposed"
+	Quarantined Status = "quarantined"
+	Retracted   Status = "retracted"
 )
 
 // Valid indicates whether the value is a known member of the Status enum.
 func (e Status) Valid() bool {
 	switch e {
 	case Active:
+		return true
+	case Proposed:
+		return true
+	case Quarantined:
 		return true
 	case Retracted:
 		return true
@@ -281,6 +467,78 @@ func (e Variant) Valid() bool {
 	}
 }
 
+// Defines values for FlagListParamsFormat.
+const (
+	Csv       FlagListParamsFormat = "csv"
+	LocalFile FlagListParamsFormat = "local-file"
+	Ndjson    FlagListParamsFormat = "ndjson"
+	TxCsv     FlagListParamsFormat = "tx-csv"
+)
+
+// Valid indicates whether the value is a known member of the FlagListParamsFormat enum.
+func (e FlagListParamsFormat) Valid() bool {
+	switch e {
+	case Csv:
+		return true
+	case LocalFile:
+		return true
+	case Ndjson:
+		return true
+	case TxCsv:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListEntriesParamsSort.
+const (
+	Newest ListEntriesParamsSort = "newest"
+	Score  ListEntriesParamsSort = "score"
+)
+
+// Valid indicates whether the value is a known member of the ListEntriesParamsSort enum.
+func (e ListEntriesParamsSort) Valid() bool {
+	switch e {
+	case Newest:
+		return true
+	case Score:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListEntriesParamsFacets.
+const (
+	ListEntriesParamsFacetsBank   ListEntriesParamsFacets = "bank"
+	ListEntriesParamsFacetsDay    ListEntriesParamsFacets = "day"
+	ListEntriesParamsFacetsLabel  ListEntriesParamsFacets = "label"
+	ListEntriesParamsFacetsMonth  ListEntriesParamsFacets = "month"
+	ListEntriesParamsFacetsSource ListEntriesParamsFacets = "source"
+	ListEntriesParamsFacetsStatus ListEntriesParamsFacets = "status"
+)
+
+// Valid indicates whether the value is a known member of the ListEntriesParamsFacets enum.
+func (e ListEntriesParamsFacets) Valid() bool {
+	switch e {
+	case ListEntriesParamsFacetsBank:
+		return true
+	case ListEntriesParamsFacetsDay:
+		return true
+	case ListEntriesParamsFacetsLabel:
+		return true
+	case ListEntriesParamsFacetsMonth:
+		return true
+	case ListEntriesParamsFacetsSource:
+		return true
+	case ListEntriesParamsFacetsStatus:
+		return true
+	default:
+		return false
+	}
+}
+
 // Action From mild to strong.
 type Action string
 
@@ -292,13 +550,34 @@ type Bank struct {
 	CreatedAt   time.Time `json:"created_at"`
 	Deleted     bool      `json:"deleted"`
 	Description string    `json:"description"`
-	Id          int64     `json:"id"`
+
+	// Dual Changes need a second person; always so for a known-good bank.
+	Dual bool  `json:"dual"`
+	Id   int64 `json:"id"`
+
+	// Kind `positive`: what is not wanted. `known_good`: what must not be taken for it; suppresses perceptual matches that
+	// are farther, for whoever subscribes to it. `test`: its matches are shown, and change no verdict.
+	Kind BankKind `json:"kind"`
+
+	// Members Further parties that may read it and subscribe to it.
+	Members []PartyName `json:"members"`
 
 	// Name 1 to 64 letters, digits, "_", "." or "-".
 	//
 	// Examples: attacks-2026
-	Name   BankName `json:"name"`
-	Policy Policy   `json:"policy"`
+	Name BankName `json:"name"`
+
+	// Open Every party may.
+	Open bool `json:"open"`
+
+	// Owner 1 to 64 letters, digits, "_", "." or "-".
+	//
+	// Examples: example-platform
+	Owner  PartyName `json:"owner"`
+	Policy Policy    `json:"policy"`
+
+	// Proposal A change that waits for a second person.
+	Proposal *Proposal `json:"proposal,omitempty"`
 
 	// Seq Of its last change.
 	Seq int64 `json:"seq"`
@@ -309,13 +588,38 @@ type BankChange struct {
 	// Action From mild to strong.
 	Action      *Action `json:"action,omitempty"`
 	Description *string `json:"description,omitempty"`
-	KeepMedia   *bool   `json:"keep_media,omitempty"`
-	MaxFrames   *int    `json:"max_frames,omitempty"`
+
+	// Dual Changes need a second person. A known-good bank stays so.
+	Dual *bool `json:"dual,omitempty"`
+
+	// EnabledRatio The share of contents that the bank is asked about; by content, so that the same upload always gets the same answer.
+	EnabledRatio *float64 `json:"enabled_ratio,omitempty"`
+
+	// Flood How many different contents an entry may match perceptually within an hour on a node before it is quarantined; 0: any number.
+	Flood     *int  `json:"flood,omitempty"`
+	KeepMedia *bool `json:"keep_media,omitempty"`
+
+	// Link Where the action `redirect` leads: an http or https URL.
+	Link      *string `json:"link,omitempty"`
+	MaxFrames *int    `json:"max_frames,omitempty"`
+
+	// Members Names of parties that may read it and subscribe to it.
+	Members *[]PartyName `json:"members,omitempty"`
+
+	// MinQuality The least pdq quality of an upload that is matched perceptually; what has less is matched by its digests.
+	MinQuality *int `json:"min_quality,omitempty"`
 
 	// Name 1 to 64 letters, digits, "_", "." or "-".
 	//
 	// Examples: attacks-2026
 	Name *BankName `json:"name,omitempty"`
+
+	// Open Every party may.
+	Open *bool `json:"open,omitempty"`
+
+	// Overturn An entry is quarantined when people have overturned this share of the matches that they decided about, and decided
+	// about at least `min`; rate 0 with min 0: never.
+	Overturn *Overturn `json:"overturn,omitempty"`
 
 	// Radius The largest distance that counts, by algorithm; an algorithm left out is not matched. 0 to 64 for pdq, 0 to 16 for the 64-bit ones.
 	//
@@ -325,6 +629,10 @@ type BankChange struct {
 	// SecondVote What is left out stays as it is; in a new bank, as `{"radius":47,"far":55,"phash":8,"dhash":8,"graphic":15}`. See `SecondVote`.
 	SecondVote *SecondVoteChange `json:"second_vote,omitempty"`
 }
+
+// BankKind `positive`: what is not wanted. `known_good`: what must not be taken for it; suppresses perceptual matches that
+// are farther, for whoever subscribes to it. `test`: its matches are shown, and change no verdict.
+type BankKind string
 
 // BankName 1 to 64 letters, digits, "_", "." or "-".
 //
@@ -353,10 +661,16 @@ type Change struct {
 	// Kind Examples: entry.added
 	Kind string `json:"kind"`
 
+	// Leaf The hash of a record that the reader may not see; hexadecimal.
+	Leaf *string `json:"leaf,omitempty"`
+
+	// Party The party's number.
+	Party *int64 `json:"party,omitempty"`
+
 	// Private Personal data, unless erased.
 	Private json.RawMessage `json:"private,omitempty"`
 
-	// Record The exact text whose hash is the leaf.
+	// Record The exact text whose hash is the leaf; empty if redacted.
 	Record string `json:"record"`
 	Root   string `json:"root"`
 
@@ -370,6 +684,9 @@ type Changes struct {
 	Changes []Change `json:"changes"`
 	Head    Head     `json:"head"`
 	LogId   string   `json:"log_id"`
+
+	// Next The `after` of the next page: the last change that was looked at.
+	Next int64 `json:"next"`
 }
 
 // CheckSignals defines model for CheckSignals.
@@ -377,11 +694,14 @@ type CheckSignals struct {
 	// Band Search also beyond the radius of pdq, as far as each bank's `second_vote` goes. Such hits are for `review`; `likely` if a phash or dhash of the same variant is sent along and agrees. Beyond `second_vote.radius` only those count, for `review`, on which it agrees. It costs several times a plain check. Frames of a video, which have a `time_ms`, are searched within the radius whatever it says.
 	Band *bool `json:"band,omitempty"`
 
-	// Banks Only these banks; all if left out.
+	// Banks Only these of the banks that your party subscribes to; all of them if left out.
 	Banks *[]BankName `json:"banks,omitempty"`
 
 	// ContentId Your own opaque reference; it comes back in the verdict.
 	ContentId *ContentID `json:"content_id,omitempty"`
+
+	// Context What you know of the upload's surroundings; heeded by entries with a label `context:...`.
+	Context *[]Context `json:"context,omitempty"`
 
 	// MinSeq Answer only from an index that has seen this change; waits up to 2 s.
 	MinSeq *int64 `json:"min_seq,omitempty"`
@@ -403,6 +723,9 @@ type CheckUpload struct {
 
 	// ContentId Your own opaque reference; it comes back in the verdict.
 	ContentId *ContentID `json:"content_id,omitempty"`
+
+	// Context What you know of the surroundings, separated by commas: news, education, art, research, counter_terror.
+	Context *string `json:"context,omitempty"`
 
 	// File A picture: JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF, HEIC. Or a video: MP4, QuickTime, WebM, Matroska, AVI, MPEG and others.
 	File openapi_types.File `json:"file"`
@@ -439,6 +762,30 @@ type ComparedFrames struct {
 // ContentID Your own opaque reference; it comes back in the verdict.
 type ContentID = string
 
+// ContentName defines model for ContentName.
+type ContentName struct {
+	ContentId string `json:"content_id"`
+}
+
+// Context defines model for Context.
+type Context string
+
+// Counters What the entry did, by all parties' checks; left out if it matched nothing yet.
+type Counters struct {
+	// Confirmed Matches whose decision says that they are right.
+	Confirmed int64 `json:"confirmed"`
+
+	// Day Matches in the last 24 hours.
+	Day int64 `json:"day"`
+
+	// Hour Matches in the last hour, in steps of 5 minutes.
+	Hour int64 `json:"hour"`
+
+	// Overturned Matches whose decision says that they are wrong.
+	Overturned int64 `json:"overturned"`
+	Total      int64 `json:"total"`
+}
+
 // CreatedKey defines model for CreatedKey.
 type CreatedKey struct {
 	Key Key `json:"key"`
@@ -447,20 +794,83 @@ type CreatedKey struct {
 	Secret string `json:"secret"`
 }
 
+// Decided defines model for Decided.
+type Decided struct {
+	Decision Decision `json:"decision"`
+
+	// Match Of the node that found it, and its number there.
+	//
+	// Examples: a1b2c3d4-17
+	Match MatchID `json:"match"`
+
+	// Quarantined Entries that this decision has taken out, by the bounds of their banks.
+	Quarantined []int64 `json:"quarantined"`
+
+	// Seq Of this change.
+	Seq int64 `json:"seq"`
+}
+
+// Decision defines model for Decision.
+type Decision struct {
+	// Actor Id of the key, or local.
+	Actor        *string   `json:"actor,omitempty"`
+	At           time.Time `json:"at"`
+	Entries      []int64   `json:"entries"`
+	Id           int64     `json:"id"`
+	LabelCorrect *bool     `json:"label_correct,omitempty"`
+	MatchCorrect *bool     `json:"match_correct,omitempty"`
+	Reason       *string   `json:"reason,omitempty"`
+
+	// Ruling What you did: `removed` it; `kept` it, for a reason of your own; `exempt`: kept, as the match is right and the context
+	// allows it; `wrong_match`: kept, as it shows something else than the entry; `bad_hash`: kept, as the entry should not be
+	// there; `restored`: put back what was removed.
+	Ruling Ruling `json:"ruling"`
+}
+
+// Entries defines model for Entries.
+type Entries struct {
+	Entries []Entry `json:"entries"`
+
+	// Facets Of a search: counts by facet, the commonest value first, of months and days the latest first.
+	Facets *map[string]Facet `json:"facets,omitempty"`
+
+	// Found Of a search: how each of the entries was found, in their order.
+	Found *[]FoundText `json:"found,omitempty"`
+
+	// IndexSeq Of a search: the change that its index has seen.
+	IndexSeq *int64  `json:"index_seq,omitempty"`
+	Next     *string `json:"next,omitempty"`
+
+	// Total Of a search: entries on all pages.
+	Total *int64 `json:"total,omitempty"`
+}
+
 // Entry defines model for Entry.
 type Entry struct {
 	Bank string `json:"bank"`
 
 	// BankDeleted The bank is deleted: nothing of it matches.
-	BankDeleted *bool      `json:"bank_deleted,omitempty"`
-	CreatedAt   time.Time  `json:"created_at"`
-	ExactOnly   bool       `json:"exact_only"`
-	Id          int64      `json:"id"`
-	Labels      Labels     `json:"labels"`
-	Media       *MediaInfo `json:"media,omitempty"`
-	Note        string     `json:"note"`
+	BankDeleted *bool `json:"bank_deleted,omitempty"`
 
-	// Reason Of the last retraction or restoration.
+	// Counters What the entry did, by all parties' checks; left out if it matched nothing yet.
+	Counters  *Counters  `json:"counters,omitempty"`
+	CreatedAt time.Time  `json:"created_at"`
+	ExactOnly bool       `json:"exact_only"`
+	Id        int64      `json:"id"`
+	Labels    Labels     `json:"labels"`
+	Media     *MediaInfo `json:"media,omitempty"`
+	Note      string     `json:"note"`
+
+	// Opinions How many parties say what of an entry.
+	Opinions *Tally `json:"opinions,omitempty"`
+
+	// Overlay What your party holds of the entry for itself; left out if nothing.
+	Overlay *Overlay `json:"overlay,omitempty"`
+
+	// Proposal A change that waits for a second person.
+	Proposal *Proposal `json:"proposal,omitempty"`
+
+	// Reason Of the last retraction, restoration or quarantine.
 	Reason *string `json:"reason,omitempty"`
 
 	// Seq Of its last change.
@@ -472,13 +882,22 @@ type Entry struct {
 	// SignalsTotal How many there are; left out if all are listed.
 	SignalsTotal *int     `json:"signals_total,omitempty"`
 	Sources      []Source `json:"sources"`
-	Status       Status   `json:"status"`
+
+	// Status Only what is `active` matches. `proposed` waits for a second person; `quarantined` was taken out by itself, by a
+	// bound of its bank, and `reason` says which.
+	Status Status `json:"status"`
 }
 
 // EntryChange defines model for EntryChange.
 type EntryChange struct {
 	Labels *Labels `json:"labels,omitempty"`
 	Note   *string `json:"note,omitempty"`
+}
+
+// Erased defines model for Erased.
+type Erased struct {
+	// Matches In how many matches it stood.
+	Matches int `json:"matches"`
 }
 
 // Evidence defines model for Evidence.
@@ -498,10 +917,22 @@ type Evidence struct {
 	Vote *Vote `json:"vote,omitempty"`
 }
 
+// Facet defines model for Facet.
+type Facet struct {
+	// Other How many more values there are.
+	Other  int `json:"other"`
+	Values []struct {
+		Count int64  `json:"count"`
+		Value string `json:"value"`
+	} `json:"values"`
+}
+
 // FlagSignals defines model for FlagSignals.
 type FlagSignals struct {
-	Labels *Labels `json:"labels,omitempty"`
-	Note   *string `json:"note,omitempty"`
+	// DespiteKnownGood Flag it even if it is near an entry of a known-good bank.
+	DespiteKnownGood *bool   `json:"despite_known_good,omitempty"`
+	Labels           *Labels `json:"labels,omitempty"`
+	Note             *string `json:"note,omitempty"`
 
 	// Origin Where it comes from: a URL, a case number.
 	Origin *string `json:"origin,omitempty"`
@@ -512,6 +943,9 @@ type FlagSignals struct {
 
 // FlagUpload defines model for FlagUpload.
 type FlagUpload struct {
+	// DespiteKnownGood Flag it even if it is near an entry of a known-good bank.
+	DespiteKnownGood *bool `json:"despite_known_good,omitempty"`
+
 	// ExactOnly Take it by its digests alone.
 	ExactOnly *bool `json:"exact_only,omitempty"`
 
@@ -536,10 +970,10 @@ type Flagged struct {
 	// Frames How much of a video, or of a list of its frames, is stored.
 	Frames *StoredFrames `json:"frames,omitempty"`
 
-	// Matchable This node's index has it already.
+	// Matchable This node's index has it already, and it is not `proposed`.
 	Matchable bool `json:"matchable"`
 
-	// Neighbours The nearest entries of all banks that match it too, at most 20.
+	// Neighbours The nearest entries that match it too, of the banks that count for your party; at most 20.
 	Neighbours []Neighbour `json:"neighbours"`
 
 	// Retracted Entries of the same media in this bank that were retracted, and why; only if created.
@@ -547,6 +981,27 @@ type Flagged struct {
 
 	// Seq Of this change.
 	Seq int64 `json:"seq"`
+}
+
+// FoundText defines model for FoundText.
+type FoundText struct {
+	// Fragments Pieces of the text by field, `note`, `label`, `source` or `reason`.
+	Fragments *map[string][]Fragment `json:"fragments,omitempty"`
+	Score     float32                `json:"score"`
+}
+
+// Fragment defines model for Fragment.
+type Fragment struct {
+	CutAfter *bool `json:"cut_after,omitempty"`
+
+	// CutBefore The text goes on before it.
+	CutBefore *bool `json:"cut_before,omitempty"`
+
+	// Parts In a row they are the text, as it was written; escape it before you show it.
+	Parts []struct {
+		Hit  bool   `json:"hit"`
+		Text string `json:"text"`
+	} `json:"parts"`
 }
 
 // Head defines model for Head.
@@ -573,6 +1028,11 @@ type Key struct {
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 	Id        string     `json:"id"`
 	Name      string     `json:"name"`
+
+	// Party 1 to 64 letters, digits, "_", "." or "-".
+	//
+	// Examples: example-platform
+	Party     PartyName  `json:"party"`
 	RevokedAt *time.Time `json:"revoked_at,omitempty"`
 	Role      Role       `json:"role"`
 	Seq       int64      `json:"seq"`
@@ -589,6 +1049,40 @@ type Labels = []Label
 // Level defines model for Level.
 type Level string
 
+// Limit `level`: it is not a full match. `context`: the entry's label `context:...`. `opinion`: parties dispute the entry, or
+// its owner takes it back. `unexplained`: labels and opinions could not be read. `flood`: see `flooded`. `test`: of a
+// test bank. `suppressed`: see `suppressed_by`.
+type Limit string
+
+// ListReport defines model for ListReport.
+type ListReport struct {
+	// Created New entries.
+	Created int      `json:"created"`
+	Ended   *Problem `json:"ended,omitempty"`
+
+	// Matchable This node's index has all of it.
+	Matchable bool `json:"matchable"`
+
+	// Read Rows of the list.
+	Read int `json:"read"`
+
+	// Reasons How many rows were skipped, by reason.
+	Reasons map[string]int `json:"reasons"`
+
+	// Rows The first 1000 rows that were skipped.
+	Rows []SkippedRow `json:"rows"`
+
+	// Same The bank had them, from this very source.
+	Same int `json:"same"`
+
+	// Seq Of the last change; 0 if nothing changed.
+	Seq     int64 `json:"seq"`
+	Skipped int   `json:"skipped"`
+
+	// Sourced The bank had them: the source was added, and what they lacked.
+	Sourced int `json:"sourced"`
+}
+
 // Match defines model for Match.
 type Match struct {
 	Action    Recommendation `json:"action"`
@@ -601,11 +1095,26 @@ type Match struct {
 
 	// Evidence The strongest hit by each algorithm; the fields above repeat the deciding one.
 	Evidence []Evidence `json:"evidence"`
-	Labels   Labels     `json:"labels"`
-	Level    Level      `json:"level"`
+
+	// Flooded The entry has just been quarantined, as it matched too many different contents within an hour.
+	Flooded *bool  `json:"flooded,omitempty"`
+	Labels  Labels `json:"labels"`
+	Level   Level  `json:"level"`
+
+	// Limits Why less is recommended than the action of the bank or of the subscription.
+	Limits *[]Limit `json:"limits,omitempty"`
+
+	// Opinions How many parties say what of an entry.
+	Opinions *Tally `json:"opinions,omitempty"`
 
 	// Radius The largest distance that counts in this bank, by the rule that counted this match.
 	Radius int `json:"radius"`
+
+	// SuppressedBy The known-good entry that is nearer to the upload than this one; then `level` and `action` are those of nothing found.
+	SuppressedBy *Suppression `json:"suppressed_by,omitempty"`
+
+	// Test The bank is for tests.
+	Test *bool `json:"test,omitempty"`
 
 	// Transform What was done to the upload before it matched; angles counter-clockwise, flip is top to bottom, mirror left to right; inverted compares the negative.
 	Transform Transform `json:"transform"`
@@ -620,6 +1129,22 @@ type Match struct {
 
 	// Vote What a 64-bit hash of the same transformed picture says of a hit that pdq leaves open; left out if it leaves nothing open, or if either side has no such hash.
 	Vote *Vote `json:"vote,omitempty"`
+}
+
+// MatchID Of the node that found it, and its number there.
+//
+// Examples: a1b2c3d4-17
+type MatchID = string
+
+// MatchedEntry defines model for MatchedEntry.
+type MatchedEntry struct {
+	// Bank Its name now.
+	Bank  *string `json:"bank,omitempty"`
+	Entry int64   `json:"entry"`
+
+	// Exact The bytes are the same.
+	Exact bool  `json:"exact"`
+	Level Level `json:"level"`
 }
 
 // MediaInfo defines model for MediaInfo.
@@ -658,16 +1183,50 @@ type NewBank struct {
 	Action      *Action `json:"action,omitempty"`
 	Description *string `json:"description,omitempty"`
 
+	// Dual Changes need a second person. A known-good bank stays so.
+	Dual *bool `json:"dual,omitempty"`
+
+	// EnabledRatio The share of contents that the bank is asked about; by content, so that the same upload always gets the same answer.
+	EnabledRatio *float64 `json:"enabled_ratio,omitempty"`
+
+	// Flood How many different contents an entry may match perceptually within an hour on a node before it is quarantined; 0: any number.
+	Flood *int `json:"flood,omitempty"`
+
 	// KeepMedia Store the flagged bytes too; off by default.
 	KeepMedia *bool `json:"keep_media,omitempty"`
 
+	// Kind `positive`: what is not wanted. `known_good`: what must not be taken for it; suppresses perceptual matches that
+	// are farther, for whoever subscribes to it. `test`: its matches are shown, and change no verdict.
+	Kind *BankKind `json:"kind,omitempty"`
+
+	// Link Where the action `redirect` leads: an http or https URL.
+	Link *string `json:"link,omitempty"`
+
 	// MaxFrames How many frames of a video an entry stores, spread evenly.
 	MaxFrames *int `json:"max_frames,omitempty"`
+
+	// Members Names of parties that may read it and subscribe to it.
+	Members *[]PartyName `json:"members,omitempty"`
+
+	// MinQuality The least pdq quality of an upload that is matched perceptually; what has less is matched by its digests.
+	MinQuality *int `json:"min_quality,omitempty"`
 
 	// Name 1 to 64 letters, digits, "_", "." or "-".
 	//
 	// Examples: attacks-2026
 	Name BankName `json:"name"`
+
+	// Open Every party may.
+	Open *bool `json:"open,omitempty"`
+
+	// Overturn An entry is quarantined when people have overturned this share of the matches that they decided about, and decided
+	// about at least `min`; rate 0 with min 0: never.
+	Overturn *Overturn `json:"overturn,omitempty"`
+
+	// Owner 1 to 64 letters, digits, "_", "." or "-".
+	//
+	// Examples: example-platform
+	Owner *PartyName `json:"owner,omitempty"`
 
 	// Radius The largest distance that counts, by algorithm; an algorithm left out is not matched. 0 to 64 for pdq, 0 to 16 for the 64-bit ones.
 	//
@@ -678,22 +1237,192 @@ type NewBank struct {
 	SecondVote *SecondVoteChange `json:"second_vote,omitempty"`
 }
 
+// NewDecision defines model for NewDecision.
+type NewDecision struct {
+	// Entries Those of the match that it is about; all that counted if left out.
+	Entries *[]int64 `json:"entries,omitempty"`
+
+	// LabelCorrect Do the entry's labels fit?
+	LabelCorrect *bool `json:"label_correct,omitempty"`
+
+	// MatchCorrect Is it the same media? `wrong_match` and `exempt` say it by themselves.
+	MatchCorrect *bool   `json:"match_correct,omitempty"`
+	Reason       *string `json:"reason,omitempty"`
+
+	// Ruling What you did: `removed` it; `kept` it, for a reason of your own; `exempt`: kept, as the match is right and the context
+	// allows it; `wrong_match`: kept, as it shows something else than the entry; `bad_hash`: kept, as the entry should not be
+	// there; `restored`: put back what was removed.
+	Ruling Ruling `json:"ruling"`
+}
+
 // NewKey defines model for NewKey.
 type NewKey struct {
 	// ExpiresAt Never if left out.
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 	Name      string     `json:"name"`
-	Role      Role       `json:"role"`
+
+	// Party 1 to 64 letters, digits, "_", "." or "-".
+	//
+	// Examples: example-platform
+	Party *PartyName `json:"party,omitempty"`
+	Role  Role       `json:"role"`
 }
+
+// NewOpinion defines model for NewOpinion.
+type NewOpinion struct {
+	// Reason Needed to disagree.
+	Reason *string `json:"reason,omitempty"`
+
+	// Stance `saw`: met it too, and says nothing of its rightness.
+	Stance Stance `json:"stance"`
+}
+
+// NewOverlay defines model for NewOverlay.
+type NewOverlay struct {
+	// Disabled It matches nothing for your party.
+	Disabled *bool   `json:"disabled,omitempty"`
+	Labels   *Labels `json:"labels,omitempty"`
+	Reason   *string `json:"reason,omitempty"`
+}
+
+// NewParty defines model for NewParty.
+type NewParty struct {
+	// KeepMatches For how many days its matches are kept.
+	KeepMatches *int       `json:"keep_matches,omitempty"`
+	Kind        *PartyKind `json:"kind,omitempty"`
+
+	// Name 1 to 64 letters, digits, "_", "." or "-".
+	//
+	// Examples: example-platform
+	Name PartyName `json:"name"`
+}
+
+// NewSubscription defines model for NewSubscription.
+type NewSubscription struct {
+	// Action From mild to strong.
+	Action *Action `json:"action,omitempty"`
+
+	// Cap The largest distance that counts, by algorithm; an algorithm left out is not matched. 0 to 64 for pdq, 0 to 16 for the 64-bit ones.
+	//
+	// Examples: {"pdq":31}
+	Cap *Radius `json:"cap,omitempty"`
+
+	// Link Goes with the action `redirect`, in place of the bank's.
+	Link *string `json:"link,omitempty"`
+
+	// On The bank's matches count for your party's checks.
+	On *bool `json:"on,omitempty"`
+}
+
+// Opinion defines model for Opinion.
+type Opinion struct {
+	// Actor Id of the key, or local.
+	Actor string    `json:"actor"`
+	At    time.Time `json:"at"`
+
+	// Party 1 to 64 letters, digits, "_", "." or "-".
+	//
+	// Examples: example-platform
+	Party  PartyName `json:"party"`
+	Reason *string   `json:"reason,omitempty"`
+
+	// Stance `saw`: met it too, and says nothing of its rightness.
+	Stance Stance `json:"stance"`
+}
+
+// Opinions defines model for Opinions.
+type Opinions struct {
+	// Opinions Oldest first.
+	Opinions []Opinion `json:"opinions"`
+
+	// Tally How many parties say what of an entry.
+	Tally Tally `json:"tally"`
+}
+
+// Overlay What your party holds of the entry for itself; left out if nothing.
+type Overlay struct {
+	// Disabled It matches nothing for your party.
+	Disabled bool    `json:"disabled"`
+	Labels   *Labels `json:"labels,omitempty"`
+}
+
+// Overturn An entry is quarantined when people have overturned this share of the matches that they decided about, and decided
+// about at least `min`; rate 0 with min 0: never.
+type Overturn struct {
+	Min  int     `json:"min"`
+	Rate float64 `json:"rate"`
+}
+
+// Party defines model for Party.
+type Party struct {
+	CreatedAt time.Time `json:"created_at"`
+
+	// Id As changes of the log name it; 1 is the operator of the node.
+	Id int64 `json:"id"`
+
+	// KeepMatches For how many days its matches are kept.
+	KeepMatches *int      `json:"keep_matches,omitempty"`
+	Kind        PartyKind `json:"kind"`
+
+	// Name 1 to 64 letters, digits, "_", "." or "-".
+	//
+	// Examples: example-platform
+	Name PartyName `json:"name"`
+
+	// Seq Of its last change; 0: none.
+	Seq int64 `json:"seq"`
+
+	// Suspended Its keys are refused, and its banks match nothing.
+	Suspended *bool `json:"suspended,omitempty"`
+}
+
+// PartyChange defines model for PartyChange.
+type PartyChange struct {
+	// KeepMatches For how many days its matches are kept.
+	KeepMatches *int       `json:"keep_matches,omitempty"`
+	Kind        *PartyKind `json:"kind,omitempty"`
+
+	// Name 1 to 64 letters, digits, "_", "." or "-".
+	//
+	// Examples: example-platform
+	Name *PartyName `json:"name,omitempty"`
+
+	// Suspended Refuse its keys, and let its banks match nothing.
+	Suspended *bool `json:"suspended,omitempty"`
+}
+
+// PartyKind defines model for PartyKind.
+type PartyKind string
+
+// PartyName 1 to 64 letters, digits, "_", "." or "-".
+//
+// Examples: example-platform
+type PartyName = string
 
 // Policy defines model for Policy.
 type Policy struct {
 	// Action From mild to strong.
-	Action    Action `json:"action"`
-	KeepMedia bool   `json:"keep_media"`
+	Action Action `json:"action"`
+
+	// EnabledRatio The share of contents that the bank is asked about, 0 to 1; the same content always or never.
+	EnabledRatio float64 `json:"enabled_ratio"`
+
+	// Flood How many different contents an entry may match perceptually within an hour before it is quarantined; 0: any number.
+	Flood     int  `json:"flood"`
+	KeepMedia bool `json:"keep_media"`
+
+	// Link Where the action `redirect` leads.
+	Link *string `json:"link,omitempty"`
 
 	// MaxFrames How many frames of a video an entry stores; each takes a row of the index, or a few.
 	MaxFrames *int `json:"max_frames,omitempty"`
+
+	// MinQuality The least pdq quality of an upload, 0 to 100, that is matched perceptually.
+	MinQuality int `json:"min_quality"`
+
+	// Overturn An entry is quarantined when people have overturned this share of the matches that they decided about, and decided
+	// about at least `min`; rate 0 with min 0: never.
+	Overturn Overturn `json:"overturn"`
 
 	// Radius The largest distance that counts, by algorithm; an algorithm left out is not matched. 0 to 64 for pdq, 0 to 16 for the 64-bit ones.
 	//
@@ -722,6 +1451,35 @@ type Problem struct {
 	Type string `json:"type"`
 }
 
+// Proposal A change that waits for a second person.
+type Proposal struct {
+	// Actor Id of the key, or local.
+	Actor string    `json:"actor"`
+	At    time.Time `json:"at"`
+
+	// Bank How the bank would be.
+	Bank *ProposedBank `json:"bank,omitempty"`
+
+	// Kind Of the change that it would be: bank.changed, bank.deleted, bank.restored; entry.confirmed (a new one), entry.restored, entry.retracted.
+	Kind   string  `json:"kind"`
+	Reason *string `json:"reason,omitempty"`
+}
+
+// ProposedBank How the bank would be.
+type ProposedBank struct {
+	Deleted     bool        `json:"deleted"`
+	Description string      `json:"description"`
+	Dual        bool        `json:"dual"`
+	Members     []PartyName `json:"members"`
+
+	// Name 1 to 64 letters, digits, "_", "." or "-".
+	//
+	// Examples: attacks-2026
+	Name   BankName `json:"name"`
+	Open   bool     `json:"open"`
+	Policy Policy   `json:"policy"`
+}
+
 // Radius The largest distance that counts, by algorithm; an algorithm left out is not matched. 0 to 64 for pdq, 0 to 16 for the 64-bit ones.
 //
 // Examples: {"pdq":31}
@@ -742,6 +1500,39 @@ type Reason struct {
 // Recommendation defines model for Recommendation.
 type Recommendation string
 
+// RecordedMatch defines model for RecordedMatch.
+type RecordedMatch struct {
+	Action Recommendation `json:"action"`
+	At     time.Time      `json:"at"`
+
+	// ContentId Your name of the upload, unless erased.
+	ContentId *string `json:"content_id,omitempty"`
+
+	// Decisions Oldest first; the last one counts.
+	Decisions []Decision `json:"decisions"`
+
+	// Entries Strongest first.
+	Entries []MatchedEntry `json:"entries"`
+
+	// Id Of the node that found it, and its number there.
+	//
+	// Examples: a1b2c3d4-17
+	Id       MatchID `json:"id"`
+	IndexSeq int64   `json:"index_seq"`
+
+	// Key Id of the key that asked, or local.
+	Key   *string `json:"key,omitempty"`
+	Level Level   `json:"level"`
+
+	// Party 1 to 64 letters, digits, "_", "." or "-".
+	//
+	// Examples: example-platform
+	Party PartyName `json:"party"`
+
+	// Verdict As it was answered, but for the signals and the content_id; not in listings.
+	Verdict json.RawMessage `json:"verdict,omitempty"`
+}
+
 // RetractedEntry defines model for RetractedEntry.
 type RetractedEntry struct {
 	Entry  int64  `json:"entry"`
@@ -750,6 +1541,11 @@ type RetractedEntry struct {
 
 // Role defines model for Role.
 type Role string
+
+// Ruling What you did: `removed` it; `kept` it, for a reason of your own; `exempt`: kept, as the match is right and the context
+// allows it; `wrong_match`: kept, as it shows something else than the entry; `bad_hash`: kept, as the entry should not be
+// there; `restored`: put back what was removed.
+type Ruling string
 
 // SecondVote Thresholds in bits for hits of pdq on which a 64-bit hash has a say.
 //
@@ -780,6 +1576,24 @@ type SecondVoteChange struct {
 	Radius  *int `json:"radius,omitempty"`
 }
 
+// SignIn defines model for SignIn.
+type SignIn struct {
+	At time.Time `json:"at"`
+
+	// Key Its id.
+	Key string `json:"key"`
+
+	// Network Where it was used from, without the last bits of the address.
+	//
+	// Examples: 192.0.2.0/24, 2001:db8::/48
+	Network *string `json:"network,omitempty"`
+
+	// Party 1 to 64 letters, digits, "_", "." or "-".
+	//
+	// Examples: example-platform
+	Party PartyName `json:"party"`
+}
+
 // Signal defines model for Signal.
 type Signal struct {
 	Algorithm Algorithm `json:"algorithm"`
@@ -800,12 +1614,30 @@ type Signal struct {
 // Signals At most 64, unless they are the frames of a video; then some have a `time_ms`. Frames of a quality under 50 are left out.
 type Signals = []Signal
 
+// SkippedRow defines model for SkippedRow.
+type SkippedRow struct {
+	Column *string `json:"column,omitempty"`
+	Detail *string `json:"detail,omitempty"`
+
+	// Line Of the list, from 1.
+	Line int `json:"line"`
+
+	// Reason Examples: bad-hash
+	Reason string `json:"reason"`
+}
+
 // Source defines model for Source.
 type Source struct {
 	// Actor Id of the key, or local.
-	Actor  string    `json:"actor"`
-	At     time.Time `json:"at"`
-	Origin *string   `json:"origin,omitempty"`
+	Actor string    `json:"actor"`
+	At    time.Time `json:"at"`
+
+	// ForeignId Its id there.
+	ForeignId *string `json:"foreign_id,omitempty"`
+
+	// List The list or exchange that it came by; then `at` is when it was flagged there, if the list says so.
+	List   *string `json:"list,omitempty"`
+	Origin *string `json:"origin,omitempty"`
 }
 
 // Span defines model for Span.
@@ -822,7 +1654,15 @@ type Span struct {
 	ToMs   int64 `json:"to_ms"`
 }
 
-// Status defines model for Status.
+// Stance `saw`: met it too, and says nothing of its rightness.
+type Stance string
+
+// Standing `seed`: nobody but its owner has said anything. `positive`: others agree, nobody disagrees. `negative`: its owner takes
+// it back. `disputed`: somebody disagrees. What is negative or disputed recommends to `review` at most.
+type Standing string
+
+// Status Only what is `active` matches. `proposed` waits for a second person; `quarantined` was taken out by itself, by a
+// bound of its bank, and `reason` says which.
 type Status string
 
 // StoredFrames How much of a video, or of a list of its frames, is stored.
@@ -833,6 +1673,73 @@ type StoredFrames struct {
 	// Dropped More than the bank's `max_frames`, or what has too little detail: frames of a list; of a video stretches, each counted once.
 	Dropped int `json:"dropped"`
 	Kept    int `json:"kept"`
+}
+
+// Subscription defines model for Subscription.
+type Subscription struct {
+	// Action From mild to strong.
+	Action *Action `json:"action,omitempty"`
+
+	// Bank 1 to 64 letters, digits, "_", "." or "-".
+	//
+	// Examples: attacks-2026
+	Bank BankName `json:"bank"`
+
+	// Cap The largest distance that counts, by algorithm; an algorithm left out is not matched. 0 to 64 for pdq, 0 to 16 for the 64-bit ones.
+	//
+	// Examples: {"pdq":31}
+	Cap *Radius `json:"cap,omitempty"`
+
+	// Kind `positive`: what is not wanted. `known_good`: what must not be taken for it; suppresses perceptual matches that
+	// are farther, for whoever subscribes to it. `test`: its matches are shown, and change no verdict.
+	Kind BankKind `json:"kind"`
+	Link *string  `json:"link,omitempty"`
+	On   bool     `json:"on"`
+
+	// Owner 1 to 64 letters, digits, "_", "." or "-".
+	//
+	// Examples: example-platform
+	Owner  PartyName `json:"owner"`
+	Policy Policy    `json:"policy"`
+
+	// Said False: your party has said nothing, and this is what goes without saying: its own banks are on, others off.
+	Said bool `json:"said"`
+}
+
+// Suppression The known-good entry that is nearer to the upload than this one; then `level` and `action` are those of nothing found.
+type Suppression struct {
+	Algorithm Algorithm `json:"algorithm"`
+	Bank      string    `json:"bank"`
+	Distance  int       `json:"distance"`
+	Entry     int64     `json:"entry"`
+}
+
+// Tally How many parties say what of an entry.
+type Tally struct {
+	Agree    int `json:"agree"`
+	Disagree int `json:"disagree"`
+
+	// Saw Met it too, and say nothing of its rightness.
+	Saw int `json:"saw"`
+
+	// Standing `seed`: nobody but its owner has said anything. `positive`: others agree, nobody disagrees. `negative`: its owner takes
+	// it back. `disputed`: somebody disagrees. What is negative or disputed recommends to `review` at most.
+	Standing Standing `json:"standing"`
+}
+
+// Term defines model for Term.
+type Term struct {
+	About string `json:"about"`
+
+	// Many An entry may have several of it.
+	Many bool `json:"many"`
+
+	// Most In place of `values`: whole numbers from 0 to this. With neither, it is a word of your own.
+	Most *int   `json:"most,omitempty"`
+	Name string `json:"name"`
+
+	// Values What is accepted.
+	Values *[]string `json:"values,omitempty"`
 }
 
 // Timings Milliseconds.
@@ -898,10 +1805,18 @@ type Verdict struct {
 	IndexSeq int64 `json:"index_seq"`
 	Level    Level `json:"level"`
 
+	// Link Where the action `redirect` leads.
+	Link *string `json:"link,omitempty"`
+
 	// LogId Identity of the log that index_seq counts.
 	LogId string `json:"log_id"`
 
-	// Matches The nearest 100 entries, strongest first.
+	// Match Of the node that found it, and its number there.
+	//
+	// Examples: a1b2c3d4-17
+	Match *MatchID `json:"match,omitempty"`
+
+	// Matches The nearest 100 entries, strongest first. Those of test banks and those that are `suppressed_by` are listed, and count for nothing.
 	Matches []Match `json:"matches"`
 
 	// MatchesTotal How many entries match in all.
@@ -911,14 +1826,20 @@ type Verdict struct {
 	// Signals Those computed from the file, or those sent; not those of the frames of a video, which `frames` counts.
 	Signals []Signal `json:"signals"`
 
+	// Skipped Banks whose `enabled_ratio` left this content out.
+	Skipped *[]string `json:"skipped,omitempty"`
+
 	// Timings Milliseconds.
 	Timings Timings `json:"timings"`
 
-	// Unexplained The catalogue could not be read: the matches lack their labels.
+	// Unexplained The catalogue could not be read: the matches lack their labels and opinions, and recommend to `hold` at most.
 	Unexplained *bool `json:"unexplained,omitempty"`
 
 	// Unhashable Why there was no perceptual search, or why a signal that was sent was left out of it; digests were checked all the same.
 	Unhashable *Unhashable `json:"unhashable,omitempty"`
+
+	// Unrecorded Something was found, and could not be written to the journal: there is no `match` to decide about.
+	Unrecorded *bool `json:"unrecorded,omitempty"`
 }
 
 // VideoMatch Where the upload shows what of the entry, if one of them has several frames. Each frame stands for
@@ -953,6 +1874,24 @@ type Vote struct {
 	Radius int `json:"radius"`
 }
 
+// Whoami defines model for Whoami.
+type Whoami struct {
+	// Key The key's id, or local.
+	Key string `json:"key"`
+
+	// Name The key's name.
+	Name *string `json:"name,omitempty"`
+
+	// Party 1 to 64 letters, digits, "_", "." or "-".
+	//
+	// Examples: example-platform
+	Party PartyName `json:"party"`
+	Role  Role      `json:"role"`
+}
+
+// IdempotencyKey defines model for IdempotencyKey.
+type IdempotencyKey = string
+
 // InBank 1 to 64 letters, digits, "_", "." or "-".
 //
 // Examples: attacks-2026
@@ -960,6 +1899,11 @@ type InBank = BankName
 
 // OfEntry defines model for OfEntry.
 type OfEntry = int64
+
+// OfMatch Of the node that found it, and its number there.
+//
+// Examples: a1b2c3d4-17
+type OfMatch = MatchID
 
 // Refused defines model for Refused.
 type Refused = Problem
@@ -970,10 +1914,51 @@ type ListBanksParams struct {
 	Deleted *bool `form:"deleted,omitempty" json:"deleted,omitempty"`
 }
 
+// FlagListParams defines parameters for FlagList.
+type FlagListParams struct {
+	// Format Of the list, whatever the Content-Type.
+	Format *FlagListParamsFormat `form:"format,omitempty" json:"format,omitempty"`
+
+	// Algorithm Of signals whose list names none.
+	Algorithm *Algorithm `form:"algorithm,omitempty" json:"algorithm,omitempty"`
+
+	// Source The name of the list, where its rows name none.
+	Source *string `form:"source,omitempty" json:"source,omitempty"`
+
+	// DryRun Say what would become of the rows, and store nothing.
+	DryRun *bool `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// DespiteKnownGood Also what is near a known-good entry.
+	DespiteKnownGood *bool `form:"despite_known_good,omitempty" json:"despite_known_good,omitempty"`
+}
+
+// FlagListParamsFormat defines parameters for FlagList.
+type FlagListParamsFormat string
+
 // ListChangesParams defines parameters for ListChanges.
 type ListChangesParams struct {
 	After *int64 `form:"after,omitempty" json:"after,omitempty"`
-	Limit *int   `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Limit Of a page.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// LogId The log that `after` is of.
+	LogId *string `form:"log_id,omitempty" json:"log_id,omitempty"`
+
+	// Root The root at `after`, if the reader holds it: another one there is 409 `log-changed`.
+	Root *string `form:"root,omitempty" json:"root,omitempty"`
+
+	// Bank Only changes of this bank; the others are left out.
+	Bank *BankName `form:"bank,omitempty" json:"bank,omitempty"`
+
+	// Wait Seconds to wait for a change, if there is none yet.
+	Wait *int `form:"wait,omitempty" json:"wait,omitempty"`
+
+	// LastEventID Of Server-Sent Events: wins over `after` and `log_id`.
+	LastEventID *string `json:"Last-Event-ID,omitempty"`
+
+	// Accept `text/event-stream` for Server-Sent Events.
+	Accept *string `json:"Accept,omitempty"`
 }
 
 // ListEntriesParams defines parameters for ListEntries.
@@ -982,6 +1967,80 @@ type ListEntriesParams struct {
 	Bank   *BankName `form:"bank,omitempty" json:"bank,omitempty"`
 	Status *Status   `form:"status,omitempty" json:"status,omitempty"`
 	Label  *Label    `form:"label,omitempty" json:"label,omitempty"`
+
+	// Waiting Only those of which something is proposed.
+	Waiting *bool `form:"waiting,omitempty" json:"waiting,omitempty"`
+
+	// Q Words to search for.
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// Source Only of this source, as the facet names it.
+	Source *string `form:"source,omitempty" json:"source,omitempty"`
+
+	// From Not flagged before.
+	From *time.Time `form:"from,omitempty" json:"from,omitempty"`
+
+	// Until Flagged before.
+	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
+
+	// Sort `score`: what fits best first, as without it; `newest`.
+	Sort *ListEntriesParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Facets Counts of all hits by these, separated by commas.
+	Facets *[]ListEntriesParamsFacets `form:"facets,omitempty" json:"facets,omitempty"`
+
+	// Highlight Show where the words are.
+	Highlight *bool `form:"highlight,omitempty" json:"highlight,omitempty"`
+
+	// MinSeq Search an index that has seen this change.
+	MinSeq *int64 `form:"min_seq,omitempty" json:"min_seq,omitempty"`
+
+	// Cursor `next` of the page before.
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *int    `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// ListEntriesParamsSort defines parameters for ListEntries.
+type ListEntriesParamsSort string
+
+// ListEntriesParamsFacets defines parameters for ListEntries.
+type ListEntriesParamsFacets string
+
+// ListMatchesParams defines parameters for ListMatches.
+type ListMatchesParams struct {
+	// From Only from this time on.
+	From *time.Time `form:"from,omitempty" json:"from,omitempty"`
+
+	// Until Only from before this time.
+	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
+
+	// Bank Only with an entry of this bank.
+	Bank *BankName `form:"bank,omitempty" json:"bank,omitempty"`
+
+	// Entry Only with this entry.
+	Entry *int64 `form:"entry,omitempty" json:"entry,omitempty"`
+
+	// Level Only with verdicts of this level.
+	Level *Level `form:"level,omitempty" json:"level,omitempty"`
+
+	// ContentId Only of this upload.
+	ContentId *string `form:"content_id,omitempty" json:"content_id,omitempty"`
+
+	// Standing Only those whose last decision is `removed`: what to put back if an entry was wrong.
+	Standing *bool `form:"standing,omitempty" json:"standing,omitempty"`
+
+	// Cursor `next` of the page before.
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *int    `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// ListSignInsParams defines parameters for ListSignIns.
+type ListSignInsParams struct {
+	// From Only from this time on.
+	From *time.Time `form:"from,omitempty" json:"from,omitempty"`
+
+	// Until Only from before this time.
+	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
 
 	// Cursor `next` of the page before.
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
@@ -1006,8 +2065,20 @@ type CheckJSONRequestBody = CheckSignals
 // CheckMultipartRequestBody defines body for Check for multipart/form-data ContentType.
 type CheckMultipartRequestBody = CheckUpload
 
+// EraseContentJSONRequestBody defines body for EraseContent for application/json ContentType.
+type EraseContentJSONRequestBody = ContentName
+
 // ChangeEntryJSONRequestBody defines body for ChangeEntry for application/json ContentType.
 type ChangeEntryJSONRequestBody = EntryChange
+
+// SetOpinionJSONRequestBody defines body for SetOpinion for application/json ContentType.
+type SetOpinionJSONRequestBody = NewOpinion
+
+// SetOverlayJSONRequestBody defines body for SetOverlay for application/json ContentType.
+type SetOverlayJSONRequestBody = NewOverlay
+
+// RejectEntryJSONRequestBody defines body for RejectEntry for application/json ContentType.
+type RejectEntryJSONRequestBody = Reason
 
 // RestoreJSONRequestBody defines body for Restore for application/json ContentType.
 type RestoreJSONRequestBody = Reason
@@ -1017,6 +2088,18 @@ type RetractJSONRequestBody = Reason
 
 // CreateKeyJSONRequestBody defines body for CreateKey for application/json ContentType.
 type CreateKeyJSONRequestBody = NewKey
+
+// DecideJSONRequestBody defines body for Decide for application/json ContentType.
+type DecideJSONRequestBody = NewDecision
+
+// CreatePartyJSONRequestBody defines body for CreateParty for application/json ContentType.
+type CreatePartyJSONRequestBody = NewParty
+
+// ChangePartyJSONRequestBody defines body for ChangeParty for application/json ContentType.
+type ChangePartyJSONRequestBody = PartyChange
+
+// SubscribeJSONRequestBody defines body for Subscribe for application/json ContentType.
+type SubscribeJSONRequestBody = NewSubscription
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -1104,10 +2187,14 @@ type ClientInterface interface {
 
 	// ListBanks List banks
 	//
+	// Those that your party may read, its own among them; whoever oversees the node reads all.
+	//
 	// Corresponds with GET /v1/banks (the `ListBanks` operationId).
 	ListBanks(ctx context.Context, params *ListBanksParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateBankWithBody Create a bank
+	//
+	// It is your party's. Until its owner shares it (`members`, `open`), nobody else sees it.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1116,6 +2203,8 @@ type ClientInterface interface {
 
 	// CreateBank Create a bank
 	//
+	// It is your party's. Until its owner shares it (`members`, `open`), nobody else sees it.
+	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /v1/banks (the `CreateBank` operationId).
@@ -1123,7 +2212,7 @@ type ClientInterface interface {
 
 	// DeleteBank Delete a bank
 	//
-	// All its entries stop matching, as one change that can be undone by restoring the bank.
+	// All its entries stop matching, as one change that can be undone by restoring the bank. Under dual control it is proposed.
 	//
 	// Corresponds with DELETE /v1/banks/{bank} (the `DeleteBank` operationId).
 	DeleteBank(ctx context.Context, bank InBank, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1133,30 +2222,38 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/banks/{bank} (the `GetBank` operationId).
 	GetBank(ctx context.Context, bank InBank, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ChangeBankWithBody Change a bank's name, description or policy
+	// ChangeBankWithBody Change a bank
 	//
-	// What is left out stays as it is, also inside `second_vote`. `radius` replaces the whole map.
+	// What is left out stays as it is, also inside `second_vote`. `radius` and `members` replace the whole. Under
+	// dual control the change waits as the bank's `proposal` until somebody else confirms it.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with PATCH /v1/banks/{bank} (the `ChangeBank` operationId).
 	ChangeBankWithBody(ctx context.Context, bank InBank, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ChangeBank Change a bank's name, description or policy
+	// ChangeBank Change a bank
 	//
-	// What is left out stays as it is, also inside `second_vote`. `radius` replaces the whole map.
+	// What is left out stays as it is, also inside `second_vote`. `radius` and `members` replace the whole. Under
+	// dual control the change waits as the bank's `proposal` until somebody else confirms it.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with PATCH /v1/banks/{bank} (the `ChangeBank` operationId).
 	ChangeBank(ctx context.Context, bank InBank, body ChangeBankJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ConfirmBank Carry out what somebody else proposed of a bank
+	//
+	// Corresponds with POST /v1/banks/{bank}/confirm (the `ConfirmBank` operationId).
+	ConfirmBank(ctx context.Context, bank InBank, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// FlagWithBody Flag media or signals
 	//
 	// Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 	// already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
 	// source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
-	// unless `exact_only` asks for their digests alone. A node whose index has no memory for more rows answers 507
+	// unless `exact_only` asks for their digests alone; media near an entry of a known-good bank with `known-good`, unless
+	// `despite_known_good`. In a bank under dual control the entry is `proposed`. A node whose index has no memory for more rows answers 507
 	// `memory-limit`, and has stored nothing.
 	//
 	// Takes any type of body and a specified content type.
@@ -1169,7 +2266,8 @@ type ClientInterface interface {
 	// Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 	// already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
 	// source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
-	// unless `exact_only` asks for their digests alone. A node whose index has no memory for more rows answers 507
+	// unless `exact_only` asks for their digests alone; media near an entry of a known-good bank with `known-good`, unless
+	// `despite_known_good`. In a bank under dual control the entry is `proposed`. A node whose index has no memory for more rows answers 507
 	// `memory-limit`, and has stored nothing.
 	//
 	// Takes a body of the `application/json` content type.
@@ -1177,15 +2275,45 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/banks/{bank}/entries (the `Flag` operationId).
 	Flag(ctx context.Context, bank InBank, body FlagJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// FlagListWithBody Flag a list
+	//
+	// A list of signals in one of the formats of docs/exchange.md, read as it comes and stored some rows at a time, so that
+	// flags need not wait for it. A bad row is left out and told of; it never stops the list. What the bank has already
+	// gets the list as a source, unless it has that too: to send a list again does no harm. If the connection breaks, the
+	// rows that were stored stay. `vigie import` sends long lists in parts, and resumes.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/banks/{bank}/entries:batch (the `FlagList` operationId).
+	FlagListWithBody(ctx context.Context, bank InBank, params *FlagListParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RejectBank Drop what is proposed of a bank
+	//
+	// Whoever proposed it may, too.
+	//
+	// Corresponds with POST /v1/banks/{bank}/reject (the `RejectBank` operationId).
+	RejectBank(ctx context.Context, bank InBank, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// RestoreBank Restore a deleted bank
 	//
 	// Corresponds with POST /v1/banks/{bank}/restore (the `RestoreBank` operationId).
 	RestoreBank(ctx context.Context, bank InBank, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ListChanges Read the change log
+	// ListChanges Read or follow the change log
 	//
 	// Changes after a number, in order and without a gap. `record` is the exact text whose hash is
 	// the leaf of the Merkle tree, `root` the tree's root up to it: `vigie log verify` recomputes them.
+	// What the reader has no right to see is a placeholder of kind `redacted`: it has its `leaf`, so that
+	// the numbers stay dense and the roots can still be verified. What is listed is in this node's index already.
+	//
+	// There are three ways to read: a page at once; with `wait`, a page that is answered as soon as there
+	// is something (long poll); with `Accept: text/event-stream`, all that follows, as it comes
+	// (Server-Sent Events). An event is named `change`, or `redacted`; its data is a `Change`, its id
+	// `<log_id>:<seq>`, which `Last-Event-ID` resumes from. Every 15 s comes an event without data, so that
+	// the line is seen to be alive. A reader that is too slow is cut off, and resumes without loss.
+	//
+	// A cursor is a `seq` and the `log_id` of the page that it is from. A log that is another one, or that ends
+	// before the cursor (its database was restored from a backup), is answered 409 `log-changed`: read again from 0.
 	//
 	// Corresponds with GET /v1/changes (the `ListChanges` operationId).
 	ListChanges(ctx context.Context, params *ListChangesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1227,7 +2355,32 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/check/batch (the `CheckBatch` operationId).
 	CheckBatchWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ListEntries List entries
+	// EraseContentWithBody Erase the name of an upload
+	//
+	// Takes a `content_id` out of all of your party's matches; the matches stay.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/contents/erase (the `EraseContent` operationId).
+	EraseContentWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EraseContent Erase the name of an upload
+	//
+	// Takes a `content_id` out of all of your party's matches; the matches stay.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/contents/erase (the `EraseContent` operationId).
+	EraseContent(ctx context.Context, body EraseContentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListEntries List entries, or search them for words
+	//
+	// Of the banks that your party may read. With `q`, or any parameter that only a search has, entries are found by
+	// what people wrote of them: notes, labels, sources and reasons, in French, Arabic, English and other languages. Words
+	// are all looked for, in any order; case, accents, vowel marks and the letters that Arabic and Persian keyboards
+	// write otherwise make no difference, and in notes other forms of a word are found too. `"in a row"`, `-without`,
+	// `begin*`, `misspelt~`, and `label:`, `source:`, `note:`, `reason:` before any of these. A search answers from its own
+	// index, as of the change `index_seq`: `min_seq` makes it wait for one. While that index is made: 503 `not-ready`.
 	//
 	// Corresponds with GET /v1/entries (the `ListEntries` operationId).
 	ListEntries(ctx context.Context, params *ListEntriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1255,18 +2408,89 @@ type ClientInterface interface {
 	// Corresponds with PATCH /v1/entries/{entry} (the `ChangeEntry` operationId).
 	ChangeEntry(ctx context.Context, entry OfEntry, body ChangeEntryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// RestoreWithBody Restore a retracted entry
+	// ConfirmEntry Carry out what somebody else proposed of an entry
 	//
-	// Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
+	// To add it, to restore it or to retract it. Its rows come into the index now.
+	//
+	// Corresponds with POST /v1/entries/{entry}/confirm (the `ConfirmEntry` operationId).
+	ConfirmEntry(ctx context.Context, entry OfEntry, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetOpinionWithBody Say what your party thinks of an entry
+	//
+	// In place of what it said before. Others see the sums, in verdicts and with the entry; the reason is seen by the owner of the bank.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /v1/entries/{entry}/opinion (the `SetOpinion` operationId).
+	SetOpinionWithBody(ctx context.Context, entry OfEntry, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetOpinion Say what your party thinks of an entry
+	//
+	// In place of what it said before. Others see the sums, in verdicts and with the entry; the reason is seen by the owner of the bank.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /v1/entries/{entry}/opinion (the `SetOpinion` operationId).
+	SetOpinion(ctx context.Context, entry OfEntry, body SetOpinionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListOpinions Read what is said of an entry
+	//
+	// Corresponds with GET /v1/entries/{entry}/opinions (the `ListOpinions` operationId).
+	ListOpinions(ctx context.Context, entry OfEntry, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DropOverlay Take your party's overlay of an entry back
+	//
+	// Corresponds with DELETE /v1/entries/{entry}/overlay (the `DropOverlay` operationId).
+	DropOverlay(ctx context.Context, entry OfEntry, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetOverlayWithBody Disable or relabel an entry for your party alone
+	//
+	// Nothing of the entry itself changes, and nobody else sees it. What is left out is as the entry has it.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /v1/entries/{entry}/overlay (the `SetOverlay` operationId).
+	SetOverlayWithBody(ctx context.Context, entry OfEntry, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetOverlay Disable or relabel an entry for your party alone
+	//
+	// Nothing of the entry itself changes, and nobody else sees it. What is left out is as the entry has it.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /v1/entries/{entry}/overlay (the `SetOverlay` operationId).
+	SetOverlay(ctx context.Context, entry OfEntry, body SetOverlayJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RejectEntryWithBody Drop what is proposed of an entry
+	//
+	// Whoever proposed it may, too.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/entries/{entry}/reject (the `RejectEntry` operationId).
+	RejectEntryWithBody(ctx context.Context, entry OfEntry, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RejectEntry Drop what is proposed of an entry
+	//
+	// Whoever proposed it may, too.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/entries/{entry}/reject (the `RejectEntry` operationId).
+	RejectEntry(ctx context.Context, entry OfEntry, body RejectEntryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RestoreWithBody Restore a retracted or quarantined entry
+	//
+	// Under dual control it is proposed. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/entries/{entry}/restore (the `Restore` operationId).
 	RestoreWithBody(ctx context.Context, entry OfEntry, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// Restore Restore a retracted entry
+	// Restore Restore a retracted or quarantined entry
 	//
-	// Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
+	// Under dual control it is proposed. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1275,7 +2499,7 @@ type ClientInterface interface {
 
 	// RetractWithBody Retract an entry
 	//
-	// On this node it stops matching before the answer arrives. It can be restored.
+	// On this node it stops matching before the answer arrives. It can be restored. In a known-good bank it is proposed, as others match again without it.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1284,7 +2508,7 @@ type ClientInterface interface {
 
 	// Retract Retract an entry
 	//
-	// On this node it stops matching before the answer arrives. It can be restored.
+	// On this node it stops matching before the answer arrives. It can be restored. In a known-good bank it is proposed, as others match again without it.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1298,7 +2522,8 @@ type ClientInterface interface {
 
 	// CreateKeyWithBody Create a key
 	//
-	// The answer shows the secret, once.
+	// The answer shows the secret, once. If the request comes again with its `Idempotency-Key`, it is answered
+	// `secret-shown` with the key's id: revoke it if the secret was lost, and create another with a new `Idempotency-Key`.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1307,7 +2532,8 @@ type ClientInterface interface {
 
 	// CreateKey Create a key
 	//
-	// The answer shows the secret, once.
+	// The answer shows the secret, once. If the request comes again with its `Idempotency-Key`, it is answered
+	// `secret-shown` with the key's id: revoke it if the secret was lost, and create another with a new `Idempotency-Key`.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1318,6 +2544,126 @@ type ClientInterface interface {
 	//
 	// Corresponds with DELETE /v1/keys/{key} (the `RevokeKey` operationId).
 	RevokeKey(ctx context.Context, key string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListMatches List what checks found
+	//
+	// What your party's checks found, without the verdicts. With `entry`, the owner of its bank gets what other parties'
+	// checks found too: what rested on the entry, without their names for the contents and without their reasons.
+	// What the last second brought may be missing.
+	//
+	// Corresponds with GET /v1/matches (the `ListMatches` operationId).
+	ListMatches(ctx context.Context, params *ListMatchesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetMatch Read a match
+	//
+	// Corresponds with GET /v1/matches/{match} (the `GetMatch` operationId).
+	GetMatch(ctx context.Context, match OfMatch, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DecideWithBody Say what you did about a match
+	//
+	// In place of what your party said of it before, which stays on record. An entry whose matches are overturned
+	// (`wrong_match`, `bad_hash`) beyond the bound of its bank is quarantined with it.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/matches/{match}/decision (the `Decide` operationId).
+	DecideWithBody(ctx context.Context, match OfMatch, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// Decide Say what you did about a match
+	//
+	// In place of what your party said of it before, which stays on record. An entry whose matches are overturned
+	// (`wrong_match`, `bad_hash`) beyond the bound of its bank is quarantined with it.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/matches/{match}/decision (the `Decide` operationId).
+	Decide(ctx context.Context, match OfMatch, body DecideJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListParties List parties
+	//
+	// Corresponds with GET /v1/parties (the `ListParties` operationId).
+	ListParties(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreatePartyWithBody Create a party
+	//
+	// Only the operator of the node may. Then create its first key, with the role admin and its name as `party`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/parties (the `CreateParty` operationId).
+	CreatePartyWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateParty Create a party
+	//
+	// Only the operator of the node may. Then create its first key, with the role admin and its name as `party`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/parties (the `CreateParty` operationId).
+	CreateParty(ctx context.Context, body CreatePartyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetParty Read a party
+	//
+	// Corresponds with GET /v1/parties/{party} (the `GetParty` operationId).
+	GetParty(ctx context.Context, party PartyName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangePartyWithBody Change a party
+	//
+	// What is left out stays as it is. A party's own admins say how long its matches are kept; all else is for the operator.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /v1/parties/{party} (the `ChangeParty` operationId).
+	ChangePartyWithBody(ctx context.Context, party PartyName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangeParty Change a party
+	//
+	// What is left out stays as it is. A party's own admins say how long its matches are kept; all else is for the operator.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /v1/parties/{party} (the `ChangeParty` operationId).
+	ChangeParty(ctx context.Context, party PartyName, body ChangePartyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListSignIns List uses of keys
+	//
+	// The first use of a key of your party from a network in each hour, by each node.
+	//
+	// Corresponds with GET /v1/sign-ins (the `ListSignIns` operationId).
+	ListSignIns(ctx context.Context, params *ListSignInsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListSubscriptions List what your party may subscribe to
+	//
+	// Corresponds with GET /v1/subscriptions (the `ListSubscriptions` operationId).
+	ListSubscriptions(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SubscribeWithBody Subscribe to a bank, or not
+	//
+	// Sets the whole subscription: what is left out has its default, whatever it was before. Checks of your party's keys heed it from the answer on.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /v1/subscriptions/{bank} (the `Subscribe` operationId).
+	SubscribeWithBody(ctx context.Context, bank InBank, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// Subscribe Subscribe to a bank, or not
+	//
+	// Sets the whole subscription: what is left out has its default, whatever it was before. Checks of your party's keys heed it from the answer on.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /v1/subscriptions/{bank} (the `Subscribe` operationId).
+	Subscribe(ctx context.Context, bank InBank, body SubscribeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetVocabulary Read the vocabulary of labels
+	//
+	// Corresponds with GET /v1/vocabulary (the `GetVocabulary` operationId).
+	GetVocabulary(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// Whoami Who am I?
+	//
+	// Corresponds with GET /v1/whoami (the `Whoami` operationId).
+	Whoami(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // Health Is the process alive?
@@ -1352,6 +2698,8 @@ func (c *Client) Ready(ctx context.Context, reqEditors ...RequestEditorFn) (*htt
 
 // ListBanks List banks
 //
+// Those that your party may read, its own among them; whoever oversees the node reads all.
+//
 // Corresponds with GET /v1/banks (the `ListBanks` operationId).
 func (c *Client) ListBanks(ctx context.Context, params *ListBanksParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListBanksRequest(c.Server, params)
@@ -1366,6 +2714,8 @@ func (c *Client) ListBanks(ctx context.Context, params *ListBanksParams, reqEdit
 }
 
 // CreateBankWithBody Create a bank
+//
+// It is your party's. Until its owner shares it (`members`, `open`), nobody else sees it.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1384,6 +2734,8 @@ func (c *Client) CreateBankWithBody(ctx context.Context, contentType string, bod
 
 // CreateBank Create a bank
 //
+// It is your party's. Until its owner shares it (`members`, `open`), nobody else sees it.
+//
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /v1/banks (the `CreateBank` operationId).
@@ -1401,7 +2753,7 @@ func (c *Client) CreateBank(ctx context.Context, body CreateBankJSONRequestBody,
 
 // DeleteBank Delete a bank
 //
-// All its entries stop matching, as one change that can be undone by restoring the bank.
+// All its entries stop matching, as one change that can be undone by restoring the bank. Under dual control it is proposed.
 //
 // Corresponds with DELETE /v1/banks/{bank} (the `DeleteBank` operationId).
 func (c *Client) DeleteBank(ctx context.Context, bank InBank, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1431,9 +2783,10 @@ func (c *Client) GetBank(ctx context.Context, bank InBank, reqEditors ...Request
 	return c.Client.Do(req)
 }
 
-// ChangeBankWithBody Change a bank's name, description or policy
+// ChangeBankWithBody Change a bank
 //
-// What is left out stays as it is, also inside `second_vote`. `radius` replaces the whole map.
+// What is left out stays as it is, also inside `second_vote`. `radius` and `members` replace the whole. Under
+// dual control the change waits as the bank's `proposal` until somebody else confirms it.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1450,9 +2803,10 @@ func (c *Client) ChangeBankWithBody(ctx context.Context, bank InBank, contentTyp
 	return c.Client.Do(req)
 }
 
-// ChangeBank Change a bank's name, description or policy
+// ChangeBank Change a bank
 //
-// What is left out stays as it is, also inside `second_vote`. `radius` replaces the whole map.
+// What is left out stays as it is, also inside `second_vote`. `radius` and `members` replace the whole. Under
+// dual control the change waits as the bank's `proposal` until somebody else confirms it.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1469,12 +2823,28 @@ func (c *Client) ChangeBank(ctx context.Context, bank InBank, body ChangeBankJSO
 	return c.Client.Do(req)
 }
 
+// ConfirmBank Carry out what somebody else proposed of a bank
+//
+// Corresponds with POST /v1/banks/{bank}/confirm (the `ConfirmBank` operationId).
+func (c *Client) ConfirmBank(ctx context.Context, bank InBank, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewConfirmBankRequest(c.Server, bank)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // FlagWithBody Flag media or signals
 //
 // Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 // already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
 // source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
-// unless `exact_only` asks for their digests alone. A node whose index has no memory for more rows answers 507
+// unless `exact_only` asks for their digests alone; media near an entry of a known-good bank with `known-good`, unless
+// `despite_known_good`. In a bank under dual control the entry is `proposed`. A node whose index has no memory for more rows answers 507
 // `memory-limit`, and has stored nothing.
 //
 // Takes any type of body and a specified content type.
@@ -1497,7 +2867,8 @@ func (c *Client) FlagWithBody(ctx context.Context, bank InBank, contentType stri
 // Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 // already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
 // source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
-// unless `exact_only` asks for their digests alone. A node whose index has no memory for more rows answers 507
+// unless `exact_only` asks for their digests alone; media near an entry of a known-good bank with `known-good`, unless
+// `despite_known_good`. In a bank under dual control the entry is `proposed`. A node whose index has no memory for more rows answers 507
 // `memory-limit`, and has stored nothing.
 //
 // Takes a body of the `application/json` content type.
@@ -1505,6 +2876,45 @@ func (c *Client) FlagWithBody(ctx context.Context, bank InBank, contentType stri
 // Corresponds with POST /v1/banks/{bank}/entries (the `Flag` operationId).
 func (c *Client) Flag(ctx context.Context, bank InBank, body FlagJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewFlagRequest(c.Server, bank, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// FlagListWithBody Flag a list
+//
+// A list of signals in one of the formats of docs/exchange.md, read as it comes and stored some rows at a time, so that
+// flags need not wait for it. A bad row is left out and told of; it never stops the list. What the bank has already
+// gets the list as a source, unless it has that too: to send a list again does no harm. If the connection breaks, the
+// rows that were stored stay. `vigie import` sends long lists in parts, and resumes.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/banks/{bank}/entries:batch (the `FlagList` operationId).
+func (c *Client) FlagListWithBody(ctx context.Context, bank InBank, params *FlagListParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewFlagListRequestWithBody(c.Server, bank, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RejectBank Drop what is proposed of a bank
+//
+// Whoever proposed it may, too.
+//
+// Corresponds with POST /v1/banks/{bank}/reject (the `RejectBank` operationId).
+func (c *Client) RejectBank(ctx context.Context, bank InBank, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRejectBankRequest(c.Server, bank)
 	if err != nil {
 		return nil, err
 	}
@@ -1530,10 +2940,21 @@ func (c *Client) RestoreBank(ctx context.Context, bank InBank, reqEditors ...Req
 	return c.Client.Do(req)
 }
 
-// ListChanges Read the change log
+// ListChanges Read or follow the change log
 //
 // Changes after a number, in order and without a gap. `record` is the exact text whose hash is
 // the leaf of the Merkle tree, `root` the tree's root up to it: `vigie log verify` recomputes them.
+// What the reader has no right to see is a placeholder of kind `redacted`: it has its `leaf`, so that
+// the numbers stay dense and the roots can still be verified. What is listed is in this node's index already.
+//
+// There are three ways to read: a page at once; with `wait`, a page that is answered as soon as there
+// is something (long poll); with `Accept: text/event-stream`, all that follows, as it comes
+// (Server-Sent Events). An event is named `change`, or `redacted`; its data is a `Change`, its id
+// `<log_id>:<seq>`, which `Last-Event-ID` resumes from. Every 15 s comes an event without data, so that
+// the line is seen to be alive. A reader that is too slow is cut off, and resumes without loss.
+//
+// A cursor is a `seq` and the `log_id` of the page that it is from. A log that is another one, or that ends
+// before the cursor (its database was restored from a backup), is answered 409 `log-changed`: read again from 0.
 //
 // Corresponds with GET /v1/changes (the `ListChanges` operationId).
 func (c *Client) ListChanges(ctx context.Context, params *ListChangesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1615,7 +3036,52 @@ func (c *Client) CheckBatchWithBody(ctx context.Context, contentType string, bod
 	return c.Client.Do(req)
 }
 
-// ListEntries List entries
+// EraseContentWithBody Erase the name of an upload
+//
+// Takes a `content_id` out of all of your party's matches; the matches stay.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/contents/erase (the `EraseContent` operationId).
+func (c *Client) EraseContentWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEraseContentRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EraseContent Erase the name of an upload
+//
+// Takes a `content_id` out of all of your party's matches; the matches stay.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/contents/erase (the `EraseContent` operationId).
+func (c *Client) EraseContent(ctx context.Context, body EraseContentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEraseContentRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListEntries List entries, or search them for words
+//
+// Of the banks that your party may read. With `q`, or any parameter that only a search has, entries are found by
+// what people wrote of them: notes, labels, sources and reasons, in French, Arabic, English and other languages. Words
+// are all looked for, in any order; case, accents, vowel marks and the letters that Arabic and Persian keyboards
+// write otherwise make no difference, and in notes other forms of a word are found too. `"in a row"`, `-without`,
+// `begin*`, `misspelt~`, and `label:`, `source:`, `note:`, `reason:` before any of these. A search answers from its own
+// index, as of the change `index_seq`: `min_seq` makes it wait for one. While that index is made: 503 `not-ready`.
 //
 // Corresponds with GET /v1/entries (the `ListEntries` operationId).
 func (c *Client) ListEntries(ctx context.Context, params *ListEntriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1683,9 +3149,170 @@ func (c *Client) ChangeEntry(ctx context.Context, entry OfEntry, body ChangeEntr
 	return c.Client.Do(req)
 }
 
-// RestoreWithBody Restore a retracted entry
+// ConfirmEntry Carry out what somebody else proposed of an entry
 //
-// Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
+// To add it, to restore it or to retract it. Its rows come into the index now.
+//
+// Corresponds with POST /v1/entries/{entry}/confirm (the `ConfirmEntry` operationId).
+func (c *Client) ConfirmEntry(ctx context.Context, entry OfEntry, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewConfirmEntryRequest(c.Server, entry)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetOpinionWithBody Say what your party thinks of an entry
+//
+// In place of what it said before. Others see the sums, in verdicts and with the entry; the reason is seen by the owner of the bank.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /v1/entries/{entry}/opinion (the `SetOpinion` operationId).
+func (c *Client) SetOpinionWithBody(ctx context.Context, entry OfEntry, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetOpinionRequestWithBody(c.Server, entry, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetOpinion Say what your party thinks of an entry
+//
+// In place of what it said before. Others see the sums, in verdicts and with the entry; the reason is seen by the owner of the bank.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /v1/entries/{entry}/opinion (the `SetOpinion` operationId).
+func (c *Client) SetOpinion(ctx context.Context, entry OfEntry, body SetOpinionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetOpinionRequest(c.Server, entry, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListOpinions Read what is said of an entry
+//
+// Corresponds with GET /v1/entries/{entry}/opinions (the `ListOpinions` operationId).
+func (c *Client) ListOpinions(ctx context.Context, entry OfEntry, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListOpinionsRequest(c.Server, entry)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DropOverlay Take your party's overlay of an entry back
+//
+// Corresponds with DELETE /v1/entries/{entry}/overlay (the `DropOverlay` operationId).
+func (c *Client) DropOverlay(ctx context.Context, entry OfEntry, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDropOverlayRequest(c.Server, entry)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetOverlayWithBody Disable or relabel an entry for your party alone
+//
+// Nothing of the entry itself changes, and nobody else sees it. What is left out is as the entry has it.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /v1/entries/{entry}/overlay (the `SetOverlay` operationId).
+func (c *Client) SetOverlayWithBody(ctx context.Context, entry OfEntry, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetOverlayRequestWithBody(c.Server, entry, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetOverlay Disable or relabel an entry for your party alone
+//
+// Nothing of the entry itself changes, and nobody else sees it. What is left out is as the entry has it.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /v1/entries/{entry}/overlay (the `SetOverlay` operationId).
+func (c *Client) SetOverlay(ctx context.Context, entry OfEntry, body SetOverlayJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetOverlayRequest(c.Server, entry, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RejectEntryWithBody Drop what is proposed of an entry
+//
+// Whoever proposed it may, too.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/entries/{entry}/reject (the `RejectEntry` operationId).
+func (c *Client) RejectEntryWithBody(ctx context.Context, entry OfEntry, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRejectEntryRequestWithBody(c.Server, entry, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RejectEntry Drop what is proposed of an entry
+//
+// Whoever proposed it may, too.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/entries/{entry}/reject (the `RejectEntry` operationId).
+func (c *Client) RejectEntry(ctx context.Context, entry OfEntry, body RejectEntryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRejectEntryRequest(c.Server, entry, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RestoreWithBody Restore a retracted or quarantined entry
+//
+// Under dual control it is proposed. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1702,9 +3329,9 @@ func (c *Client) RestoreWithBody(ctx context.Context, entry OfEntry, contentType
 	return c.Client.Do(req)
 }
 
-// Restore Restore a retracted entry
+// Restore Restore a retracted or quarantined entry
 //
-// Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
+// Under dual control it is proposed. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1723,7 +3350,7 @@ func (c *Client) Restore(ctx context.Context, entry OfEntry, body RestoreJSONReq
 
 // RetractWithBody Retract an entry
 //
-// On this node it stops matching before the answer arrives. It can be restored.
+// On this node it stops matching before the answer arrives. It can be restored. In a known-good bank it is proposed, as others match again without it.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1742,7 +3369,7 @@ func (c *Client) RetractWithBody(ctx context.Context, entry OfEntry, contentType
 
 // Retract Retract an entry
 //
-// On this node it stops matching before the answer arrives. It can be restored.
+// On this node it stops matching before the answer arrives. It can be restored. In a known-good bank it is proposed, as others match again without it.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1776,7 +3403,8 @@ func (c *Client) ListKeys(ctx context.Context, reqEditors ...RequestEditorFn) (*
 
 // CreateKeyWithBody Create a key
 //
-// The answer shows the secret, once.
+// The answer shows the secret, once. If the request comes again with its `Idempotency-Key`, it is answered
+// `secret-shown` with the key's id: revoke it if the secret was lost, and create another with a new `Idempotency-Key`.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1795,7 +3423,8 @@ func (c *Client) CreateKeyWithBody(ctx context.Context, contentType string, body
 
 // CreateKey Create a key
 //
-// The answer shows the secret, once.
+// The answer shows the secret, once. If the request comes again with its `Idempotency-Key`, it is answered
+// `secret-shown` with the key's id: revoke it if the secret was lost, and create another with a new `Idempotency-Key`.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1817,6 +3446,286 @@ func (c *Client) CreateKey(ctx context.Context, body CreateKeyJSONRequestBody, r
 // Corresponds with DELETE /v1/keys/{key} (the `RevokeKey` operationId).
 func (c *Client) RevokeKey(ctx context.Context, key string, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewRevokeKeyRequest(c.Server, key)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListMatches List what checks found
+//
+// What your party's checks found, without the verdicts. With `entry`, the owner of its bank gets what other parties'
+// checks found too: what rested on the entry, without their names for the contents and without their reasons.
+// What the last second brought may be missing.
+//
+// Corresponds with GET /v1/matches (the `ListMatches` operationId).
+func (c *Client) ListMatches(ctx context.Context, params *ListMatchesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListMatchesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetMatch Read a match
+//
+// Corresponds with GET /v1/matches/{match} (the `GetMatch` operationId).
+func (c *Client) GetMatch(ctx context.Context, match OfMatch, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetMatchRequest(c.Server, match)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DecideWithBody Say what you did about a match
+//
+// In place of what your party said of it before, which stays on record. An entry whose matches are overturned
+// (`wrong_match`, `bad_hash`) beyond the bound of its bank is quarantined with it.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/matches/{match}/decision (the `Decide` operationId).
+func (c *Client) DecideWithBody(ctx context.Context, match OfMatch, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDecideRequestWithBody(c.Server, match, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// Decide Say what you did about a match
+//
+// In place of what your party said of it before, which stays on record. An entry whose matches are overturned
+// (`wrong_match`, `bad_hash`) beyond the bound of its bank is quarantined with it.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/matches/{match}/decision (the `Decide` operationId).
+func (c *Client) Decide(ctx context.Context, match OfMatch, body DecideJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDecideRequest(c.Server, match, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListParties List parties
+//
+// Corresponds with GET /v1/parties (the `ListParties` operationId).
+func (c *Client) ListParties(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListPartiesRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreatePartyWithBody Create a party
+//
+// Only the operator of the node may. Then create its first key, with the role admin and its name as `party`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/parties (the `CreateParty` operationId).
+func (c *Client) CreatePartyWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreatePartyRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateParty Create a party
+//
+// Only the operator of the node may. Then create its first key, with the role admin and its name as `party`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/parties (the `CreateParty` operationId).
+func (c *Client) CreateParty(ctx context.Context, body CreatePartyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreatePartyRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetParty Read a party
+//
+// Corresponds with GET /v1/parties/{party} (the `GetParty` operationId).
+func (c *Client) GetParty(ctx context.Context, party PartyName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetPartyRequest(c.Server, party)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangePartyWithBody Change a party
+//
+// What is left out stays as it is. A party's own admins say how long its matches are kept; all else is for the operator.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /v1/parties/{party} (the `ChangeParty` operationId).
+func (c *Client) ChangePartyWithBody(ctx context.Context, party PartyName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangePartyRequestWithBody(c.Server, party, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeParty Change a party
+//
+// What is left out stays as it is. A party's own admins say how long its matches are kept; all else is for the operator.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /v1/parties/{party} (the `ChangeParty` operationId).
+func (c *Client) ChangeParty(ctx context.Context, party PartyName, body ChangePartyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangePartyRequest(c.Server, party, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListSignIns List uses of keys
+//
+// The first use of a key of your party from a network in each hour, by each node.
+//
+// Corresponds with GET /v1/sign-ins (the `ListSignIns` operationId).
+func (c *Client) ListSignIns(ctx context.Context, params *ListSignInsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListSignInsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListSubscriptions List what your party may subscribe to
+//
+// Corresponds with GET /v1/subscriptions (the `ListSubscriptions` operationId).
+func (c *Client) ListSubscriptions(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListSubscriptionsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SubscribeWithBody Subscribe to a bank, or not
+//
+// Sets the whole subscription: what is left out has its default, whatever it was before. Checks of your party's keys heed it from the answer on.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /v1/subscriptions/{bank} (the `Subscribe` operationId).
+func (c *Client) SubscribeWithBody(ctx context.Context, bank InBank, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSubscribeRequestWithBody(c.Server, bank, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// Subscribe Subscribe to a bank, or not
+//
+// Sets the whole subscription: what is left out has its default, whatever it was before. Checks of your party's keys heed it from the answer on.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /v1/subscriptions/{bank} (the `Subscribe` operationId).
+func (c *Client) Subscribe(ctx context.Context, bank InBank, body SubscribeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSubscribeRequest(c.Server, bank, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetVocabulary Read the vocabulary of labels
+//
+// Corresponds with GET /v1/vocabulary (the `GetVocabulary` operationId).
+func (c *Client) GetVocabulary(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetVocabularyRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// Whoami Who am I?
+//
+// Corresponds with GET /v1/whoami (the `Whoami` operationId).
+func (c *Client) Whoami(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewWhoamiRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -2090,6 +3999,40 @@ func NewChangeBankRequestWithBody(server string, bank InBank, contentType string
 	return req, nil
 }
 
+// NewConfirmBankRequest constructs an http.Request for the ConfirmBank method
+func NewConfirmBankRequest(server string, bank InBank) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "bank", bank, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/banks/%s/confirm", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewFlagRequest calls the generic Flag builder with application/json body
 func NewFlagRequest(server string, bank InBank, body FlagJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -2133,6 +4076,151 @@ func NewFlagRequestWithBody(server string, bank InBank, contentType string, body
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewFlagListRequestWithBody constructs an http.Request for the FlagList method, with any body, and a specified content type
+func NewFlagListRequestWithBody(server string, bank InBank, params *FlagListParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "bank", bank, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/banks/%s/entries:batch", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Format != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "format", *params.Format, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Algorithm != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "algorithm", *params.Algorithm, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Source != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "source", *params.Source, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.DryRun != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dry_run", *params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.DespiteKnownGood != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "despite_known_good", *params.DespiteKnownGood, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewRejectBankRequest constructs an http.Request for the RejectBank method
+func NewRejectBankRequest(server string, bank InBank) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "bank", bank, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/banks/%s/reject", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -2223,6 +4311,54 @@ func NewListChangesRequest(server string, params *ListChangesParams) (*http.Requ
 
 		}
 
+		if params.LogId != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "log_id", *params.LogId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Root != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "root", *params.Root, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Bank != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "bank", *params.Bank, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Wait != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "wait", *params.Wait, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if encoded := queryValues.Encode(); encoded != "" {
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
@@ -2232,6 +4368,32 @@ func NewListChangesRequest(server string, params *ListChangesParams) (*http.Requ
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+
+		if params.LastEventID != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Last-Event-ID", *params.LastEventID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Last-Event-ID", headerParam0)
+		}
+
+		if params.Accept != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Accept", *params.Accept, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Accept", headerParam1)
+		}
+
 	}
 
 	return req, nil
@@ -2306,6 +4468,46 @@ func NewCheckBatchRequestWithBody(server string, contentType string, body io.Rea
 	return req, nil
 }
 
+// NewEraseContentRequest calls the generic EraseContent builder with application/json body
+func NewEraseContentRequest(server string, body EraseContentJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewEraseContentRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewEraseContentRequestWithBody constructs an http.Request for the EraseContent method, with any body, and a specified content type
+func NewEraseContentRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/contents/erase")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewListEntriesRequest constructs an http.Request for the ListEntries method
 func NewListEntriesRequest(server string, params *ListEntriesParams) (*http.Request, error) {
 	var err error
@@ -2361,6 +4563,114 @@ func NewListEntriesRequest(server string, params *ListEntriesParams) (*http.Requ
 		if params.Label != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "label", *params.Label, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Waiting != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "waiting", *params.Waiting, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Q != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "q", *params.Q, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Source != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "source", *params.Source, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.From != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Sort != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "sort", *params.Sort, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Facets != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "facets", *params.Facets, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Highlight != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "highlight", *params.Highlight, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.MinSeq != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "min_seq", *params.MinSeq, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -2480,6 +4790,249 @@ func NewChangeEntryRequestWithBody(server string, entry OfEntry, contentType str
 	}
 
 	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewConfirmEntryRequest constructs an http.Request for the ConfirmEntry method
+func NewConfirmEntryRequest(server string, entry OfEntry) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "entry", entry, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/entries/%s/confirm", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewSetOpinionRequest calls the generic SetOpinion builder with application/json body
+func NewSetOpinionRequest(server string, entry OfEntry, body SetOpinionJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSetOpinionRequestWithBody(server, entry, "application/json", bodyReader)
+}
+
+// NewSetOpinionRequestWithBody constructs an http.Request for the SetOpinion method, with any body, and a specified content type
+func NewSetOpinionRequestWithBody(server string, entry OfEntry, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "entry", entry, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/entries/%s/opinion", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListOpinionsRequest constructs an http.Request for the ListOpinions method
+func NewListOpinionsRequest(server string, entry OfEntry) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "entry", entry, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/entries/%s/opinions", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewDropOverlayRequest constructs an http.Request for the DropOverlay method
+func NewDropOverlayRequest(server string, entry OfEntry) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "entry", entry, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/entries/%s/overlay", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewSetOverlayRequest calls the generic SetOverlay builder with application/json body
+func NewSetOverlayRequest(server string, entry OfEntry, body SetOverlayJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSetOverlayRequestWithBody(server, entry, "application/json", bodyReader)
+}
+
+// NewSetOverlayRequestWithBody constructs an http.Request for the SetOverlay method, with any body, and a specified content type
+func NewSetOverlayRequestWithBody(server string, entry OfEntry, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "entry", entry, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/entries/%s/overlay", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewRejectEntryRequest calls the generic RejectEntry builder with application/json body
+func NewRejectEntryRequest(server string, entry OfEntry, body RejectEntryJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRejectEntryRequestWithBody(server, entry, "application/json", bodyReader)
+}
+
+// NewRejectEntryRequestWithBody constructs an http.Request for the RejectEntry method, with any body, and a specified content type
+func NewRejectEntryRequestWithBody(server string, entry OfEntry, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "entry", entry, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/entries/%s/reject", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
 	if err != nil {
 		return nil, err
 	}
@@ -2684,6 +5237,603 @@ func NewRevokeKeyRequest(server string, key string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewListMatchesRequest constructs an http.Request for the ListMatches method
+func NewListMatchesRequest(server string, params *ListMatchesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/matches")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.From != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Bank != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "bank", *params.Bank, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Entry != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "entry", *params.Entry, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Level != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "level", *params.Level, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.ContentId != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "content_id", *params.ContentId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Standing != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "standing", *params.Standing, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetMatchRequest constructs an http.Request for the GetMatch method
+func NewGetMatchRequest(server string, match OfMatch) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "match", match, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/matches/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewDecideRequest calls the generic Decide builder with application/json body
+func NewDecideRequest(server string, match OfMatch, body DecideJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewDecideRequestWithBody(server, match, "application/json", bodyReader)
+}
+
+// NewDecideRequestWithBody constructs an http.Request for the Decide method, with any body, and a specified content type
+func NewDecideRequestWithBody(server string, match OfMatch, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "match", match, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/matches/%s/decision", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListPartiesRequest constructs an http.Request for the ListParties method
+func NewListPartiesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/parties")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreatePartyRequest calls the generic CreateParty builder with application/json body
+func NewCreatePartyRequest(server string, body CreatePartyJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreatePartyRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreatePartyRequestWithBody constructs an http.Request for the CreateParty method, with any body, and a specified content type
+func NewCreatePartyRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/parties")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetPartyRequest constructs an http.Request for the GetParty method
+func NewGetPartyRequest(server string, party PartyName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "party", party, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/parties/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewChangePartyRequest calls the generic ChangeParty builder with application/json body
+func NewChangePartyRequest(server string, party PartyName, body ChangePartyJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewChangePartyRequestWithBody(server, party, "application/json", bodyReader)
+}
+
+// NewChangePartyRequestWithBody constructs an http.Request for the ChangeParty method, with any body, and a specified content type
+func NewChangePartyRequestWithBody(server string, party PartyName, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "party", party, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/parties/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListSignInsRequest constructs an http.Request for the ListSignIns method
+func NewListSignInsRequest(server string, params *ListSignInsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/sign-ins")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.From != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Until != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "until", *params.Until, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListSubscriptionsRequest constructs an http.Request for the ListSubscriptions method
+func NewListSubscriptionsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/subscriptions")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewSubscribeRequest calls the generic Subscribe builder with application/json body
+func NewSubscribeRequest(server string, bank InBank, body SubscribeJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSubscribeRequestWithBody(server, bank, "application/json", bodyReader)
+}
+
+// NewSubscribeRequestWithBody constructs an http.Request for the Subscribe method, with any body, and a specified content type
+func NewSubscribeRequestWithBody(server string, bank InBank, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "bank", bank, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/subscriptions/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetVocabularyRequest constructs an http.Request for the GetVocabulary method
+func NewGetVocabularyRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/vocabulary")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewWhoamiRequest constructs an http.Request for the Whoami method
+func NewWhoamiRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/whoami")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 func (c *Client) applyEditors(ctx context.Context, req *http.Request, additionalEditors []RequestEditorFn) error {
 	for _, r := range c.RequestEditors {
 		if err := r(ctx, req); err != nil {
@@ -2744,12 +5894,16 @@ type ClientWithResponsesInterface interface {
 
 	// ListBanksWithResponse List banks
 	//
+	// Those that your party may read, its own among them; whoever oversees the node reads all.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/banks (the `ListBanks` operationId).
 	ListBanksWithResponse(ctx context.Context, params *ListBanksParams, reqEditors ...RequestEditorFn) (*ListBanksResponse, error)
 
 	// CreateBankWithBodyWithResponse Create a bank
+	//
+	// It is your party's. Until its owner shares it (`members`, `open`), nobody else sees it.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2758,6 +5912,8 @@ type ClientWithResponsesInterface interface {
 
 	// CreateBankWithResponse Create a bank
 	//
+	// It is your party's. Until its owner shares it (`members`, `open`), nobody else sees it.
+	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/banks (the `CreateBank` operationId).
@@ -2765,7 +5921,7 @@ type ClientWithResponsesInterface interface {
 
 	// DeleteBankWithResponse Delete a bank
 	//
-	// All its entries stop matching, as one change that can be undone by restoring the bank.
+	// All its entries stop matching, as one change that can be undone by restoring the bank. Under dual control it is proposed.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -2779,30 +5935,40 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/banks/{bank} (the `GetBank` operationId).
 	GetBankWithResponse(ctx context.Context, bank InBank, reqEditors ...RequestEditorFn) (*GetBankResponse, error)
 
-	// ChangeBankWithBodyWithResponse Change a bank's name, description or policy
+	// ChangeBankWithBodyWithResponse Change a bank
 	//
-	// What is left out stays as it is, also inside `second_vote`. `radius` replaces the whole map.
+	// What is left out stays as it is, also inside `second_vote`. `radius` and `members` replace the whole. Under
+	// dual control the change waits as the bank's `proposal` until somebody else confirms it.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PATCH /v1/banks/{bank} (the `ChangeBank` operationId).
 	ChangeBankWithBodyWithResponse(ctx context.Context, bank InBank, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeBankResponse, error)
 
-	// ChangeBankWithResponse Change a bank's name, description or policy
+	// ChangeBankWithResponse Change a bank
 	//
-	// What is left out stays as it is, also inside `second_vote`. `radius` replaces the whole map.
+	// What is left out stays as it is, also inside `second_vote`. `radius` and `members` replace the whole. Under
+	// dual control the change waits as the bank's `proposal` until somebody else confirms it.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PATCH /v1/banks/{bank} (the `ChangeBank` operationId).
 	ChangeBankWithResponse(ctx context.Context, bank InBank, body ChangeBankJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeBankResponse, error)
 
+	// ConfirmBankWithResponse Carry out what somebody else proposed of a bank
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/banks/{bank}/confirm (the `ConfirmBank` operationId).
+	ConfirmBankWithResponse(ctx context.Context, bank InBank, reqEditors ...RequestEditorFn) (*ConfirmBankResponse, error)
+
 	// FlagWithBodyWithResponse Flag media or signals
 	//
 	// Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 	// already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
 	// source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
-	// unless `exact_only` asks for their digests alone. A node whose index has no memory for more rows answers 507
+	// unless `exact_only` asks for their digests alone; media near an entry of a known-good bank with `known-good`, unless
+	// `despite_known_good`. In a bank under dual control the entry is `proposed`. A node whose index has no memory for more rows answers 507
 	// `memory-limit`, and has stored nothing.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -2815,13 +5981,35 @@ type ClientWithResponsesInterface interface {
 	// Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 	// already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
 	// source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
-	// unless `exact_only` asks for their digests alone. A node whose index has no memory for more rows answers 507
+	// unless `exact_only` asks for their digests alone; media near an entry of a known-good bank with `known-good`, unless
+	// `despite_known_good`. In a bank under dual control the entry is `proposed`. A node whose index has no memory for more rows answers 507
 	// `memory-limit`, and has stored nothing.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/banks/{bank}/entries (the `Flag` operationId).
 	FlagWithResponse(ctx context.Context, bank InBank, body FlagJSONRequestBody, reqEditors ...RequestEditorFn) (*FlagResponse, error)
+
+	// FlagListWithBodyWithResponse Flag a list
+	//
+	// A list of signals in one of the formats of docs/exchange.md, read as it comes and stored some rows at a time, so that
+	// flags need not wait for it. A bad row is left out and told of; it never stops the list. What the bank has already
+	// gets the list as a source, unless it has that too: to send a list again does no harm. If the connection breaks, the
+	// rows that were stored stay. `vigie import` sends long lists in parts, and resumes.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/banks/{bank}/entries:batch (the `FlagList` operationId).
+	FlagListWithBodyWithResponse(ctx context.Context, bank InBank, params *FlagListParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*FlagListResponse, error)
+
+	// RejectBankWithResponse Drop what is proposed of a bank
+	//
+	// Whoever proposed it may, too.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/banks/{bank}/reject (the `RejectBank` operationId).
+	RejectBankWithResponse(ctx context.Context, bank InBank, reqEditors ...RequestEditorFn) (*RejectBankResponse, error)
 
 	// RestoreBankWithResponse Restore a deleted bank
 	//
@@ -2830,10 +6018,21 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/banks/{bank}/restore (the `RestoreBank` operationId).
 	RestoreBankWithResponse(ctx context.Context, bank InBank, reqEditors ...RequestEditorFn) (*RestoreBankResponse, error)
 
-	// ListChangesWithResponse Read the change log
+	// ListChangesWithResponse Read or follow the change log
 	//
 	// Changes after a number, in order and without a gap. `record` is the exact text whose hash is
 	// the leaf of the Merkle tree, `root` the tree's root up to it: `vigie log verify` recomputes them.
+	// What the reader has no right to see is a placeholder of kind `redacted`: it has its `leaf`, so that
+	// the numbers stay dense and the roots can still be verified. What is listed is in this node's index already.
+	//
+	// There are three ways to read: a page at once; with `wait`, a page that is answered as soon as there
+	// is something (long poll); with `Accept: text/event-stream`, all that follows, as it comes
+	// (Server-Sent Events). An event is named `change`, or `redacted`; its data is a `Change`, its id
+	// `<log_id>:<seq>`, which `Last-Event-ID` resumes from. Every 15 s comes an event without data, so that
+	// the line is seen to be alive. A reader that is too slow is cut off, and resumes without loss.
+	//
+	// A cursor is a `seq` and the `log_id` of the page that it is from. A log that is another one, or that ends
+	// before the cursor (its database was restored from a backup), is answered 409 `log-changed`: read again from 0.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -2877,7 +6076,32 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/check/batch (the `CheckBatch` operationId).
 	CheckBatchWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CheckBatchResponse, error)
 
-	// ListEntriesWithResponse List entries
+	// EraseContentWithBodyWithResponse Erase the name of an upload
+	//
+	// Takes a `content_id` out of all of your party's matches; the matches stay.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/contents/erase (the `EraseContent` operationId).
+	EraseContentWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EraseContentResponse, error)
+
+	// EraseContentWithResponse Erase the name of an upload
+	//
+	// Takes a `content_id` out of all of your party's matches; the matches stay.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/contents/erase (the `EraseContent` operationId).
+	EraseContentWithResponse(ctx context.Context, body EraseContentJSONRequestBody, reqEditors ...RequestEditorFn) (*EraseContentResponse, error)
+
+	// ListEntriesWithResponse List entries, or search them for words
+	//
+	// Of the banks that your party may read. With `q`, or any parameter that only a search has, entries are found by
+	// what people wrote of them: notes, labels, sources and reasons, in French, Arabic, English and other languages. Words
+	// are all looked for, in any order; case, accents, vowel marks and the letters that Arabic and Persian keyboards
+	// write otherwise make no difference, and in notes other forms of a word are found too. `"in a row"`, `-without`,
+	// `begin*`, `misspelt~`, and `label:`, `source:`, `note:`, `reason:` before any of these. A search answers from its own
+	// index, as of the change `index_seq`: `min_seq` makes it wait for one. While that index is made: 503 `not-ready`.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -2909,18 +6133,95 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PATCH /v1/entries/{entry} (the `ChangeEntry` operationId).
 	ChangeEntryWithResponse(ctx context.Context, entry OfEntry, body ChangeEntryJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeEntryResponse, error)
 
-	// RestoreWithBodyWithResponse Restore a retracted entry
+	// ConfirmEntryWithResponse Carry out what somebody else proposed of an entry
 	//
-	// Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
+	// To add it, to restore it or to retract it. Its rows come into the index now.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/entries/{entry}/confirm (the `ConfirmEntry` operationId).
+	ConfirmEntryWithResponse(ctx context.Context, entry OfEntry, reqEditors ...RequestEditorFn) (*ConfirmEntryResponse, error)
+
+	// SetOpinionWithBodyWithResponse Say what your party thinks of an entry
+	//
+	// In place of what it said before. Others see the sums, in verdicts and with the entry; the reason is seen by the owner of the bank.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/entries/{entry}/opinion (the `SetOpinion` operationId).
+	SetOpinionWithBodyWithResponse(ctx context.Context, entry OfEntry, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetOpinionResponse, error)
+
+	// SetOpinionWithResponse Say what your party thinks of an entry
+	//
+	// In place of what it said before. Others see the sums, in verdicts and with the entry; the reason is seen by the owner of the bank.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/entries/{entry}/opinion (the `SetOpinion` operationId).
+	SetOpinionWithResponse(ctx context.Context, entry OfEntry, body SetOpinionJSONRequestBody, reqEditors ...RequestEditorFn) (*SetOpinionResponse, error)
+
+	// ListOpinionsWithResponse Read what is said of an entry
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/entries/{entry}/opinions (the `ListOpinions` operationId).
+	ListOpinionsWithResponse(ctx context.Context, entry OfEntry, reqEditors ...RequestEditorFn) (*ListOpinionsResponse, error)
+
+	// DropOverlayWithResponse Take your party's overlay of an entry back
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/entries/{entry}/overlay (the `DropOverlay` operationId).
+	DropOverlayWithResponse(ctx context.Context, entry OfEntry, reqEditors ...RequestEditorFn) (*DropOverlayResponse, error)
+
+	// SetOverlayWithBodyWithResponse Disable or relabel an entry for your party alone
+	//
+	// Nothing of the entry itself changes, and nobody else sees it. What is left out is as the entry has it.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/entries/{entry}/overlay (the `SetOverlay` operationId).
+	SetOverlayWithBodyWithResponse(ctx context.Context, entry OfEntry, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetOverlayResponse, error)
+
+	// SetOverlayWithResponse Disable or relabel an entry for your party alone
+	//
+	// Nothing of the entry itself changes, and nobody else sees it. What is left out is as the entry has it.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/entries/{entry}/overlay (the `SetOverlay` operationId).
+	SetOverlayWithResponse(ctx context.Context, entry OfEntry, body SetOverlayJSONRequestBody, reqEditors ...RequestEditorFn) (*SetOverlayResponse, error)
+
+	// RejectEntryWithBodyWithResponse Drop what is proposed of an entry
+	//
+	// Whoever proposed it may, too.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/entries/{entry}/reject (the `RejectEntry` operationId).
+	RejectEntryWithBodyWithResponse(ctx context.Context, entry OfEntry, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RejectEntryResponse, error)
+
+	// RejectEntryWithResponse Drop what is proposed of an entry
+	//
+	// Whoever proposed it may, too.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/entries/{entry}/reject (the `RejectEntry` operationId).
+	RejectEntryWithResponse(ctx context.Context, entry OfEntry, body RejectEntryJSONRequestBody, reqEditors ...RequestEditorFn) (*RejectEntryResponse, error)
+
+	// RestoreWithBodyWithResponse Restore a retracted or quarantined entry
+	//
+	// Under dual control it is proposed. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/entries/{entry}/restore (the `Restore` operationId).
 	RestoreWithBodyWithResponse(ctx context.Context, entry OfEntry, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RestoreResponse, error)
 
-	// RestoreWithResponse Restore a retracted entry
+	// RestoreWithResponse Restore a retracted or quarantined entry
 	//
-	// Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
+	// Under dual control it is proposed. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2929,7 +6230,7 @@ type ClientWithResponsesInterface interface {
 
 	// RetractWithBodyWithResponse Retract an entry
 	//
-	// On this node it stops matching before the answer arrives. It can be restored.
+	// On this node it stops matching before the answer arrives. It can be restored. In a known-good bank it is proposed, as others match again without it.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2938,7 +6239,7 @@ type ClientWithResponsesInterface interface {
 
 	// RetractWithResponse Retract an entry
 	//
-	// On this node it stops matching before the answer arrives. It can be restored.
+	// On this node it stops matching before the answer arrives. It can be restored. In a known-good bank it is proposed, as others match again without it.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2954,7 +6255,8 @@ type ClientWithResponsesInterface interface {
 
 	// CreateKeyWithBodyWithResponse Create a key
 	//
-	// The answer shows the secret, once.
+	// The answer shows the secret, once. If the request comes again with its `Idempotency-Key`, it is answered
+	// `secret-shown` with the key's id: revoke it if the secret was lost, and create another with a new `Idempotency-Key`.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2963,7 +6265,8 @@ type ClientWithResponsesInterface interface {
 
 	// CreateKeyWithResponse Create a key
 	//
-	// The answer shows the secret, once.
+	// The answer shows the secret, once. If the request comes again with its `Idempotency-Key`, it is answered
+	// `secret-shown` with the key's id: revoke it if the secret was lost, and create another with a new `Idempotency-Key`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2976,6 +6279,142 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with DELETE /v1/keys/{key} (the `RevokeKey` operationId).
 	RevokeKeyWithResponse(ctx context.Context, key string, reqEditors ...RequestEditorFn) (*RevokeKeyResponse, error)
+
+	// ListMatchesWithResponse List what checks found
+	//
+	// What your party's checks found, without the verdicts. With `entry`, the owner of its bank gets what other parties'
+	// checks found too: what rested on the entry, without their names for the contents and without their reasons.
+	// What the last second brought may be missing.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/matches (the `ListMatches` operationId).
+	ListMatchesWithResponse(ctx context.Context, params *ListMatchesParams, reqEditors ...RequestEditorFn) (*ListMatchesResponse, error)
+
+	// GetMatchWithResponse Read a match
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/matches/{match} (the `GetMatch` operationId).
+	GetMatchWithResponse(ctx context.Context, match OfMatch, reqEditors ...RequestEditorFn) (*GetMatchResponse, error)
+
+	// DecideWithBodyWithResponse Say what you did about a match
+	//
+	// In place of what your party said of it before, which stays on record. An entry whose matches are overturned
+	// (`wrong_match`, `bad_hash`) beyond the bound of its bank is quarantined with it.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/matches/{match}/decision (the `Decide` operationId).
+	DecideWithBodyWithResponse(ctx context.Context, match OfMatch, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DecideResponse, error)
+
+	// DecideWithResponse Say what you did about a match
+	//
+	// In place of what your party said of it before, which stays on record. An entry whose matches are overturned
+	// (`wrong_match`, `bad_hash`) beyond the bound of its bank is quarantined with it.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/matches/{match}/decision (the `Decide` operationId).
+	DecideWithResponse(ctx context.Context, match OfMatch, body DecideJSONRequestBody, reqEditors ...RequestEditorFn) (*DecideResponse, error)
+
+	// ListPartiesWithResponse List parties
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/parties (the `ListParties` operationId).
+	ListPartiesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListPartiesResponse, error)
+
+	// CreatePartyWithBodyWithResponse Create a party
+	//
+	// Only the operator of the node may. Then create its first key, with the role admin and its name as `party`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/parties (the `CreateParty` operationId).
+	CreatePartyWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreatePartyResponse, error)
+
+	// CreatePartyWithResponse Create a party
+	//
+	// Only the operator of the node may. Then create its first key, with the role admin and its name as `party`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/parties (the `CreateParty` operationId).
+	CreatePartyWithResponse(ctx context.Context, body CreatePartyJSONRequestBody, reqEditors ...RequestEditorFn) (*CreatePartyResponse, error)
+
+	// GetPartyWithResponse Read a party
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/parties/{party} (the `GetParty` operationId).
+	GetPartyWithResponse(ctx context.Context, party PartyName, reqEditors ...RequestEditorFn) (*GetPartyResponse, error)
+
+	// ChangePartyWithBodyWithResponse Change a party
+	//
+	// What is left out stays as it is. A party's own admins say how long its matches are kept; all else is for the operator.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/parties/{party} (the `ChangeParty` operationId).
+	ChangePartyWithBodyWithResponse(ctx context.Context, party PartyName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangePartyResponse, error)
+
+	// ChangePartyWithResponse Change a party
+	//
+	// What is left out stays as it is. A party's own admins say how long its matches are kept; all else is for the operator.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/parties/{party} (the `ChangeParty` operationId).
+	ChangePartyWithResponse(ctx context.Context, party PartyName, body ChangePartyJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangePartyResponse, error)
+
+	// ListSignInsWithResponse List uses of keys
+	//
+	// The first use of a key of your party from a network in each hour, by each node.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/sign-ins (the `ListSignIns` operationId).
+	ListSignInsWithResponse(ctx context.Context, params *ListSignInsParams, reqEditors ...RequestEditorFn) (*ListSignInsResponse, error)
+
+	// ListSubscriptionsWithResponse List what your party may subscribe to
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/subscriptions (the `ListSubscriptions` operationId).
+	ListSubscriptionsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListSubscriptionsResponse, error)
+
+	// SubscribeWithBodyWithResponse Subscribe to a bank, or not
+	//
+	// Sets the whole subscription: what is left out has its default, whatever it was before. Checks of your party's keys heed it from the answer on.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/subscriptions/{bank} (the `Subscribe` operationId).
+	SubscribeWithBodyWithResponse(ctx context.Context, bank InBank, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SubscribeResponse, error)
+
+	// SubscribeWithResponse Subscribe to a bank, or not
+	//
+	// Sets the whole subscription: what is left out has its default, whatever it was before. Checks of your party's keys heed it from the answer on.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /v1/subscriptions/{bank} (the `Subscribe` operationId).
+	SubscribeWithResponse(ctx context.Context, bank InBank, body SubscribeJSONRequestBody, reqEditors ...RequestEditorFn) (*SubscribeResponse, error)
+
+	// GetVocabularyWithResponse Read the vocabulary of labels
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/vocabulary (the `GetVocabulary` operationId).
+	GetVocabularyWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetVocabularyResponse, error)
+
+	// WhoamiWithResponse Who am I?
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/whoami (the `Whoami` operationId).
+	WhoamiWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*WhoamiResponse, error)
 }
 
 type HealthResponse struct {
@@ -3311,6 +6750,54 @@ func (r ChangeBankResponse) ContentType() string {
 	return ""
 }
 
+type ConfirmBankResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Bank
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ConfirmBankResponse) GetJSON200() *Bank {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ConfirmBankResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ConfirmBankResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ConfirmBankResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ConfirmBankResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ConfirmBankResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type FlagResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3360,6 +6847,102 @@ func (r FlagResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r FlagResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type FlagListResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ListReport
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r FlagListResponse) GetJSON200() *ListReport {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r FlagListResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r FlagListResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r FlagListResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r FlagListResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r FlagListResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RejectBankResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Bank
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RejectBankResponse) GetJSON200() *Bank {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RejectBankResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RejectBankResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RejectBankResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RejectBankResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RejectBankResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -3551,23 +7134,65 @@ func (r CheckBatchResponse) ContentType() string {
 	return ""
 }
 
-type ListEntriesResponse struct {
+type EraseContentResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *struct {
-		Entries []Entry `json:"entries"`
-		Next    *string `json:"next,omitempty"`
-	}
+	JSON200 *Erased
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Refused
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r ListEntriesResponse) GetJSON200() *struct {
-	Entries []Entry `json:"entries"`
-	Next    *string `json:"next,omitempty"`
-} {
+func (r EraseContentResponse) GetJSON200() *Erased {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r EraseContentResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r EraseContentResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r EraseContentResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r EraseContentResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r EraseContentResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListEntriesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Entries
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListEntriesResponse) GetJSON200() *Entries {
 	return r.JSON200
 }
 
@@ -3695,6 +7320,294 @@ func (r ChangeEntryResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ChangeEntryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ConfirmEntryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Entry
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ConfirmEntryResponse) GetJSON200() *Entry {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ConfirmEntryResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ConfirmEntryResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ConfirmEntryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ConfirmEntryResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ConfirmEntryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SetOpinionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Opinions
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SetOpinionResponse) GetJSON200() *Opinions {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r SetOpinionResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r SetOpinionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SetOpinionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SetOpinionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SetOpinionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListOpinionsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Opinions
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListOpinionsResponse) GetJSON200() *Opinions {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListOpinionsResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListOpinionsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListOpinionsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListOpinionsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListOpinionsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DropOverlayResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Entry
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DropOverlayResponse) GetJSON200() *Entry {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DropOverlayResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DropOverlayResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DropOverlayResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DropOverlayResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DropOverlayResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SetOverlayResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Entry
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SetOverlayResponse) GetJSON200() *Entry {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r SetOverlayResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r SetOverlayResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SetOverlayResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SetOverlayResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SetOverlayResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RejectEntryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Entry
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RejectEntryResponse) GetJSON200() *Entry {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RejectEntryResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RejectEntryResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RejectEntryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RejectEntryResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RejectEntryResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -3945,6 +7858,606 @@ func (r RevokeKeyResponse) ContentType() string {
 	return ""
 }
 
+type ListMatchesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Matches []RecordedMatch `json:"matches"`
+		Next    *string         `json:"next,omitempty"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListMatchesResponse) GetJSON200() *struct {
+	Matches []RecordedMatch `json:"matches"`
+	Next    *string         `json:"next,omitempty"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListMatchesResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListMatchesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListMatchesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListMatchesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListMatchesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetMatchResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RecordedMatch
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetMatchResponse) GetJSON200() *RecordedMatch {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetMatchResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetMatchResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetMatchResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetMatchResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetMatchResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DecideResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Decided
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DecideResponse) GetJSON200() *Decided {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DecideResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DecideResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DecideResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DecideResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DecideResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListPartiesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Parties []Party `json:"parties"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListPartiesResponse) GetJSON200() *struct {
+	Parties []Party `json:"parties"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListPartiesResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListPartiesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListPartiesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListPartiesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListPartiesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreatePartyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Party
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreatePartyResponse) GetJSON201() *Party {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreatePartyResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreatePartyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreatePartyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreatePartyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreatePartyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetPartyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Party
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetPartyResponse) GetJSON200() *Party {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetPartyResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetPartyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetPartyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetPartyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetPartyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ChangePartyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Party
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ChangePartyResponse) GetJSON200() *Party {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ChangePartyResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ChangePartyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ChangePartyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ChangePartyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ChangePartyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListSignInsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Next    *string  `json:"next,omitempty"`
+		SignIns []SignIn `json:"sign_ins"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListSignInsResponse) GetJSON200() *struct {
+	Next    *string  `json:"next,omitempty"`
+	SignIns []SignIn `json:"sign_ins"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListSignInsResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListSignInsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListSignInsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListSignInsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListSignInsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListSubscriptionsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Subscriptions []Subscription `json:"subscriptions"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListSubscriptionsResponse) GetJSON200() *struct {
+	Subscriptions []Subscription `json:"subscriptions"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListSubscriptionsResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListSubscriptionsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListSubscriptionsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListSubscriptionsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListSubscriptionsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SubscribeResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Subscription
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SubscribeResponse) GetJSON200() *Subscription {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r SubscribeResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r SubscribeResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SubscribeResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SubscribeResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SubscribeResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetVocabularyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Terms []Term `json:"terms"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetVocabularyResponse) GetJSON200() *struct {
+	Terms []Term `json:"terms"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetVocabularyResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetVocabularyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetVocabularyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetVocabularyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetVocabularyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type WhoamiResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Whoami
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r WhoamiResponse) GetJSON200() *Whoami {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r WhoamiResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r WhoamiResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r WhoamiResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r WhoamiResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r WhoamiResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // HealthWithResponse Is the process alive?
 //
 // Returns a wrapper object for the known response body format(s).
@@ -3973,6 +8486,8 @@ func (c *ClientWithResponses) ReadyWithResponse(ctx context.Context, reqEditors 
 
 // ListBanksWithResponse List banks
 //
+// Those that your party may read, its own among them; whoever oversees the node reads all.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /v1/banks (the `ListBanks` operationId).
@@ -3985,6 +8500,8 @@ func (c *ClientWithResponses) ListBanksWithResponse(ctx context.Context, params 
 }
 
 // CreateBankWithBodyWithResponse Create a bank
+//
+// It is your party's. Until its owner shares it (`members`, `open`), nobody else sees it.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -3999,6 +8516,8 @@ func (c *ClientWithResponses) CreateBankWithBodyWithResponse(ctx context.Context
 
 // CreateBankWithResponse Create a bank
 //
+// It is your party's. Until its owner shares it (`members`, `open`), nobody else sees it.
+//
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/banks (the `CreateBank` operationId).
@@ -4012,7 +8531,7 @@ func (c *ClientWithResponses) CreateBankWithResponse(ctx context.Context, body C
 
 // DeleteBankWithResponse Delete a bank
 //
-// All its entries stop matching, as one change that can be undone by restoring the bank.
+// All its entries stop matching, as one change that can be undone by restoring the bank. Under dual control it is proposed.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4038,9 +8557,10 @@ func (c *ClientWithResponses) GetBankWithResponse(ctx context.Context, bank InBa
 	return ParseGetBankResponse(rsp)
 }
 
-// ChangeBankWithBodyWithResponse Change a bank's name, description or policy
+// ChangeBankWithBodyWithResponse Change a bank
 //
-// What is left out stays as it is, also inside `second_vote`. `radius` replaces the whole map.
+// What is left out stays as it is, also inside `second_vote`. `radius` and `members` replace the whole. Under
+// dual control the change waits as the bank's `proposal` until somebody else confirms it.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4053,9 +8573,10 @@ func (c *ClientWithResponses) ChangeBankWithBodyWithResponse(ctx context.Context
 	return ParseChangeBankResponse(rsp)
 }
 
-// ChangeBankWithResponse Change a bank's name, description or policy
+// ChangeBankWithResponse Change a bank
 //
-// What is left out stays as it is, also inside `second_vote`. `radius` replaces the whole map.
+// What is left out stays as it is, also inside `second_vote`. `radius` and `members` replace the whole. Under
+// dual control the change waits as the bank's `proposal` until somebody else confirms it.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4068,12 +8589,26 @@ func (c *ClientWithResponses) ChangeBankWithResponse(ctx context.Context, bank I
 	return ParseChangeBankResponse(rsp)
 }
 
+// ConfirmBankWithResponse Carry out what somebody else proposed of a bank
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/banks/{bank}/confirm (the `ConfirmBank` operationId).
+func (c *ClientWithResponses) ConfirmBankWithResponse(ctx context.Context, bank InBank, reqEditors ...RequestEditorFn) (*ConfirmBankResponse, error) {
+	rsp, err := c.ConfirmBank(ctx, bank, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseConfirmBankResponse(rsp)
+}
+
 // FlagWithBodyWithResponse Flag media or signals
 //
 // Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 // already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
 // source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
-// unless `exact_only` asks for their digests alone. A node whose index has no memory for more rows answers 507
+// unless `exact_only` asks for their digests alone; media near an entry of a known-good bank with `known-good`, unless
+// `despite_known_good`. In a bank under dual control the entry is `proposed`. A node whose index has no memory for more rows answers 507
 // `memory-limit`, and has stored nothing.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -4092,7 +8627,8 @@ func (c *ClientWithResponses) FlagWithBodyWithResponse(ctx context.Context, bank
 // Send the file as multipart `file`, or signals as JSON, or both as multipart. What the bank
 // already has (same SHA-256 or same PDQ) is answered with the existing entry, to which this
 // source is added, with what it lacked of signals and bytes. Media that cannot be hashed perceptually are refused with `unhashable-media`,
-// unless `exact_only` asks for their digests alone. A node whose index has no memory for more rows answers 507
+// unless `exact_only` asks for their digests alone; media near an entry of a known-good bank with `known-good`, unless
+// `despite_known_good`. In a bank under dual control the entry is `proposed`. A node whose index has no memory for more rows answers 507
 // `memory-limit`, and has stored nothing.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
@@ -4104,6 +8640,39 @@ func (c *ClientWithResponses) FlagWithResponse(ctx context.Context, bank InBank,
 		return nil, err
 	}
 	return ParseFlagResponse(rsp)
+}
+
+// FlagListWithBodyWithResponse Flag a list
+//
+// A list of signals in one of the formats of docs/exchange.md, read as it comes and stored some rows at a time, so that
+// flags need not wait for it. A bad row is left out and told of; it never stops the list. What the bank has already
+// gets the list as a source, unless it has that too: to send a list again does no harm. If the connection breaks, the
+// rows that were stored stay. `vigie import` sends long lists in parts, and resumes.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/banks/{bank}/entries:batch (the `FlagList` operationId).
+func (c *ClientWithResponses) FlagListWithBodyWithResponse(ctx context.Context, bank InBank, params *FlagListParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*FlagListResponse, error) {
+	rsp, err := c.FlagListWithBody(ctx, bank, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseFlagListResponse(rsp)
+}
+
+// RejectBankWithResponse Drop what is proposed of a bank
+//
+// Whoever proposed it may, too.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/banks/{bank}/reject (the `RejectBank` operationId).
+func (c *ClientWithResponses) RejectBankWithResponse(ctx context.Context, bank InBank, reqEditors ...RequestEditorFn) (*RejectBankResponse, error) {
+	rsp, err := c.RejectBank(ctx, bank, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRejectBankResponse(rsp)
 }
 
 // RestoreBankWithResponse Restore a deleted bank
@@ -4119,10 +8688,21 @@ func (c *ClientWithResponses) RestoreBankWithResponse(ctx context.Context, bank 
 	return ParseRestoreBankResponse(rsp)
 }
 
-// ListChangesWithResponse Read the change log
+// ListChangesWithResponse Read or follow the change log
 //
 // Changes after a number, in order and without a gap. `record` is the exact text whose hash is
 // the leaf of the Merkle tree, `root` the tree's root up to it: `vigie log verify` recomputes them.
+// What the reader has no right to see is a placeholder of kind `redacted`: it has its `leaf`, so that
+// the numbers stay dense and the roots can still be verified. What is listed is in this node's index already.
+//
+// There are three ways to read: a page at once; with `wait`, a page that is answered as soon as there
+// is something (long poll); with `Accept: text/event-stream`, all that follows, as it comes
+// (Server-Sent Events). An event is named `change`, or `redacted`; its data is a `Change`, its id
+// `<log_id>:<seq>`, which `Last-Event-ID` resumes from. Every 15 s comes an event without data, so that
+// the line is seen to be alive. A reader that is too slow is cut off, and resumes without loss.
+//
+// A cursor is a `seq` and the `log_id` of the page that it is from. A log that is another one, or that ends
+// before the cursor (its database was restored from a backup), is answered 409 `log-changed`: read again from 0.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4190,7 +8770,44 @@ func (c *ClientWithResponses) CheckBatchWithBodyWithResponse(ctx context.Context
 	return ParseCheckBatchResponse(rsp)
 }
 
-// ListEntriesWithResponse List entries
+// EraseContentWithBodyWithResponse Erase the name of an upload
+//
+// Takes a `content_id` out of all of your party's matches; the matches stay.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/contents/erase (the `EraseContent` operationId).
+func (c *ClientWithResponses) EraseContentWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EraseContentResponse, error) {
+	rsp, err := c.EraseContentWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEraseContentResponse(rsp)
+}
+
+// EraseContentWithResponse Erase the name of an upload
+//
+// Takes a `content_id` out of all of your party's matches; the matches stay.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/contents/erase (the `EraseContent` operationId).
+func (c *ClientWithResponses) EraseContentWithResponse(ctx context.Context, body EraseContentJSONRequestBody, reqEditors ...RequestEditorFn) (*EraseContentResponse, error) {
+	rsp, err := c.EraseContent(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEraseContentResponse(rsp)
+}
+
+// ListEntriesWithResponse List entries, or search them for words
+//
+// Of the banks that your party may read. With `q`, or any parameter that only a search has, entries are found by
+// what people wrote of them: notes, labels, sources and reasons, in French, Arabic, English and other languages. Words
+// are all looked for, in any order; case, accents, vowel marks and the letters that Arabic and Persian keyboards
+// write otherwise make no difference, and in notes other forms of a word are found too. `"in a row"`, `-without`,
+// `begin*`, `misspelt~`, and `label:`, `source:`, `note:`, `reason:` before any of these. A search answers from its own
+// index, as of the change `index_seq`: `min_seq` makes it wait for one. While that index is made: 503 `not-ready`.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4246,9 +8863,140 @@ func (c *ClientWithResponses) ChangeEntryWithResponse(ctx context.Context, entry
 	return ParseChangeEntryResponse(rsp)
 }
 
-// RestoreWithBodyWithResponse Restore a retracted entry
+// ConfirmEntryWithResponse Carry out what somebody else proposed of an entry
 //
-// Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
+// To add it, to restore it or to retract it. Its rows come into the index now.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/entries/{entry}/confirm (the `ConfirmEntry` operationId).
+func (c *ClientWithResponses) ConfirmEntryWithResponse(ctx context.Context, entry OfEntry, reqEditors ...RequestEditorFn) (*ConfirmEntryResponse, error) {
+	rsp, err := c.ConfirmEntry(ctx, entry, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseConfirmEntryResponse(rsp)
+}
+
+// SetOpinionWithBodyWithResponse Say what your party thinks of an entry
+//
+// In place of what it said before. Others see the sums, in verdicts and with the entry; the reason is seen by the owner of the bank.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/entries/{entry}/opinion (the `SetOpinion` operationId).
+func (c *ClientWithResponses) SetOpinionWithBodyWithResponse(ctx context.Context, entry OfEntry, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetOpinionResponse, error) {
+	rsp, err := c.SetOpinionWithBody(ctx, entry, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetOpinionResponse(rsp)
+}
+
+// SetOpinionWithResponse Say what your party thinks of an entry
+//
+// In place of what it said before. Others see the sums, in verdicts and with the entry; the reason is seen by the owner of the bank.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/entries/{entry}/opinion (the `SetOpinion` operationId).
+func (c *ClientWithResponses) SetOpinionWithResponse(ctx context.Context, entry OfEntry, body SetOpinionJSONRequestBody, reqEditors ...RequestEditorFn) (*SetOpinionResponse, error) {
+	rsp, err := c.SetOpinion(ctx, entry, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetOpinionResponse(rsp)
+}
+
+// ListOpinionsWithResponse Read what is said of an entry
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/entries/{entry}/opinions (the `ListOpinions` operationId).
+func (c *ClientWithResponses) ListOpinionsWithResponse(ctx context.Context, entry OfEntry, reqEditors ...RequestEditorFn) (*ListOpinionsResponse, error) {
+	rsp, err := c.ListOpinions(ctx, entry, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListOpinionsResponse(rsp)
+}
+
+// DropOverlayWithResponse Take your party's overlay of an entry back
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/entries/{entry}/overlay (the `DropOverlay` operationId).
+func (c *ClientWithResponses) DropOverlayWithResponse(ctx context.Context, entry OfEntry, reqEditors ...RequestEditorFn) (*DropOverlayResponse, error) {
+	rsp, err := c.DropOverlay(ctx, entry, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDropOverlayResponse(rsp)
+}
+
+// SetOverlayWithBodyWithResponse Disable or relabel an entry for your party alone
+//
+// Nothing of the entry itself changes, and nobody else sees it. What is left out is as the entry has it.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/entries/{entry}/overlay (the `SetOverlay` operationId).
+func (c *ClientWithResponses) SetOverlayWithBodyWithResponse(ctx context.Context, entry OfEntry, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetOverlayResponse, error) {
+	rsp, err := c.SetOverlayWithBody(ctx, entry, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetOverlayResponse(rsp)
+}
+
+// SetOverlayWithResponse Disable or relabel an entry for your party alone
+//
+// Nothing of the entry itself changes, and nobody else sees it. What is left out is as the entry has it.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/entries/{entry}/overlay (the `SetOverlay` operationId).
+func (c *ClientWithResponses) SetOverlayWithResponse(ctx context.Context, entry OfEntry, body SetOverlayJSONRequestBody, reqEditors ...RequestEditorFn) (*SetOverlayResponse, error) {
+	rsp, err := c.SetOverlay(ctx, entry, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetOverlayResponse(rsp)
+}
+
+// RejectEntryWithBodyWithResponse Drop what is proposed of an entry
+//
+// Whoever proposed it may, too.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/entries/{entry}/reject (the `RejectEntry` operationId).
+func (c *ClientWithResponses) RejectEntryWithBodyWithResponse(ctx context.Context, entry OfEntry, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RejectEntryResponse, error) {
+	rsp, err := c.RejectEntryWithBody(ctx, entry, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRejectEntryResponse(rsp)
+}
+
+// RejectEntryWithResponse Drop what is proposed of an entry
+//
+// Whoever proposed it may, too.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/entries/{entry}/reject (the `RejectEntry` operationId).
+func (c *ClientWithResponses) RejectEntryWithResponse(ctx context.Context, entry OfEntry, body RejectEntryJSONRequestBody, reqEditors ...RequestEditorFn) (*RejectEntryResponse, error) {
+	rsp, err := c.RejectEntry(ctx, entry, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRejectEntryResponse(rsp)
+}
+
+// RestoreWithBodyWithResponse Restore a retracted or quarantined entry
+//
+// Under dual control it is proposed. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4261,9 +9009,9 @@ func (c *ClientWithResponses) RestoreWithBodyWithResponse(ctx context.Context, e
 	return ParseRestoreResponse(rsp)
 }
 
-// RestoreWithResponse Restore a retracted entry
+// RestoreWithResponse Restore a retracted or quarantined entry
 //
-// Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
+// Under dual control it is proposed. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4278,7 +9026,7 @@ func (c *ClientWithResponses) RestoreWithResponse(ctx context.Context, entry OfE
 
 // RetractWithBodyWithResponse Retract an entry
 //
-// On this node it stops matching before the answer arrives. It can be restored.
+// On this node it stops matching before the answer arrives. It can be restored. In a known-good bank it is proposed, as others match again without it.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4293,7 +9041,7 @@ func (c *ClientWithResponses) RetractWithBodyWithResponse(ctx context.Context, e
 
 // RetractWithResponse Retract an entry
 //
-// On this node it stops matching before the answer arrives. It can be restored.
+// On this node it stops matching before the answer arrives. It can be restored. In a known-good bank it is proposed, as others match again without it.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4321,7 +9069,8 @@ func (c *ClientWithResponses) ListKeysWithResponse(ctx context.Context, reqEdito
 
 // CreateKeyWithBodyWithResponse Create a key
 //
-// The answer shows the secret, once.
+// The answer shows the secret, once. If the request comes again with its `Idempotency-Key`, it is answered
+// `secret-shown` with the key's id: revoke it if the secret was lost, and create another with a new `Idempotency-Key`.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4336,7 +9085,8 @@ func (c *ClientWithResponses) CreateKeyWithBodyWithResponse(ctx context.Context,
 
 // CreateKeyWithResponse Create a key
 //
-// The answer shows the secret, once.
+// The answer shows the secret, once. If the request comes again with its `Idempotency-Key`, it is answered
+// `secret-shown` with the key's id: revoke it if the secret was lost, and create another with a new `Idempotency-Key`.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4360,6 +9110,238 @@ func (c *ClientWithResponses) RevokeKeyWithResponse(ctx context.Context, key str
 		return nil, err
 	}
 	return ParseRevokeKeyResponse(rsp)
+}
+
+// ListMatchesWithResponse List what checks found
+//
+// What your party's checks found, without the verdicts. With `entry`, the owner of its bank gets what other parties'
+// checks found too: what rested on the entry, without their names for the contents and without their reasons.
+// What the last second brought may be missing.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/matches (the `ListMatches` operationId).
+func (c *ClientWithResponses) ListMatchesWithResponse(ctx context.Context, params *ListMatchesParams, reqEditors ...RequestEditorFn) (*ListMatchesResponse, error) {
+	rsp, err := c.ListMatches(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListMatchesResponse(rsp)
+}
+
+// GetMatchWithResponse Read a match
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/matches/{match} (the `GetMatch` operationId).
+func (c *ClientWithResponses) GetMatchWithResponse(ctx context.Context, match OfMatch, reqEditors ...RequestEditorFn) (*GetMatchResponse, error) {
+	rsp, err := c.GetMatch(ctx, match, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetMatchResponse(rsp)
+}
+
+// DecideWithBodyWithResponse Say what you did about a match
+//
+// In place of what your party said of it before, which stays on record. An entry whose matches are overturned
+// (`wrong_match`, `bad_hash`) beyond the bound of its bank is quarantined with it.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/matches/{match}/decision (the `Decide` operationId).
+func (c *ClientWithResponses) DecideWithBodyWithResponse(ctx context.Context, match OfMatch, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DecideResponse, error) {
+	rsp, err := c.DecideWithBody(ctx, match, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDecideResponse(rsp)
+}
+
+// DecideWithResponse Say what you did about a match
+//
+// In place of what your party said of it before, which stays on record. An entry whose matches are overturned
+// (`wrong_match`, `bad_hash`) beyond the bound of its bank is quarantined with it.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/matches/{match}/decision (the `Decide` operationId).
+func (c *ClientWithResponses) DecideWithResponse(ctx context.Context, match OfMatch, body DecideJSONRequestBody, reqEditors ...RequestEditorFn) (*DecideResponse, error) {
+	rsp, err := c.Decide(ctx, match, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDecideResponse(rsp)
+}
+
+// ListPartiesWithResponse List parties
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/parties (the `ListParties` operationId).
+func (c *ClientWithResponses) ListPartiesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListPartiesResponse, error) {
+	rsp, err := c.ListParties(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListPartiesResponse(rsp)
+}
+
+// CreatePartyWithBodyWithResponse Create a party
+//
+// Only the operator of the node may. Then create its first key, with the role admin and its name as `party`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/parties (the `CreateParty` operationId).
+func (c *ClientWithResponses) CreatePartyWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreatePartyResponse, error) {
+	rsp, err := c.CreatePartyWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreatePartyResponse(rsp)
+}
+
+// CreatePartyWithResponse Create a party
+//
+// Only the operator of the node may. Then create its first key, with the role admin and its name as `party`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/parties (the `CreateParty` operationId).
+func (c *ClientWithResponses) CreatePartyWithResponse(ctx context.Context, body CreatePartyJSONRequestBody, reqEditors ...RequestEditorFn) (*CreatePartyResponse, error) {
+	rsp, err := c.CreateParty(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreatePartyResponse(rsp)
+}
+
+// GetPartyWithResponse Read a party
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/parties/{party} (the `GetParty` operationId).
+func (c *ClientWithResponses) GetPartyWithResponse(ctx context.Context, party PartyName, reqEditors ...RequestEditorFn) (*GetPartyResponse, error) {
+	rsp, err := c.GetParty(ctx, party, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetPartyResponse(rsp)
+}
+
+// ChangePartyWithBodyWithResponse Change a party
+//
+// What is left out stays as it is. A party's own admins say how long its matches are kept; all else is for the operator.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/parties/{party} (the `ChangeParty` operationId).
+func (c *ClientWithResponses) ChangePartyWithBodyWithResponse(ctx context.Context, party PartyName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangePartyResponse, error) {
+	rsp, err := c.ChangePartyWithBody(ctx, party, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangePartyResponse(rsp)
+}
+
+// ChangePartyWithResponse Change a party
+//
+// What is left out stays as it is. A party's own admins say how long its matches are kept; all else is for the operator.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/parties/{party} (the `ChangeParty` operationId).
+func (c *ClientWithResponses) ChangePartyWithResponse(ctx context.Context, party PartyName, body ChangePartyJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangePartyResponse, error) {
+	rsp, err := c.ChangeParty(ctx, party, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangePartyResponse(rsp)
+}
+
+// ListSignInsWithResponse List uses of keys
+//
+// The first use of a key of your party from a network in each hour, by each node.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/sign-ins (the `ListSignIns` operationId).
+func (c *ClientWithResponses) ListSignInsWithResponse(ctx context.Context, params *ListSignInsParams, reqEditors ...RequestEditorFn) (*ListSignInsResponse, error) {
+	rsp, err := c.ListSignIns(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListSignInsResponse(rsp)
+}
+
+// ListSubscriptionsWithResponse List what your party may subscribe to
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/subscriptions (the `ListSubscriptions` operationId).
+func (c *ClientWithResponses) ListSubscriptionsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListSubscriptionsResponse, error) {
+	rsp, err := c.ListSubscriptions(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListSubscriptionsResponse(rsp)
+}
+
+// SubscribeWithBodyWithResponse Subscribe to a bank, or not
+//
+// Sets the whole subscription: what is left out has its default, whatever it was before. Checks of your party's keys heed it from the answer on.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/subscriptions/{bank} (the `Subscribe` operationId).
+func (c *ClientWithResponses) SubscribeWithBodyWithResponse(ctx context.Context, bank InBank, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SubscribeResponse, error) {
+	rsp, err := c.SubscribeWithBody(ctx, bank, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSubscribeResponse(rsp)
+}
+
+// SubscribeWithResponse Subscribe to a bank, or not
+//
+// Sets the whole subscription: what is left out has its default, whatever it was before. Checks of your party's keys heed it from the answer on.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /v1/subscriptions/{bank} (the `Subscribe` operationId).
+func (c *ClientWithResponses) SubscribeWithResponse(ctx context.Context, bank InBank, body SubscribeJSONRequestBody, reqEditors ...RequestEditorFn) (*SubscribeResponse, error) {
+	rsp, err := c.Subscribe(ctx, bank, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSubscribeResponse(rsp)
+}
+
+// GetVocabularyWithResponse Read the vocabulary of labels
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/vocabulary (the `GetVocabulary` operationId).
+func (c *ClientWithResponses) GetVocabularyWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetVocabularyResponse, error) {
+	rsp, err := c.GetVocabulary(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetVocabularyResponse(rsp)
+}
+
+// WhoamiWithResponse Who am I?
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/whoami (the `Whoami` operationId).
+func (c *ClientWithResponses) WhoamiWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*WhoamiResponse, error) {
+	rsp, err := c.Whoami(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseWhoamiResponse(rsp)
 }
 
 // ParseHealthResponse parses an HTTP response from a HealthWithResponse call
@@ -4588,6 +9570,39 @@ func ParseChangeBankResponse(rsp *http.Response) (*ChangeBankResponse, error) {
 	return response, nil
 }
 
+// ParseConfirmBankResponse parses an HTTP response from a ConfirmBankWithResponse call
+func ParseConfirmBankResponse(rsp *http.Response) (*ConfirmBankResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ConfirmBankResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Bank
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseFlagResponse parses an HTTP response from a FlagWithResponse call
 func ParseFlagResponse(rsp *http.Response) (*FlagResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -4615,6 +9630,72 @@ func ParseFlagResponse(rsp *http.Response) (*FlagResponse, error) {
 			return nil, err
 		}
 		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseFlagListResponse parses an HTTP response from a FlagListWithResponse call
+func ParseFlagListResponse(rsp *http.Response) (*FlagListResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &FlagListResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ListReport
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRejectBankResponse parses an HTTP response from a RejectBankWithResponse call
+func ParseRejectBankResponse(rsp *http.Response) (*RejectBankResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RejectBankResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Bank
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Refused
@@ -4689,6 +9770,9 @@ func ParseListChangesResponse(rsp *http.Response) (*ListChangesResponse, error) 
 		}
 		response.ApplicationproblemJSONDefault = &dest
 
+	case rsp.StatusCode == 200:
+		// Content-type (text/event-stream) unsupported
+
 	}
 
 	return response, nil
@@ -4753,6 +9837,39 @@ func ParseCheckBatchResponse(rsp *http.Response) (*CheckBatchResponse, error) {
 	return response, nil
 }
 
+// ParseEraseContentResponse parses an HTTP response from a EraseContentWithResponse call
+func ParseEraseContentResponse(rsp *http.Response) (*EraseContentResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &EraseContentResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Erased
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListEntriesResponse parses an HTTP response from a ListEntriesWithResponse call
 func ParseListEntriesResponse(rsp *http.Response) (*ListEntriesResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -4768,10 +9885,7 @@ func ParseListEntriesResponse(rsp *http.Response) (*ListEntriesResponse, error) 
 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest struct {
-			Entries []Entry `json:"entries"`
-			Next    *string `json:"next,omitempty"`
-		}
+		var dest Entries
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -4831,6 +9945,204 @@ func ParseChangeEntryResponse(rsp *http.Response) (*ChangeEntryResponse, error) 
 	}
 
 	response := &ChangeEntryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Entry
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseConfirmEntryResponse parses an HTTP response from a ConfirmEntryWithResponse call
+func ParseConfirmEntryResponse(rsp *http.Response) (*ConfirmEntryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ConfirmEntryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Entry
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSetOpinionResponse parses an HTTP response from a SetOpinionWithResponse call
+func ParseSetOpinionResponse(rsp *http.Response) (*SetOpinionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SetOpinionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Opinions
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListOpinionsResponse parses an HTTP response from a ListOpinionsWithResponse call
+func ParseListOpinionsResponse(rsp *http.Response) (*ListOpinionsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListOpinionsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Opinions
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDropOverlayResponse parses an HTTP response from a DropOverlayWithResponse call
+func ParseDropOverlayResponse(rsp *http.Response) (*DropOverlayResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DropOverlayResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Entry
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSetOverlayResponse parses an HTTP response from a SetOverlayWithResponse call
+func ParseSetOverlayResponse(rsp *http.Response) (*SetOverlayResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SetOverlayResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Entry
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRejectEntryResponse parses an HTTP response from a RejectEntryWithResponse call
+func ParseRejectEntryResponse(rsp *http.Response) (*RejectEntryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RejectEntryResponse{
 		Body:         bodyBytes,
 		HTTPResponse: rsp,
 	}
@@ -5022,6 +10334,414 @@ func ParseRevokeKeyResponse(rsp *http.Response) (*RevokeKeyResponse, error) {
 	return response, nil
 }
 
+// ParseListMatchesResponse parses an HTTP response from a ListMatchesWithResponse call
+func ParseListMatchesResponse(rsp *http.Response) (*ListMatchesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListMatchesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Matches []RecordedMatch `json:"matches"`
+			Next    *string         `json:"next,omitempty"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetMatchResponse parses an HTTP response from a GetMatchWithResponse call
+func ParseGetMatchResponse(rsp *http.Response) (*GetMatchResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetMatchResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RecordedMatch
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDecideResponse parses an HTTP response from a DecideWithResponse call
+func ParseDecideResponse(rsp *http.Response) (*DecideResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DecideResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Decided
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListPartiesResponse parses an HTTP response from a ListPartiesWithResponse call
+func ParseListPartiesResponse(rsp *http.Response) (*ListPartiesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListPartiesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Parties []Party `json:"parties"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreatePartyResponse parses an HTTP response from a CreatePartyWithResponse call
+func ParseCreatePartyResponse(rsp *http.Response) (*CreatePartyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreatePartyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Party
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetPartyResponse parses an HTTP response from a GetPartyWithResponse call
+func ParseGetPartyResponse(rsp *http.Response) (*GetPartyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetPartyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Party
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseChangePartyResponse parses an HTTP response from a ChangePartyWithResponse call
+func ParseChangePartyResponse(rsp *http.Response) (*ChangePartyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ChangePartyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Party
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListSignInsResponse parses an HTTP response from a ListSignInsWithResponse call
+func ParseListSignInsResponse(rsp *http.Response) (*ListSignInsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListSignInsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Next    *string  `json:"next,omitempty"`
+			SignIns []SignIn `json:"sign_ins"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListSubscriptionsResponse parses an HTTP response from a ListSubscriptionsWithResponse call
+func ParseListSubscriptionsResponse(rsp *http.Response) (*ListSubscriptionsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListSubscriptionsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Subscriptions []Subscription `json:"subscriptions"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSubscribeResponse parses an HTTP response from a SubscribeWithResponse call
+func ParseSubscribeResponse(rsp *http.Response) (*SubscribeResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SubscribeResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Subscription
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetVocabularyResponse parses an HTTP response from a GetVocabularyWithResponse call
+func ParseGetVocabularyResponse(rsp *http.Response) (*GetVocabularyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetVocabularyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Terms []Term `json:"terms"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseWhoamiResponse parses an HTTP response from a WhoamiWithResponse call
+func ParseWhoamiResponse(rsp *http.Response) (*WhoamiResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &WhoamiResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Whoami
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
 	// Health Is the process alive?
@@ -5042,16 +10762,25 @@ type ServerInterface interface {
 	// GetBank Read a bank
 	// (GET /v1/banks/{bank})
 	GetBank(ctx echo.Context, bank InBank) error
-	// ChangeBank Change a bank's name, description or policy
+	// ChangeBank Change a bank
 	// (PATCH /v1/banks/{bank})
 	ChangeBank(ctx echo.Context, bank InBank) error
+	// ConfirmBank Carry out what somebody else proposed of a bank
+	// (POST /v1/banks/{bank}/confirm)
+	ConfirmBank(ctx echo.Context, bank InBank) error
 	// Flag Flag media or signals
 	// (POST /v1/banks/{bank}/entries)
 	Flag(ctx echo.Context, bank InBank) error
+	// FlagList Flag a list
+	// (POST /v1/banks/{bank}/entries:batch)
+	FlagList(ctx echo.Context, bank InBank, params FlagListParams) error
+	// RejectBank Drop what is proposed of a bank
+	// (POST /v1/banks/{bank}/reject)
+	RejectBank(ctx echo.Context, bank InBank) error
 	// RestoreBank Restore a deleted bank
 	// (POST /v1/banks/{bank}/restore)
 	RestoreBank(ctx echo.Context, bank InBank) error
-	// ListChanges Read the change log
+	// ListChanges Read or follow the change log
 	// (GET /v1/changes)
 	ListChanges(ctx echo.Context, params ListChangesParams) error
 	// Check Check an upload
@@ -5060,7 +10789,10 @@ type ServerInterface interface {
 	// CheckBatch Check many, streaming
 	// (POST /v1/check/batch)
 	CheckBatch(ctx echo.Context) error
-	// ListEntries List entries
+	// EraseContent Erase the name of an upload
+	// (POST /v1/contents/erase)
+	EraseContent(ctx echo.Context) error
+	// ListEntries List entries, or search them for words
 	// (GET /v1/entries)
 	ListEntries(ctx echo.Context, params ListEntriesParams) error
 	// GetEntry Read an entry
@@ -5069,7 +10801,25 @@ type ServerInterface interface {
 	// ChangeEntry Change labels or note
 	// (PATCH /v1/entries/{entry})
 	ChangeEntry(ctx echo.Context, entry OfEntry) error
-	// Restore Restore a retracted entry
+	// ConfirmEntry Carry out what somebody else proposed of an entry
+	// (POST /v1/entries/{entry}/confirm)
+	ConfirmEntry(ctx echo.Context, entry OfEntry) error
+	// SetOpinion Say what your party thinks of an entry
+	// (PUT /v1/entries/{entry}/opinion)
+	SetOpinion(ctx echo.Context, entry OfEntry) error
+	// ListOpinions Read what is said of an entry
+	// (GET /v1/entries/{entry}/opinions)
+	ListOpinions(ctx echo.Context, entry OfEntry) error
+	// DropOverlay Take your party's overlay of an entry back
+	// (DELETE /v1/entries/{entry}/overlay)
+	DropOverlay(ctx echo.Context, entry OfEntry) error
+	// SetOverlay Disable or relabel an entry for your party alone
+	// (PUT /v1/entries/{entry}/overlay)
+	SetOverlay(ctx echo.Context, entry OfEntry) error
+	// RejectEntry Drop what is proposed of an entry
+	// (POST /v1/entries/{entry}/reject)
+	RejectEntry(ctx echo.Context, entry OfEntry) error
+	// Restore Restore a retracted or quarantined entry
 	// (POST /v1/entries/{entry}/restore)
 	Restore(ctx echo.Context, entry OfEntry) error
 	// Retract Retract an entry
@@ -5084,6 +10834,42 @@ type ServerInterface interface {
 	// RevokeKey Revoke a key
 	// (DELETE /v1/keys/{key})
 	RevokeKey(ctx echo.Context, key string) error
+	// ListMatches List what checks found
+	// (GET /v1/matches)
+	ListMatches(ctx echo.Context, params ListMatchesParams) error
+	// GetMatch Read a match
+	// (GET /v1/matches/{match})
+	GetMatch(ctx echo.Context, match OfMatch) error
+	// Decide Say what you did about a match
+	// (POST /v1/matches/{match}/decision)
+	Decide(ctx echo.Context, match OfMatch) error
+	// ListParties List parties
+	// (GET /v1/parties)
+	ListParties(ctx echo.Context) error
+	// CreateParty Create a party
+	// (POST /v1/parties)
+	CreateParty(ctx echo.Context) error
+	// GetParty Read a party
+	// (GET /v1/parties/{party})
+	GetParty(ctx echo.Context, party PartyName) error
+	// ChangeParty Change a party
+	// (PATCH /v1/parties/{party})
+	ChangeParty(ctx echo.Context, party PartyName) error
+	// ListSignIns List uses of keys
+	// (GET /v1/sign-ins)
+	ListSignIns(ctx echo.Context, params ListSignInsParams) error
+	// ListSubscriptions List what your party may subscribe to
+	// (GET /v1/subscriptions)
+	ListSubscriptions(ctx echo.Context) error
+	// Subscribe Subscribe to a bank, or not
+	// (PUT /v1/subscriptions/{bank})
+	Subscribe(ctx echo.Context, bank InBank) error
+	// GetVocabulary Read the vocabulary of labels
+	// (GET /v1/vocabulary)
+	GetVocabulary(ctx echo.Context) error
+	// Whoami Who am I?
+	// (GET /v1/whoami)
+	Whoami(ctx echo.Context) error
 }
 
 // ServerInterfaceWrapper converts echo contexts to parameters.
@@ -5184,6 +10970,22 @@ func (w *ServerInterfaceWrapper) ChangeBank(ctx echo.Context) error {
 	return err
 }
 
+// ConfirmBank converts echo context to params.
+func (w *ServerInterfaceWrapper) ConfirmBank(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "bank" -------------
+	var bank InBank
+
+	err = runtime.BindStyledParameterWithOptions("simple", "bank", ctx.Param("bank"), &bank, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter bank: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ConfirmBank(ctx, bank)
+	return err
+}
+
 // Flag converts echo context to params.
 func (w *ServerInterfaceWrapper) Flag(ctx echo.Context) error {
 	var err error
@@ -5197,6 +10999,75 @@ func (w *ServerInterfaceWrapper) Flag(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.Flag(ctx, bank)
+	return err
+}
+
+// FlagList converts echo context to params.
+func (w *ServerInterfaceWrapper) FlagList(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "bank" -------------
+	var bank InBank
+
+	err = runtime.BindStyledParameterWithOptions("simple", "bank", ctx.Param("bank"), &bank, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter bank: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params FlagListParams
+	// ------------- Optional query parameter "format" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "format", ctx.QueryParams(), &params.Format, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter format: %s", err))
+	}
+
+	// ------------- Optional query parameter "algorithm" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "algorithm", ctx.QueryParams(), &params.Algorithm, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter algorithm: %s", err))
+	}
+
+	// ------------- Optional query parameter "source" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "source", ctx.QueryParams(), &params.Source, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter source: %s", err))
+	}
+
+	// ------------- Optional query parameter "dry_run" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dry_run", ctx.QueryParams(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter dry_run: %s", err))
+	}
+
+	// ------------- Optional query parameter "despite_known_good" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "despite_known_good", ctx.QueryParams(), &params.DespiteKnownGood, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter despite_known_good: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.FlagList(ctx, bank, params)
+	return err
+}
+
+// RejectBank converts echo context to params.
+func (w *ServerInterfaceWrapper) RejectBank(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "bank" -------------
+	var bank InBank
+
+	err = runtime.BindStyledParameterWithOptions("simple", "bank", ctx.Param("bank"), &bank, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter bank: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RejectBank(ctx, bank)
 	return err
 }
 
@@ -5236,6 +11107,66 @@ func (w *ServerInterfaceWrapper) ListChanges(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
 	}
 
+	// ------------- Optional query parameter "log_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "log_id", ctx.QueryParams(), &params.LogId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter log_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "root" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "root", ctx.QueryParams(), &params.Root, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter root: %s", err))
+	}
+
+	// ------------- Optional query parameter "bank" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "bank", ctx.QueryParams(), &params.Bank, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter bank: %s", err))
+	}
+
+	// ------------- Optional query parameter "wait" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", ctx.QueryParams(), &params.Wait, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter wait: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Last-Event-ID" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Last-Event-ID")]; found {
+		var LastEventID string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Last-Event-ID, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Last-Event-ID", valueList[0], &LastEventID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Last-Event-ID: %s", err))
+		}
+
+		params.LastEventID = &LastEventID
+	}
+	// ------------- Optional header parameter "Accept" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Accept")]; found {
+		var Accept string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Accept, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Accept", valueList[0], &Accept, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Accept: %s", err))
+		}
+
+		params.Accept = &Accept
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListChanges(ctx, params)
 	return err
@@ -5256,6 +11187,15 @@ func (w *ServerInterfaceWrapper) CheckBatch(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.CheckBatch(ctx)
+	return err
+}
+
+// EraseContent converts echo context to params.
+func (w *ServerInterfaceWrapper) EraseContent(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.EraseContent(ctx)
 	return err
 }
 
@@ -5284,6 +11224,69 @@ func (w *ServerInterfaceWrapper) ListEntries(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "label", ctx.QueryParams(), &params.Label, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter label: %s", err))
+	}
+
+	// ------------- Optional query parameter "waiting" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "waiting", ctx.QueryParams(), &params.Waiting, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter waiting: %s", err))
+	}
+
+	// ------------- Optional query parameter "q" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", ctx.QueryParams(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter q: %s", err))
+	}
+
+	// ------------- Optional query parameter "source" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "source", ctx.QueryParams(), &params.Source, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter source: %s", err))
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter from: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "sort" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "sort", ctx.QueryParams(), &params.Sort, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter sort: %s", err))
+	}
+
+	// ------------- Optional query parameter "facets" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "facets", ctx.QueryParams(), &params.Facets, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter facets: %s", err))
+	}
+
+	// ------------- Optional query parameter "highlight" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "highlight", ctx.QueryParams(), &params.Highlight, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter highlight: %s", err))
+	}
+
+	// ------------- Optional query parameter "min_seq" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_seq", ctx.QueryParams(), &params.MinSeq, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter min_seq: %s", err))
 	}
 
 	// ------------- Optional query parameter "cursor" -------------
@@ -5334,6 +11337,102 @@ func (w *ServerInterfaceWrapper) ChangeEntry(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ChangeEntry(ctx, entry)
+	return err
+}
+
+// ConfirmEntry converts echo context to params.
+func (w *ServerInterfaceWrapper) ConfirmEntry(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "entry" -------------
+	var entry OfEntry
+
+	err = runtime.BindStyledParameterWithOptions("simple", "entry", ctx.Param("entry"), &entry, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter entry: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ConfirmEntry(ctx, entry)
+	return err
+}
+
+// SetOpinion converts echo context to params.
+func (w *ServerInterfaceWrapper) SetOpinion(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "entry" -------------
+	var entry OfEntry
+
+	err = runtime.BindStyledParameterWithOptions("simple", "entry", ctx.Param("entry"), &entry, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter entry: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.SetOpinion(ctx, entry)
+	return err
+}
+
+// ListOpinions converts echo context to params.
+func (w *ServerInterfaceWrapper) ListOpinions(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "entry" -------------
+	var entry OfEntry
+
+	err = runtime.BindStyledParameterWithOptions("simple", "entry", ctx.Param("entry"), &entry, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter entry: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListOpinions(ctx, entry)
+	return err
+}
+
+// DropOverlay converts echo context to params.
+func (w *ServerInterfaceWrapper) DropOverlay(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "entry" -------------
+	var entry OfEntry
+
+	err = runtime.BindStyledParameterWithOptions("simple", "entry", ctx.Param("entry"), &entry, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter entry: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DropOverlay(ctx, entry)
+	return err
+}
+
+// SetOverlay converts echo context to params.
+func (w *ServerInterfaceWrapper) SetOverlay(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "entry" -------------
+	var entry OfEntry
+
+	err = runtime.BindStyledParameterWithOptions("simple", "entry", ctx.Param("entry"), &entry, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter entry: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.SetOverlay(ctx, entry)
+	return err
+}
+
+// RejectEntry converts echo context to params.
+func (w *ServerInterfaceWrapper) RejectEntry(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "entry" -------------
+	var entry OfEntry
+
+	err = runtime.BindStyledParameterWithOptions("simple", "entry", ctx.Param("entry"), &entry, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter entry: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RejectEntry(ctx, entry)
 	return err
 }
 
@@ -5403,6 +11502,244 @@ func (w *ServerInterfaceWrapper) RevokeKey(ctx echo.Context) error {
 	return err
 }
 
+// ListMatches converts echo context to params.
+func (w *ServerInterfaceWrapper) ListMatches(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListMatchesParams
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter from: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "bank" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "bank", ctx.QueryParams(), &params.Bank, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter bank: %s", err))
+	}
+
+	// ------------- Optional query parameter "entry" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "entry", ctx.QueryParams(), &params.Entry, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter entry: %s", err))
+	}
+
+	// ------------- Optional query parameter "level" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "level", ctx.QueryParams(), &params.Level, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter level: %s", err))
+	}
+
+	// ------------- Optional query parameter "content_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "content_id", ctx.QueryParams(), &params.ContentId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter content_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "standing" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "standing", ctx.QueryParams(), &params.Standing, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter standing: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListMatches(ctx, params)
+	return err
+}
+
+// GetMatch converts echo context to params.
+func (w *ServerInterfaceWrapper) GetMatch(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "match" -------------
+	var match OfMatch
+
+	err = runtime.BindStyledParameterWithOptions("simple", "match", ctx.Param("match"), &match, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter match: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetMatch(ctx, match)
+	return err
+}
+
+// Decide converts echo context to params.
+func (w *ServerInterfaceWrapper) Decide(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "match" -------------
+	var match OfMatch
+
+	err = runtime.BindStyledParameterWithOptions("simple", "match", ctx.Param("match"), &match, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter match: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.Decide(ctx, match)
+	return err
+}
+
+// ListParties converts echo context to params.
+func (w *ServerInterfaceWrapper) ListParties(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListParties(ctx)
+	return err
+}
+
+// CreateParty converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateParty(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateParty(ctx)
+	return err
+}
+
+// GetParty converts echo context to params.
+func (w *ServerInterfaceWrapper) GetParty(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "party" -------------
+	var party PartyName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "party", ctx.Param("party"), &party, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter party: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetParty(ctx, party)
+	return err
+}
+
+// ChangeParty converts echo context to params.
+func (w *ServerInterfaceWrapper) ChangeParty(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "party" -------------
+	var party PartyName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "party", ctx.Param("party"), &party, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter party: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ChangeParty(ctx, party)
+	return err
+}
+
+// ListSignIns converts echo context to params.
+func (w *ServerInterfaceWrapper) ListSignIns(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListSignInsParams
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter from: %s", err))
+	}
+
+	// ------------- Optional query parameter "until" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "until", ctx.QueryParams(), &params.Until, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter until: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListSignIns(ctx, params)
+	return err
+}
+
+// ListSubscriptions converts echo context to params.
+func (w *ServerInterfaceWrapper) ListSubscriptions(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListSubscriptions(ctx)
+	return err
+}
+
+// Subscribe converts echo context to params.
+func (w *ServerInterfaceWrapper) Subscribe(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "bank" -------------
+	var bank InBank
+
+	err = runtime.BindStyledParameterWithOptions("simple", "bank", ctx.Param("bank"), &bank, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter bank: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.Subscribe(ctx, bank)
+	return err
+}
+
+// GetVocabulary converts echo context to params.
+func (w *ServerInterfaceWrapper) GetVocabulary(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetVocabulary(ctx)
+	return err
+}
+
+// Whoami converts echo context to params.
+func (w *ServerInterfaceWrapper) Whoami(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.Whoami(ctx)
+	return err
+}
+
 // This is a simple interface which specifies echo.Route addition functions which
 // are present on both echo.Echo and echo.Group, since we want to allow using
 // either of them for path registration
@@ -5450,26 +11787,48 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 		Handler: si,
 	}
 
-	router.POST(options.BaseURL+"/v1/check", wrapper.Check, options.OperationMiddlewares["check"]...)
-	router.POST(options.BaseURL+"/v1/check/batch", wrapper.CheckBatch, options.OperationMiddlewares["checkBatch"]...)
+	router.GET(options.BaseURL+"/healthz", wrapper.Health, options.OperationMiddlewares["health"]...)
+	router.GET(options.BaseURL+"/readyz", wrapper.Ready, options.OperationMiddlewares["ready"]...)
 	router.GET(options.BaseURL+"/v1/banks", wrapper.ListBanks, options.OperationMiddlewares["listBanks"]...)
 	router.POST(options.BaseURL+"/v1/banks", wrapper.CreateBank, options.OperationMiddlewares["createBank"]...)
 	router.DELETE(options.BaseURL+"/v1/banks/:bank", wrapper.DeleteBank, options.OperationMiddlewares["deleteBank"]...)
 	router.GET(options.BaseURL+"/v1/banks/:bank", wrapper.GetBank, options.OperationMiddlewares["getBank"]...)
 	router.PATCH(options.BaseURL+"/v1/banks/:bank", wrapper.ChangeBank, options.OperationMiddlewares["changeBank"]...)
-	router.POST(options.BaseURL+"/v1/banks/:bank/restore", wrapper.RestoreBank, options.OperationMiddlewares["restoreBank"]...)
+	router.POST(options.BaseURL+"/v1/banks/:bank/confirm", wrapper.ConfirmBank, options.OperationMiddlewares["confirmBank"]...)
 	router.POST(options.BaseURL+"/v1/banks/:bank/entries", wrapper.Flag, options.OperationMiddlewares["flag"]...)
+	router.POST(options.BaseURL+"/v1/banks/:bank/entries\\:batch", wrapper.FlagList, options.OperationMiddlewares["flagList"]...)
+	router.POST(options.BaseURL+"/v1/banks/:bank/reject", wrapper.RejectBank, options.OperationMiddlewares["rejectBank"]...)
+	router.POST(options.BaseURL+"/v1/banks/:bank/restore", wrapper.RestoreBank, options.OperationMiddlewares["restoreBank"]...)
+	router.GET(options.BaseURL+"/v1/changes", wrapper.ListChanges, options.OperationMiddlewares["listChanges"]...)
+	router.POST(options.BaseURL+"/v1/check", wrapper.Check, options.OperationMiddlewares["check"]...)
+	router.POST(options.BaseURL+"/v1/check/batch", wrapper.CheckBatch, options.OperationMiddlewares["checkBatch"]...)
+	router.POST(options.BaseURL+"/v1/contents/erase", wrapper.EraseContent, options.OperationMiddlewares["eraseContent"]...)
 	router.GET(options.BaseURL+"/v1/entries", wrapper.ListEntries, options.OperationMiddlewares["listEntries"]...)
 	router.GET(options.BaseURL+"/v1/entries/:entry", wrapper.GetEntry, options.OperationMiddlewares["getEntry"]...)
 	router.PATCH(options.BaseURL+"/v1/entries/:entry", wrapper.ChangeEntry, options.OperationMiddlewares["changeEntry"]...)
-	router.POST(options.BaseURL+"/v1/entries/:entry/retract", wrapper.Retract, options.OperationMiddlewares["retract"]...)
+	router.POST(options.BaseURL+"/v1/entries/:entry/confirm", wrapper.ConfirmEntry, options.OperationMiddlewares["confirmEntry"]...)
+	router.PUT(options.BaseURL+"/v1/entries/:entry/opinion", wrapper.SetOpinion, options.OperationMiddlewares["setOpinion"]...)
+	router.GET(options.BaseURL+"/v1/entries/:entry/opinions", wrapper.ListOpinions, options.OperationMiddlewares["listOpinions"]...)
+	router.DELETE(options.BaseURL+"/v1/entries/:entry/overlay", wrapper.DropOverlay, options.OperationMiddlewares["dropOverlay"]...)
+	router.PUT(options.BaseURL+"/v1/entries/:entry/overlay", wrapper.SetOverlay, options.OperationMiddlewares["setOverlay"]...)
+	router.POST(options.BaseURL+"/v1/entries/:entry/reject", wrapper.RejectEntry, options.OperationMiddlewares["rejectEntry"]...)
 	router.POST(options.BaseURL+"/v1/entries/:entry/restore", wrapper.Restore, options.OperationMiddlewares["restore"]...)
-	router.GET(options.BaseURL+"/v1/changes", wrapper.ListChanges, options.OperationMiddlewares["listChanges"]...)
+	router.POST(options.BaseURL+"/v1/entries/:entry/retract", wrapper.Retract, options.OperationMiddlewares["retract"]...)
 	router.GET(options.BaseURL+"/v1/keys", wrapper.ListKeys, options.OperationMiddlewares["listKeys"]...)
 	router.POST(options.BaseURL+"/v1/keys", wrapper.CreateKey, options.OperationMiddlewares["createKey"]...)
 	router.DELETE(options.BaseURL+"/v1/keys/:key", wrapper.RevokeKey, options.OperationMiddlewares["revokeKey"]...)
-	router.GET(options.BaseURL+"/healthz", wrapper.Health, options.OperationMiddlewares["health"]...)
-	router.GET(options.BaseURL+"/readyz", wrapper.Ready, options.OperationMiddlewares["ready"]...)
+	router.GET(options.BaseURL+"/v1/matches", wrapper.ListMatches, options.OperationMiddlewares["listMatches"]...)
+	router.GET(options.BaseURL+"/v1/matches/:match", wrapper.GetMatch, options.OperationMiddlewares["getMatch"]...)
+	router.POST(options.BaseURL+"/v1/matches/:match/decision", wrapper.Decide, options.OperationMiddlewares["decide"]...)
+	router.GET(options.BaseURL+"/v1/parties", wrapper.ListParties, options.OperationMiddlewares["listParties"]...)
+	router.POST(options.BaseURL+"/v1/parties", wrapper.CreateParty, options.OperationMiddlewares["createParty"]...)
+	router.GET(options.BaseURL+"/v1/parties/:party", wrapper.GetParty, options.OperationMiddlewares["getParty"]...)
+	router.PATCH(options.BaseURL+"/v1/parties/:party", wrapper.ChangeParty, options.OperationMiddlewares["changeParty"]...)
+	router.GET(options.BaseURL+"/v1/sign-ins", wrapper.ListSignIns, options.OperationMiddlewares["listSignIns"]...)
+	router.GET(options.BaseURL+"/v1/subscriptions", wrapper.ListSubscriptions, options.OperationMiddlewares["listSubscriptions"]...)
+	router.PUT(options.BaseURL+"/v1/subscriptions/:bank", wrapper.Subscribe, options.OperationMiddlewares["subscribe"]...)
+	router.GET(options.BaseURL+"/v1/vocabulary", wrapper.GetVocabulary, options.OperationMiddlewares["getVocabulary"]...)
+	router.GET(options.BaseURL+"/v1/whoami", wrapper.Whoami, options.OperationMiddlewares["whoami"]...)
 
 }
 
@@ -5729,6 +12088,45 @@ func (response ChangeBankdefaultApplicationProblemPlusJSONResponse) VisitChangeB
 	return err
 }
 
+type ConfirmBankRequestObject struct {
+	Bank InBank `json:"bank"`
+}
+
+type ConfirmBankResponseObject interface {
+	VisitConfirmBankResponse(w http.ResponseWriter) error
+}
+
+type ConfirmBank200JSONResponse Bank
+
+func (response ConfirmBank200JSONResponse) VisitConfirmBankResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ConfirmBankdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ConfirmBankdefaultApplicationProblemPlusJSONResponse) VisitConfirmBankResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type FlagRequestObject struct {
 	Bank          InBank `json:"bank"`
 	JSONBody      *FlagJSONRequestBody
@@ -5773,6 +12171,86 @@ type FlagdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response FlagdefaultApplicationProblemPlusJSONResponse) VisitFlagResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type FlagListRequestObject struct {
+	Bank   InBank `json:"bank"`
+	Params FlagListParams
+	Body   io.Reader
+}
+
+type FlagListResponseObject interface {
+	VisitFlagListResponse(w http.ResponseWriter) error
+}
+
+type FlagList200JSONResponse ListReport
+
+func (response FlagList200JSONResponse) VisitFlagListResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type FlagListdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response FlagListdefaultApplicationProblemPlusJSONResponse) VisitFlagListResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RejectBankRequestObject struct {
+	Bank InBank `json:"bank"`
+}
+
+type RejectBankResponseObject interface {
+	VisitRejectBankResponse(w http.ResponseWriter) error
+}
+
+type RejectBank200JSONResponse Bank
+
+func (response RejectBank200JSONResponse) VisitRejectBankResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RejectBankdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RejectBankdefaultApplicationProblemPlusJSONResponse) VisitRejectBankResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -5843,6 +12321,49 @@ func (response ListChanges200JSONResponse) VisitListChangesResponse(w http.Respo
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
+}
+
+type ListChanges200TexteventStreamResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ListChanges200TexteventStreamResponse) VisitListChangesResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/event-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
 }
 
 type ListChangesdefaultApplicationProblemPlusJSONResponse struct {
@@ -5970,6 +12491,45 @@ func (response CheckBatchdefaultApplicationProblemPlusJSONResponse) VisitCheckBa
 	return err
 }
 
+type EraseContentRequestObject struct {
+	Body *EraseContentJSONRequestBody
+}
+
+type EraseContentResponseObject interface {
+	VisitEraseContentResponse(w http.ResponseWriter) error
+}
+
+type EraseContent200JSONResponse Erased
+
+func (response EraseContent200JSONResponse) VisitEraseContentResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseContentdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response EraseContentdefaultApplicationProblemPlusJSONResponse) VisitEraseContentResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListEntriesRequestObject struct {
 	Params ListEntriesParams
 }
@@ -5978,10 +12538,7 @@ type ListEntriesResponseObject interface {
 	VisitListEntriesResponse(w http.ResponseWriter) error
 }
 
-type ListEntries200JSONResponse struct {
-	Entries []Entry `json:"entries"`
-	Next    *string `json:"next,omitempty"`
-}
+type ListEntries200JSONResponse Entries
 
 func (response ListEntries200JSONResponse) VisitListEntriesResponse(w http.ResponseWriter) error {
 
@@ -6080,6 +12637,243 @@ type ChangeEntrydefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ChangeEntrydefaultApplicationProblemPlusJSONResponse) VisitChangeEntryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ConfirmEntryRequestObject struct {
+	Entry OfEntry `json:"entry"`
+}
+
+type ConfirmEntryResponseObject interface {
+	VisitConfirmEntryResponse(w http.ResponseWriter) error
+}
+
+type ConfirmEntry200JSONResponse Entry
+
+func (response ConfirmEntry200JSONResponse) VisitConfirmEntryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ConfirmEntrydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ConfirmEntrydefaultApplicationProblemPlusJSONResponse) VisitConfirmEntryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetOpinionRequestObject struct {
+	Entry OfEntry `json:"entry"`
+	Body  *SetOpinionJSONRequestBody
+}
+
+type SetOpinionResponseObject interface {
+	VisitSetOpinionResponse(w http.ResponseWriter) error
+}
+
+type SetOpinion200JSONResponse Opinions
+
+func (response SetOpinion200JSONResponse) VisitSetOpinionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetOpiniondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SetOpiniondefaultApplicationProblemPlusJSONResponse) VisitSetOpinionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOpinionsRequestObject struct {
+	Entry OfEntry `json:"entry"`
+}
+
+type ListOpinionsResponseObject interface {
+	VisitListOpinionsResponse(w http.ResponseWriter) error
+}
+
+type ListOpinions200JSONResponse Opinions
+
+func (response ListOpinions200JSONResponse) VisitListOpinionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOpinionsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListOpinionsdefaultApplicationProblemPlusJSONResponse) VisitListOpinionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DropOverlayRequestObject struct {
+	Entry OfEntry `json:"entry"`
+}
+
+type DropOverlayResponseObject interface {
+	VisitDropOverlayResponse(w http.ResponseWriter) error
+}
+
+type DropOverlay200JSONResponse Entry
+
+func (response DropOverlay200JSONResponse) VisitDropOverlayResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DropOverlaydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DropOverlaydefaultApplicationProblemPlusJSONResponse) VisitDropOverlayResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetOverlayRequestObject struct {
+	Entry OfEntry `json:"entry"`
+	Body  *SetOverlayJSONRequestBody
+}
+
+type SetOverlayResponseObject interface {
+	VisitSetOverlayResponse(w http.ResponseWriter) error
+}
+
+type SetOverlay200JSONResponse Entry
+
+func (response SetOverlay200JSONResponse) VisitSetOverlayResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetOverlaydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SetOverlaydefaultApplicationProblemPlusJSONResponse) VisitSetOverlayResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RejectEntryRequestObject struct {
+	Entry OfEntry `json:"entry"`
+	Body  *RejectEntryJSONRequestBody
+}
+
+type RejectEntryResponseObject interface {
+	VisitRejectEntryResponse(w http.ResponseWriter) error
+}
+
+type RejectEntry200JSONResponse Entry
+
+func (response RejectEntry200JSONResponse) VisitRejectEntryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RejectEntrydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RejectEntrydefaultApplicationProblemPlusJSONResponse) VisitRejectEntryResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -6289,6 +13083,485 @@ func (response RevokeKeydefaultApplicationProblemPlusJSONResponse) VisitRevokeKe
 	return err
 }
 
+type ListMatchesRequestObject struct {
+	Params ListMatchesParams
+}
+
+type ListMatchesResponseObject interface {
+	VisitListMatchesResponse(w http.ResponseWriter) error
+}
+
+type ListMatches200JSONResponse struct {
+	Matches []RecordedMatch `json:"matches"`
+	Next    *string         `json:"next,omitempty"`
+}
+
+func (response ListMatches200JSONResponse) VisitListMatchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMatchesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListMatchesdefaultApplicationProblemPlusJSONResponse) VisitListMatchesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetMatchRequestObject struct {
+	Match OfMatch `json:"match"`
+}
+
+type GetMatchResponseObject interface {
+	VisitGetMatchResponse(w http.ResponseWriter) error
+}
+
+type GetMatch200JSONResponse RecordedMatch
+
+func (response GetMatch200JSONResponse) VisitGetMatchResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetMatchdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetMatchdefaultApplicationProblemPlusJSONResponse) VisitGetMatchResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DecideRequestObject struct {
+	Match OfMatch `json:"match"`
+	Body  *DecideJSONRequestBody
+}
+
+type DecideResponseObject interface {
+	VisitDecideResponse(w http.ResponseWriter) error
+}
+
+type Decide200JSONResponse Decided
+
+func (response Decide200JSONResponse) VisitDecideResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DecidedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DecidedefaultApplicationProblemPlusJSONResponse) VisitDecideResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPartiesRequestObject struct {
+}
+
+type ListPartiesResponseObject interface {
+	VisitListPartiesResponse(w http.ResponseWriter) error
+}
+
+type ListParties200JSONResponse struct {
+	Parties []Party `json:"parties"`
+}
+
+func (response ListParties200JSONResponse) VisitListPartiesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPartiesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListPartiesdefaultApplicationProblemPlusJSONResponse) VisitListPartiesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreatePartyRequestObject struct {
+	Body *CreatePartyJSONRequestBody
+}
+
+type CreatePartyResponseObject interface {
+	VisitCreatePartyResponse(w http.ResponseWriter) error
+}
+
+type CreateParty201JSONResponse Party
+
+func (response CreateParty201JSONResponse) VisitCreatePartyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreatePartydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreatePartydefaultApplicationProblemPlusJSONResponse) VisitCreatePartyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPartyRequestObject struct {
+	Party PartyName `json:"party"`
+}
+
+type GetPartyResponseObject interface {
+	VisitGetPartyResponse(w http.ResponseWriter) error
+}
+
+type GetParty200JSONResponse Party
+
+func (response GetParty200JSONResponse) VisitGetPartyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPartydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetPartydefaultApplicationProblemPlusJSONResponse) VisitGetPartyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ChangePartyRequestObject struct {
+	Party PartyName `json:"party"`
+	Body  *ChangePartyJSONRequestBody
+}
+
+type ChangePartyResponseObject interface {
+	VisitChangePartyResponse(w http.ResponseWriter) error
+}
+
+type ChangeParty200JSONResponse Party
+
+func (response ChangeParty200JSONResponse) VisitChangePartyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ChangePartydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ChangePartydefaultApplicationProblemPlusJSONResponse) VisitChangePartyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSignInsRequestObject struct {
+	Params ListSignInsParams
+}
+
+type ListSignInsResponseObject interface {
+	VisitListSignInsResponse(w http.ResponseWriter) error
+}
+
+type ListSignIns200JSONResponse struct {
+	Next    *string  `json:"next,omitempty"`
+	SignIns []SignIn `json:"sign_ins"`
+}
+
+func (response ListSignIns200JSONResponse) VisitListSignInsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSignInsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListSignInsdefaultApplicationProblemPlusJSONResponse) VisitListSignInsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSubscriptionsRequestObject struct {
+}
+
+type ListSubscriptionsResponseObject interface {
+	VisitListSubscriptionsResponse(w http.ResponseWriter) error
+}
+
+type ListSubscriptions200JSONResponse struct {
+	Subscriptions []Subscription `json:"subscriptions"`
+}
+
+func (response ListSubscriptions200JSONResponse) VisitListSubscriptionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSubscriptionsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListSubscriptionsdefaultApplicationProblemPlusJSONResponse) VisitListSubscriptionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SubscribeRequestObject struct {
+	Bank InBank `json:"bank"`
+	Body *SubscribeJSONRequestBody
+}
+
+type SubscribeResponseObject interface {
+	VisitSubscribeResponse(w http.ResponseWriter) error
+}
+
+type Subscribe200JSONResponse Subscription
+
+func (response Subscribe200JSONResponse) VisitSubscribeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SubscribedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SubscribedefaultApplicationProblemPlusJSONResponse) VisitSubscribeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetVocabularyRequestObject struct {
+}
+
+type GetVocabularyResponseObject interface {
+	VisitGetVocabularyResponse(w http.ResponseWriter) error
+}
+
+type GetVocabulary200JSONResponse struct {
+	Terms []Term `json:"terms"`
+}
+
+func (response GetVocabulary200JSONResponse) VisitGetVocabularyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetVocabularydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetVocabularydefaultApplicationProblemPlusJSONResponse) VisitGetVocabularyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type WhoamiRequestObject struct {
+}
+
+type WhoamiResponseObject interface {
+	VisitWhoamiResponse(w http.ResponseWriter) error
+}
+
+type Whoami200JSONResponse Whoami
+
+func (response Whoami200JSONResponse) VisitWhoamiResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type WhoamidefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response WhoamidefaultApplicationProblemPlusJSONResponse) VisitWhoamiResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
 	// Health Is the process alive?
@@ -6309,16 +13582,25 @@ type StrictServerInterface interface {
 	// GetBank Read a bank
 	// (GET /v1/banks/{bank})
 	GetBank(ctx context.Context, request GetBankRequestObject) (GetBankResponseObject, error)
-	// ChangeBank Change a bank's name, description or policy
+	// ChangeBank Change a bank
 	// (PATCH /v1/banks/{bank})
 	ChangeBank(ctx context.Context, request ChangeBankRequestObject) (ChangeBankResponseObject, error)
+	// ConfirmBank Carry out what somebody else proposed of a bank
+	// (POST /v1/banks/{bank}/confirm)
+	ConfirmBank(ctx context.Context, request ConfirmBankRequestObject) (ConfirmBankResponseObject, error)
 	// Flag Flag media or signals
 	// (POST /v1/banks/{bank}/entries)
 	Flag(ctx context.Context, request FlagRequestObject) (FlagResponseObject, error)
+	// FlagList Flag a list
+	// (POST /v1/banks/{bank}/entries:batch)
+	FlagList(ctx context.Context, request FlagListRequestObject) (FlagListResponseObject, error)
+	// RejectBank Drop what is proposed of a bank
+	// (POST /v1/banks/{bank}/reject)
+	RejectBank(ctx context.Context, request RejectBankRequestObject) (RejectBankResponseObject, error)
 	// RestoreBank Restore a deleted bank
 	// (POST /v1/banks/{bank}/restore)
 	RestoreBank(ctx context.Context, request RestoreBankRequestObject) (RestoreBankResponseObject, error)
-	// ListChanges Read the change log
+	// ListChanges Read or follow the change log
 	// (GET /v1/changes)
 	ListChanges(ctx context.Context, request ListChangesRequestObject) (ListChangesResponseObject, error)
 	// Check Check an upload
@@ -6327,7 +13609,10 @@ type StrictServerInterface interface {
 	// CheckBatch Check many, streaming
 	// (POST /v1/check/batch)
 	CheckBatch(ctx context.Context, request CheckBatchRequestObject) (CheckBatchResponseObject, error)
-	// ListEntries List entries
+	// EraseContent Erase the name of an upload
+	// (POST /v1/contents/erase)
+	EraseContent(ctx context.Context, request EraseContentRequestObject) (EraseContentResponseObject, error)
+	// ListEntries List entries, or search them for words
 	// (GET /v1/entries)
 	ListEntries(ctx context.Context, request ListEntriesRequestObject) (ListEntriesResponseObject, error)
 	// GetEntry Read an entry
@@ -6336,7 +13621,25 @@ type StrictServerInterface interface {
 	// ChangeEntry Change labels or note
 	// (PATCH /v1/entries/{entry})
 	ChangeEntry(ctx context.Context, request ChangeEntryRequestObject) (ChangeEntryResponseObject, error)
-	// Restore Restore a retracted entry
+	// ConfirmEntry Carry out what somebody else proposed of an entry
+	// (POST /v1/entries/{entry}/confirm)
+	ConfirmEntry(ctx context.Context, request ConfirmEntryRequestObject) (ConfirmEntryResponseObject, error)
+	// SetOpinion Say what your party thinks of an entry
+	// (PUT /v1/entries/{entry}/opinion)
+	SetOpinion(ctx context.Context, request SetOpinionRequestObject) (SetOpinionResponseObject, error)
+	// ListOpinions Read what is said of an entry
+	// (GET /v1/entries/{entry}/opinions)
+	ListOpinions(ctx context.Context, request ListOpinionsRequestObject) (ListOpinionsResponseObject, error)
+	// DropOverlay Take your party's overlay of an entry back
+	// (DELETE /v1/entries/{entry}/overlay)
+	DropOverlay(ctx context.Context, request DropOverlayRequestObject) (DropOverlayResponseObject, error)
+	// SetOverlay Disable or relabel an entry for your party alone
+	// (PUT /v1/entries/{entry}/overlay)
+	SetOverlay(ctx context.Context, request SetOverlayRequestObject) (SetOverlayResponseObject, error)
+	// RejectEntry Drop what is proposed of an entry
+	// (POST /v1/entries/{entry}/reject)
+	RejectEntry(ctx context.Context, request RejectEntryRequestObject) (RejectEntryResponseObject, error)
+	// Restore Restore a retracted or quarantined entry
 	// (POST /v1/entries/{entry}/restore)
 	Restore(ctx context.Context, request RestoreRequestObject) (RestoreResponseObject, error)
 	// Retract Retract an entry
@@ -6351,6 +13654,42 @@ type StrictServerInterface interface {
 	// RevokeKey Revoke a key
 	// (DELETE /v1/keys/{key})
 	RevokeKey(ctx context.Context, request RevokeKeyRequestObject) (RevokeKeyResponseObject, error)
+	// ListMatches List what checks found
+	// (GET /v1/matches)
+	ListMatches(ctx context.Context, request ListMatchesRequestObject) (ListMatchesResponseObject, error)
+	// GetMatch Read a match
+	// (GET /v1/matches/{match})
+	GetMatch(ctx context.Context, request GetMatchRequestObject) (GetMatchResponseObject, error)
+	// Decide Say what you did about a match
+	// (POST /v1/matches/{match}/decision)
+	Decide(ctx context.Context, request DecideRequestObject) (DecideResponseObject, error)
+	// ListParties List parties
+	// (GET /v1/parties)
+	ListParties(ctx context.Context, request ListPartiesRequestObject) (ListPartiesResponseObject, error)
+	// CreateParty Create a party
+	// (POST /v1/parties)
+	CreateParty(ctx context.Context, request CreatePartyRequestObject) (CreatePartyResponseObject, error)
+	// GetParty Read a party
+	// (GET /v1/parties/{party})
+	GetParty(ctx context.Context, request GetPartyRequestObject) (GetPartyResponseObject, error)
+	// ChangeParty Change a party
+	// (PATCH /v1/parties/{party})
+	ChangeParty(ctx context.Context, request ChangePartyRequestObject) (ChangePartyResponseObject, error)
+	// ListSignIns List uses of keys
+	// (GET /v1/sign-ins)
+	ListSignIns(ctx context.Context, request ListSignInsRequestObject) (ListSignInsResponseObject, error)
+	// ListSubscriptions List what your party may subscribe to
+	// (GET /v1/subscriptions)
+	ListSubscriptions(ctx context.Context, request ListSubscriptionsRequestObject) (ListSubscriptionsResponseObject, error)
+	// Subscribe Subscribe to a bank, or not
+	// (PUT /v1/subscriptions/{bank})
+	Subscribe(ctx context.Context, request SubscribeRequestObject) (SubscribeResponseObject, error)
+	// GetVocabulary Read the vocabulary of labels
+	// (GET /v1/vocabulary)
+	GetVocabulary(ctx context.Context, request GetVocabularyRequestObject) (GetVocabularyResponseObject, error)
+	// Whoami Who am I?
+	// (GET /v1/whoami)
+	Whoami(ctx context.Context, request WhoamiRequestObject) (WhoamiResponseObject, error)
 }
 
 type StrictHandlerFunc func(ctx echo.Context, request any) (any, error)
@@ -6566,6 +13905,31 @@ func (sh *strictHandler) ChangeBank(ctx echo.Context, bank InBank) error {
 	return nil
 }
 
+// ConfirmBank operation middleware
+func (sh *strictHandler) ConfirmBank(ctx echo.Context, bank InBank) error {
+	var request ConfirmBankRequestObject
+
+	request.Bank = bank
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ConfirmBank(ctx.Request().Context(), request.(ConfirmBankRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ConfirmBank")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ConfirmBankResponseObject); ok {
+		return validResponse.VisitConfirmBankResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // Flag operation middleware
 func (sh *strictHandler) Flag(ctx echo.Context, bank InBank) error {
 	var request FlagRequestObject
@@ -6610,6 +13974,59 @@ func (sh *strictHandler) Flag(ctx echo.Context, bank InBank) error {
 		return err
 	} else if validResponse, ok := response.(FlagResponseObject); ok {
 		return validResponse.VisitFlagResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// FlagList operation middleware
+func (sh *strictHandler) FlagList(ctx echo.Context, bank InBank, params FlagListParams) error {
+	var request FlagListRequestObject
+
+	request.Bank = bank
+	request.Params = params
+
+	request.Body = ctx.Request().Body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.FlagList(ctx.Request().Context(), request.(FlagListRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "FlagList")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(FlagListResponseObject); ok {
+		return validResponse.VisitFlagListResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RejectBank operation middleware
+func (sh *strictHandler) RejectBank(ctx echo.Context, bank InBank) error {
+	var request RejectBankRequestObject
+
+	request.Bank = bank
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RejectBank(ctx.Request().Context(), request.(RejectBankRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RejectBank")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RejectBankResponseObject); ok {
+		return validResponse.VisitRejectBankResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -6740,6 +14157,45 @@ func (sh *strictHandler) CheckBatch(ctx echo.Context) error {
 	return nil
 }
 
+// EraseContent operation middleware
+func (sh *strictHandler) EraseContent(ctx echo.Context) error {
+	var request EraseContentRequestObject
+
+	var body EraseContentJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.EraseContent(ctx.Request().Context(), request.(EraseContentRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "EraseContent")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(EraseContentResponseObject); ok {
+		return validResponse.VisitEraseContentResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListEntries operation middleware
 func (sh *strictHandler) ListEntries(ctx echo.Context, params ListEntriesParams) error {
 	var request ListEntriesRequestObject
@@ -6825,6 +14281,204 @@ func (sh *strictHandler) ChangeEntry(ctx echo.Context, entry OfEntry) error {
 		return err
 	} else if validResponse, ok := response.(ChangeEntryResponseObject); ok {
 		return validResponse.VisitChangeEntryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ConfirmEntry operation middleware
+func (sh *strictHandler) ConfirmEntry(ctx echo.Context, entry OfEntry) error {
+	var request ConfirmEntryRequestObject
+
+	request.Entry = entry
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ConfirmEntry(ctx.Request().Context(), request.(ConfirmEntryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ConfirmEntry")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ConfirmEntryResponseObject); ok {
+		return validResponse.VisitConfirmEntryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// SetOpinion operation middleware
+func (sh *strictHandler) SetOpinion(ctx echo.Context, entry OfEntry) error {
+	var request SetOpinionRequestObject
+
+	request.Entry = entry
+
+	var body SetOpinionJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.SetOpinion(ctx.Request().Context(), request.(SetOpinionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SetOpinion")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(SetOpinionResponseObject); ok {
+		return validResponse.VisitSetOpinionResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListOpinions operation middleware
+func (sh *strictHandler) ListOpinions(ctx echo.Context, entry OfEntry) error {
+	var request ListOpinionsRequestObject
+
+	request.Entry = entry
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListOpinions(ctx.Request().Context(), request.(ListOpinionsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListOpinions")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListOpinionsResponseObject); ok {
+		return validResponse.VisitListOpinionsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DropOverlay operation middleware
+func (sh *strictHandler) DropOverlay(ctx echo.Context, entry OfEntry) error {
+	var request DropOverlayRequestObject
+
+	request.Entry = entry
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DropOverlay(ctx.Request().Context(), request.(DropOverlayRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DropOverlay")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DropOverlayResponseObject); ok {
+		return validResponse.VisitDropOverlayResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// SetOverlay operation middleware
+func (sh *strictHandler) SetOverlay(ctx echo.Context, entry OfEntry) error {
+	var request SetOverlayRequestObject
+
+	request.Entry = entry
+
+	var body SetOverlayJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.SetOverlay(ctx.Request().Context(), request.(SetOverlayRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SetOverlay")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(SetOverlayResponseObject); ok {
+		return validResponse.VisitSetOverlayResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RejectEntry operation middleware
+func (sh *strictHandler) RejectEntry(ctx echo.Context, entry OfEntry) error {
+	var request RejectEntryRequestObject
+
+	request.Entry = entry
+
+	var body RejectEntryJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RejectEntry(ctx.Request().Context(), request.(RejectEntryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RejectEntry")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RejectEntryResponseObject); ok {
+		return validResponse.VisitRejectEntryResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -6994,6 +14648,360 @@ func (sh *strictHandler) RevokeKey(ctx echo.Context, key string) error {
 		return err
 	} else if validResponse, ok := response.(RevokeKeyResponseObject); ok {
 		return validResponse.VisitRevokeKeyResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListMatches operation middleware
+func (sh *strictHandler) ListMatches(ctx echo.Context, params ListMatchesParams) error {
+	var request ListMatchesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListMatches(ctx.Request().Context(), request.(ListMatchesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListMatches")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListMatchesResponseObject); ok {
+		return validResponse.VisitListMatchesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetMatch operation middleware
+func (sh *strictHandler) GetMatch(ctx echo.Context, match OfMatch) error {
+	var request GetMatchRequestObject
+
+	request.Match = match
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetMatch(ctx.Request().Context(), request.(GetMatchRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetMatch")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetMatchResponseObject); ok {
+		return validResponse.VisitGetMatchResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// Decide operation middleware
+func (sh *strictHandler) Decide(ctx echo.Context, match OfMatch) error {
+	var request DecideRequestObject
+
+	request.Match = match
+
+	var body DecideJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.Decide(ctx.Request().Context(), request.(DecideRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Decide")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DecideResponseObject); ok {
+		return validResponse.VisitDecideResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListParties operation middleware
+func (sh *strictHandler) ListParties(ctx echo.Context) error {
+	var request ListPartiesRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListParties(ctx.Request().Context(), request.(ListPartiesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListParties")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListPartiesResponseObject); ok {
+		return validResponse.VisitListPartiesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateParty operation middleware
+func (sh *strictHandler) CreateParty(ctx echo.Context) error {
+	var request CreatePartyRequestObject
+
+	var body CreatePartyJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateParty(ctx.Request().Context(), request.(CreatePartyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateParty")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreatePartyResponseObject); ok {
+		return validResponse.VisitCreatePartyResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetParty operation middleware
+func (sh *strictHandler) GetParty(ctx echo.Context, party PartyName) error {
+	var request GetPartyRequestObject
+
+	request.Party = party
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetParty(ctx.Request().Context(), request.(GetPartyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetParty")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetPartyResponseObject); ok {
+		return validResponse.VisitGetPartyResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ChangeParty operation middleware
+func (sh *strictHandler) ChangeParty(ctx echo.Context, party PartyName) error {
+	var request ChangePartyRequestObject
+
+	request.Party = party
+
+	var body ChangePartyJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ChangeParty(ctx.Request().Context(), request.(ChangePartyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ChangeParty")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ChangePartyResponseObject); ok {
+		return validResponse.VisitChangePartyResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListSignIns operation middleware
+func (sh *strictHandler) ListSignIns(ctx echo.Context, params ListSignInsParams) error {
+	var request ListSignInsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListSignIns(ctx.Request().Context(), request.(ListSignInsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListSignIns")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListSignInsResponseObject); ok {
+		return validResponse.VisitListSignInsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListSubscriptions operation middleware
+func (sh *strictHandler) ListSubscriptions(ctx echo.Context) error {
+	var request ListSubscriptionsRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListSubscriptions(ctx.Request().Context(), request.(ListSubscriptionsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListSubscriptions")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListSubscriptionsResponseObject); ok {
+		return validResponse.VisitListSubscriptionsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// Subscribe operation middleware
+func (sh *strictHandler) Subscribe(ctx echo.Context, bank InBank) error {
+	var request SubscribeRequestObject
+
+	request.Bank = bank
+
+	var body SubscribeJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.Subscribe(ctx.Request().Context(), request.(SubscribeRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Subscribe")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(SubscribeResponseObject); ok {
+		return validResponse.VisitSubscribeResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetVocabulary operation middleware
+func (sh *strictHandler) GetVocabulary(ctx echo.Context) error {
+	var request GetVocabularyRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetVocabulary(ctx.Request().Context(), request.(GetVocabularyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetVocabulary")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetVocabularyResponseObject); ok {
+		return validResponse.VisitGetVocabularyResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// Whoami operation middleware
+func (sh *strictHandler) Whoami(ctx echo.Context) error {
+	var request WhoamiRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.Whoami(ctx.Request().Context(), request.(WhoamiRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Whoami")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(WhoamiResponseObject); ok {
+		return validResponse.VisitWhoamiResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -15,7 +15,9 @@ import (
 	"strings"
 
 	"vigie/hashing"
+	"vigie/matcher"
 	"vigie/storage"
+	"vigie/storage/journal"
 	"vigie/storage/media"
 	"vigie/storage/sqlstore"
 )
@@ -142,7 +144,7 @@ func (a *app) restore(ctx context.Context, from string, m *manifest, draft strin
 	// As a node opens it: an older catalogue is migrated, a newer one refused.
 	store, err := sqlstore.OpenSQLite(ctx, catalogue, storage.Options{})
 	if err == nil {
-		err = errors.Join(deliverJournal(filepath.Join(draft, journalFolder)), store.Close())
+		err = errors.Join(deliverJournal(ctx, filepath.Join(draft, journalFolder), store, func(err error) { a.warn("%v", err) }), store.Close())
 	}
 	if err != nil {
 		return err
@@ -160,7 +162,7 @@ func (a *app) restore(ctx context.Context, from string, m *manifest, draft strin
 
 // deliverJournal takes what the journal had not handed on into the catalogue, and removes it: the restored node is to have a new
 // journal, with a new identity, since the node of the backup may have given the next numbers to other records.
-func deliverJournal(dir string) error {
+func deliverJournal(ctx context.Context, dir string, store storage.Catalogue, warn func(error)) error {
 	_, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -168,7 +170,22 @@ func deliverJournal(dir string) error {
 	case err != nil:
 		return err
 	}
-	return fmt.Errorf("the backup has a journal, whose records this version cannot take into the catalogue: %w", errors.ErrUnsupported)
+	j, err := journal.Open(dir, journal.Options{Fault: warn})
+	if err != nil {
+		return fmt.Errorf("open the journal of the backup: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	m := matcher.New(store, nil, nil, nil, matcher.Options{Events: matcher.Events{Fault: warn}})
+	shipped := make(chan error, 1)
+	go func() { shipped <- j.Ship(ctx, m.Deliver) }()
+	err = j.Flush(ctx)
+	cancel()
+	<-shipped
+	if err = errors.Join(err, j.Close()); err != nil {
+		return fmt.Errorf("bring the journal of the backup into the catalogue: %w", err)
+	}
+	return os.RemoveAll(dir)
 }
 
 // restoreRest verifies the log, and copies the media that the catalogue names.

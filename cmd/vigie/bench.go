@@ -21,6 +21,8 @@ type benchCmd struct {
 	Hash     hashBenchCmd   `cmd:"" help:"Time the hashing of pictures and videos, stage by stage."`
 	Search   searchBenchCmd `cmd:"" help:"Time searches in the index, beside plain scans, and check their answers."`
 	Load     loadBenchCmd   `cmd:"" help:"Find how much a node can do, and offer it twice of that."`
+	Text     textBenchCmd   `cmd:"" help:"Time searches for words, and make the text index twice."`
+	Import   importBenchCmd `cmd:"" help:"Import and export a long list, beside flags and checks, with kills, and compare."`
 }
 
 // countdown is a progress bar for a known number of things, if a person is watching; otherwise it does

@@ -52,7 +52,7 @@ func newLab(ctx context.Context, hasher matcher.Hasher, settings []labSetting) (
 	for i, s := range settings {
 		name := fmt.Sprintf("setting-%d", i)
 		s.edit.Name = &name
-		if _, err := l.matcher.CreateBank(ctx, "bench", s.edit); err != nil {
+		if _, err := l.matcher.CreateBank(ctx, matcher.Local(), matcher.NewBank{BankEdit: s.edit}); err != nil {
 			l.stop()
 			return nil, fmt.Errorf("setting %s: %w", s.name, err)
 		}
@@ -80,7 +80,7 @@ func (l *lab) flag(ctx context.Context, media hashing.Media, p hashing.Picture) 
 	ctx = context.WithValue(ctx, hashedKey{}, p)
 	ids := make([]storage.EntryID, len(l.banks))
 	for i, bank := range l.banks {
-		f, err := l.matcher.Flag(ctx, matcher.Flagging{Bank: bank, Media: &media, Actor: "bench"})
+		f, err := l.matcher.Flag(ctx, matcher.Flagging{Bank: bank, Media: &media, Who: matcher.Local()})
 		if err != nil {
 			return nil, err
 		}
@@ -100,7 +100,7 @@ type answer struct {
 func (l *lab) check(ctx context.Context, media hashing.Media, p hashing.Picture) (answers []answer, search time.Duration, err error) {
 	ctx = context.WithValue(ctx, hashedKey{}, p)
 	answers = make([]answer, len(l.banks))
-	all, err := l.matcher.Check(ctx, matcher.Question{Media: &media})
+	all, err := l.matcher.Check(ctx, matcher.Question{Who: matcher.Local(), Media: &media})
 	if err != nil {
 		return nil, 0, err
 	}
@@ -112,7 +112,7 @@ func (l *lab) check(ctx context.Context, media hashing.Media, p hashing.Picture)
 		return answers, all.Timings.Search, nil
 	}
 	for i, bank := range l.banks {
-		one, err := l.matcher.Check(ctx, matcher.Question{Media: &media, Banks: []string{bank}})
+		one, err := l.matcher.Check(ctx, matcher.Question{Who: matcher.Local(), Media: &media, Banks: []string{bank}})
 		if err != nil {
 			return nil, 0, err
 		}
@@ -123,7 +123,7 @@ func (l *lab) check(ctx context.Context, media hashing.Media, p hashing.Picture)
 
 // signals are those of an entry.
 func (l *lab) signals(ctx context.Context, id storage.EntryID) ([]hashing.Signal, error) {
-	e, _, err := l.matcher.Entry(ctx, id)
+	e, _, err := l.matcher.Entry(ctx, matcher.Local(), id)
 	return e.Signals, err
 }
 

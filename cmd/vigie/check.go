@@ -10,11 +10,13 @@ import (
 )
 
 type checkCmd struct {
-	Bank   []string `help:"Only this bank; may be repeated." placeholder:"NAME"`
-	MinSeq int64    `help:"Answer only from an index that has seen this change." placeholder:"SEQ"`
-	Signal []string `help:"Check a signal instead of files: pdq:<64 hex>, md5:<32 hex>, ...; repeat for more signals of one media." placeholder:"SIGNAL"`
-	Band   bool     `help:"With --signal: search also beyond the radius, as far as the banks' second vote goes. It costs more; for files it is always done."`
-	VPDQ   string   `name:"vpdq" help:"Check a list of the hashes of a video's frames, as vPDQ writes it (text or JSON), instead of files; - is standard input." placeholder:"FILE"`
+	Bank      []string `help:"Only this bank; may be repeated." placeholder:"NAME"`
+	Context   []string `help:"What you know of the surroundings, heeded by entries with a label context: news, education, art, research, counter_terror." placeholder:"CONTEXT,..."`
+	ContentID string   `help:"Your name of the upload, for a single one; matches can be listed by it." placeholder:"CONTENT_ID"`
+	MinSeq    int64    `help:"Answer only from an index that has seen this change." placeholder:"SEQ"`
+	Signal    []string `help:"Check a signal instead of files: pdq:<64 hex>, md5:<32 hex>, ...; repeat for more signals of one media." placeholder:"SIGNAL"`
+	Band      bool     `help:"With --signal: search also beyond the radius, as far as the banks' second vote goes. It costs more; for files it is always done."`
+	VPDQ      string   `name:"vpdq" help:"Check a list of the hashes of a video's frames, as vPDQ writes it (text or JSON), instead of files; - is standard input." placeholder:"FILE"`
 	videoFields
 	QueryPercent  *float32 `help:"vPDQ calls it a match from so many percent of the upload's frames (80)." placeholder:"PERCENT"`
 	TargetPercent *float32 `help:"And of the entry's frames (0)." placeholder:"PERCENT"`
@@ -34,6 +36,9 @@ func (c *checkCmd) Run(ctx context.Context, a *app) error {
 	}
 	if c.Band && len(c.Signal) == 0 {
 		return usagef("--band is for --signal; files are always checked so")
+	}
+	if c.ContentID != "" && len(c.Files) > 1 {
+		return usagef("--content-id names one upload; check the files one by one")
 	}
 	signals, err := parseSignals(c.Signal)
 	if c.VPDQ != "" {
@@ -55,6 +60,16 @@ func (c *checkCmd) Run(ctx context.Context, a *app) error {
 		if len(c.Bank) > 0 {
 			body.Banks = &c.Bank
 		}
+		if len(c.Context) > 0 {
+			known := make([]v1.Context, len(c.Context))
+			for i, word := range c.Context {
+				known[i] = v1.Context(word)
+			}
+			body.Context = &known
+		}
+		if c.ContentID != "" {
+			body.ContentId = &c.ContentID
+		}
 		verdict, err := ask[v1.Verdict](node.Check(ctx, body))
 		if err != nil {
 			return err
@@ -63,6 +78,12 @@ func (c *checkCmd) Run(ctx context.Context, a *app) error {
 	}
 	fields := checkFields(c.Bank, c.MinSeq)
 	c.add(fields)
+	if len(c.Context) > 0 {
+		fields["context"] = []string{strings.Join(c.Context, ",")}
+	}
+	if c.ContentID != "" {
+		fields["content_id"] = []string{c.ContentID}
+	}
 	for name, p := range map[string]*float32{"query_percent": c.QueryPercent, "target_percent": c.TargetPercent} {
 		if p != nil {
 			fields[name] = []string{fmt.Sprint(*p)}
@@ -108,18 +129,30 @@ func showVerdict(p printer, v checkedFile) error {
 		p.warn("there is no bank to check against: nothing can match")
 	}
 	p.say("%s: %s%s%s%s", printable(name), verdictWords(v.Verdict), graphicWords(v.Graphic), framesWords(v.Frames), unhashableWords(v.Unhashable))
+	if value(v.Unrecorded) {
+		p.warn("%s: what was found could not be recorded: there is no match to decide about", printable(name))
+	}
+	if value(v.Unexplained) {
+		p.warn("%s: the catalogue could not be read: labels and opinions are missing", printable(name))
+	}
+	if skipped := value(v.Skipped); len(skipped) > 0 {
+		p.say("  not asked, by their enabled ratio: %s", strings.Join(skipped, ", "))
+	}
 	for _, m := range v.Matches {
 		level := ""
 		if m.Level != v.Level {
 			level = string(m.Level) + ", "
 		}
-		p.say("  entry %d of %s: %s%s%s", m.Entry, m.Bank, level, matchWords(m), labelWords(m.Labels))
+		p.say("  entry %d of %s: %s%s%s%s", m.Entry, m.Bank, level, matchWords(m), labelWords(m.Labels), limitWords(m))
 		for _, line := range videoLines(m) {
 			p.say("    %s", line)
 		}
 	}
 	if more := v.MatchesTotal - len(v.Matches); more > 0 {
 		p.say("  and %d more", more)
+	}
+	if id := value(v.Match); id != "" {
+		p.say("  recorded as match %s", id)
 	}
 	return nil
 }
@@ -128,7 +161,37 @@ func verdictWords(v v1.Verdict) string {
 	if v.Level == v1.LevelNone {
 		return "none"
 	}
-	return fmt.Sprintf("%s, %s", strings.ToUpper(string(v.Level)), v.Action)
+	link := ""
+	if l := value(v.Link); l != "" {
+		link = " to " + printable(l)
+	}
+	return fmt.Sprintf("%s, %s%s", strings.ToUpper(string(v.Level)), v.Action, link)
+}
+
+// limitReasons say why a match recommends less than its bank does, or nothing. That it is not a full match, its level says.
+var limitReasons = map[v1.Limit]string{
+	v1.ByContext:     "its context rule",
+	v1.ByOpinion:     "what parties say of it",
+	v1.ByUnexplained: "its labels cannot be read",
+	v1.ByFlood:       "it floods, and was quarantined",
+	v1.ByTest:        "a test bank",
+}
+
+// limitWords tell what a match recommends, and why not more.
+func limitWords(m v1.Match) string {
+	if s := m.SuppressedBy; s != nil {
+		return fmt.Sprintf("; does not count: entry %d of %s, which is known to be good, is nearer, %s distance %d", s.Entry, s.Bank, s.Algorithm, s.Distance)
+	}
+	var why []string
+	for _, l := range value(m.Limits) {
+		if reason := limitReasons[l]; reason != "" {
+			why = append(why, reason)
+		}
+	}
+	if len(why) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %s, for %s", m.Action, strings.Join(why, " and "))
 }
 
 func unhashableWords(u *v1.Unhashable) string {

@@ -25,10 +25,16 @@ type cli struct {
 	Check      checkCmd      `cmd:"" help:"Check pictures and videos against the banks."`
 	Scan       scanCmd       `cmd:"" help:"Check a whole folder, with progress; can be resumed."`
 	Hash       hashCmd       `cmd:"" help:"Print the signals of pictures and videos; needs no node."`
-	Banks      banksCmd      `cmd:"" help:"List, create, change, delete and restore banks."`
-	Entries    entriesCmd    `cmd:"" help:"List, show, change, retract and restore entries."`
+	Banks      banksCmd      `cmd:"" help:"List, create, change, delete and restore banks; confirm what is proposed."`
+	Subscribed subscribedCmd `cmd:"" name:"subscriptions" help:"List which banks count for your party, and how; subscribe."`
+	Import     importCmd     `cmd:"" help:"Flag a list of hashes into a bank: CSV, NDJSON, ThreatExchange."`
+	Export     exportCmd     `cmd:"" help:"Write the entries of a bank as a list."`
+	Entries    entriesCmd    `cmd:"" help:"List, search, show, change, retract and restore entries; say what you think of them."`
+	Matches    matchesCmd    `cmd:"" help:"List what checks found, and say what was done about it."`
+	Parties    partiesCmd    `cmd:"" help:"List, create and change parties: whose keys and banks they are."`
 	Keys       keysCmd       `cmd:"" help:"List, create and revoke API keys."`
-	Log        logCmd        `cmd:"" help:"Read and verify the change log."`
+	Log        logCmd        `cmd:"" help:"Read, follow and verify the change log."`
+	Vocabulary vocabularyCmd `cmd:"" help:"List the labels that mean the same to all."`
 	Backup     backupCmd     `cmd:"" help:"Copy the data folder, also while a node runs on it."`
 	Restore    restoreCmd    `cmd:"" help:"Make a data folder of a backup, and verify it."`
 	Doctor     doctorCmd     `cmd:"" help:"Examine the data folder and the machine, say what is wrong and what to do."`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,9 +11,12 @@ import (
 	"mime/multipart"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"os"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	v1 "vigie/api/v1"
@@ -47,7 +51,7 @@ func (a *app) connectOrMake(ctx context.Context) (*client, error) {
 		if err != nil {
 			return nil, err
 		}
-		api, err := v1.NewClient(a.Server, v1.WithRequestEditorFn(func(_ context.Context, r *http.Request) error {
+		api, err := v1.NewClient(a.Server, v1.WithHTTPClient(persistent{http.DefaultClient}), v1.WithRequestEditorFn(func(_ context.Context, r *http.Request) error {
 			r.Header.Set("Authorization", "Bearer "+key)
 			return nil
 		}))
@@ -61,7 +65,7 @@ func (a *app) connectOrMake(ctx context.Context) (*client, error) {
 	}
 	_ = conn.Close()
 	transport := &http.Transport{DialContext: c.dial, MaxIdleConnsPerHost: 32}
-	if c.Client, err = v1.NewClient("http://vigie", v1.WithHTTPClient(&http.Client{Transport: transport})); err == nil {
+	if c.Client, err = v1.NewClient("http://vigie", v1.WithHTTPClient(persistent{&http.Client{Transport: transport}})); err == nil {
 		err = c.greet(ctx)
 	}
 	if err != nil {
@@ -126,6 +130,13 @@ func (c *client) greet(ctx context.Context) error {
 
 func silent(err error) error { return fmt.Errorf("%w, which does not answer on its socket", err) }
 
+// ends reports whether the node was started for this command, and ends with it.
+func (c *client) ends() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.own != nil
+}
+
 // Close ends the node if it was started for this command.
 func (c *client) Close() error {
 	if c.own != nil {
@@ -141,10 +152,57 @@ func (e *problemError) Error() string {
 	switch {
 	case e.Detail == nil || *e.Detail == "":
 		return e.Title
-	case e.Status == http.StatusUnprocessableEntity, e.Status == http.StatusUnsupportedMediaType, e.Status == http.StatusRequestEntityTooLarge:
+	case e.Type == "/problems/secret-shown", e.Status == http.StatusUnprocessableEntity, e.Status == http.StatusUnsupportedMediaType, e.Status == http.StatusRequestEntityTooLarge:
 		return e.Title + ": " + *e.Detail // the detail is about the file, and needs the title to make sense
 	}
 	return *e.Detail
+}
+
+// persistent sends a request that changes something again if the node breaks off without an answer, or is coming up: it may
+// be restarting. An Idempotency-Key of its own keeps what was done already from being done twice.
+type persistent struct{ v1.HttpRequestDoer }
+
+// longestPause is the longest that persistent waits between two tries; all of them take half a minute.
+const longestPause = 16 * time.Second
+
+// Do sends the request.
+func (p persistent) Do(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodGet || strings.HasPrefix(r.URL.Path, "/v1/check") || strings.HasSuffix(r.URL.Path, ":batch") {
+		return p.HttpRequestDoer.Do(r) // it changes nothing, or can be repeated as it is
+	}
+	r.Header.Set("Idempotency-Key", rand.Text())
+	var met atomic.Bool // whether there is a node at all
+	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { met.Store(true) },
+	}))
+	for wait := 250 * time.Millisecond; ; wait *= 2 {
+		response, err := p.HttpRequestDoer.Do(r)
+		if !met.Load() || wait > longestPause || !passing(response, err) || r.Body != nil && r.GetBody == nil {
+			return response, err
+		}
+		if response != nil {
+			_ = response.Body.Close()
+		}
+		select {
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		case <-time.After(wait):
+		}
+		if r.GetBody != nil {
+			if r.Body, err = r.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// passing reports whether the same request may be answered otherwise soon.
+func passing(response *http.Response, err error) bool {
+	if err != nil {
+		var nobody unreachableError
+		return errors.As(unreachable(err), &nobody)
+	}
+	return response.Header.Get("Retry-After") != ""
 }
 
 // ask sends one request and reads the answer: T, or the problem as an error.
@@ -189,13 +247,21 @@ func unreachable(err error) error {
 
 // upload is a multipart body: a file and text fields. It is streamed.
 func upload(file io.Reader, fields map[string][]string) (contentType string, body io.Reader) {
+	form := multipart.NewWriter(io.Discard)
+	return form.FormDataContentType(), streamForm(form.Boundary(), file, fields)
+}
+
+func streamForm(boundary string, file io.Reader, fields map[string][]string) io.ReadCloser {
 	r, w := io.Pipe()
 	form := multipart.NewWriter(w)
 	go func() {
-		err := writeForm(form, file, fields)
+		err := form.SetBoundary(boundary)
+		if err == nil {
+			err = writeForm(form, file, fields)
+		}
 		w.CloseWithError(err)
 	}()
-	return form.FormDataContentType(), r
+	return r
 }
 
 func writeForm(form *multipart.Writer, file io.Reader, fields map[string][]string) error {
@@ -240,6 +306,31 @@ func (c *client) check(ctx context.Context, open func() (io.ReadCloser, error), 
 		case <-time.After(wait):
 		}
 	}
+}
+
+// flag sends one file to be flagged. It is opened anew if it has to be sent again.
+func (c *client) flag(ctx context.Context, bank string, open func() (io.ReadCloser, error), fields map[string][]string) (v1.Flagged, error) {
+	var file io.ReadCloser
+	end := func() {
+		if file != nil {
+			_ = file.Close()
+		}
+	}
+	defer func() { end() }()
+	form := multipart.NewWriter(io.Discard)
+	body := func() (_ io.ReadCloser, err error) {
+		end()
+		if file, err = open(); err != nil {
+			return nil, err
+		}
+		return streamForm(form.Boundary(), file, fields), nil
+	}
+	first, err := body()
+	if err != nil {
+		return v1.Flagged{}, err
+	}
+	again := func(_ context.Context, r *http.Request) error { r.GetBody = body; return nil }
+	return ask[v1.Flagged](c.FlagWithBody(ctx, bank, form.FormDataContentType(), first, again))
 }
 
 // openRegular opens a file for reading; folders and devices are refused.

@@ -172,7 +172,7 @@ func TestDoctorFindsPlantedFaults(t *testing.T) {
 			page, size := pageOf(t, path, "entry_signals_value")
 			must(t, alter(path, func(b []byte) []byte { copy(b[(page-1)*size:], bytes.Repeat([]byte{0xff}, 200)); return b }))
 		}, "catalogue", "damaged", false},
-		{"a row that refers to nothing", sqlDo("PRAGMA foreign_keys = 0; INSERT INTO entry_labels VALUES (999, 0, 'x')"), "catalogue", "of entry_labels refers to a row of entries that is not there", false},
+		{"a row that refers to nothing", sqlDo("PRAGMA foreign_keys = 0; INSERT INTO entry_labels (entry, ord, label) VALUES (999, 0, 'x')"), "catalogue", "of entry_labels refers to a row of entries that is not there", false},
 		{"no catalogue any more", func(t *testing.T, data string) {
 			must(t, os.WriteFile(filepath.Join(data, catalogueFile), bytes.Repeat([]byte("text "), 1000), 0o600))
 		}, "catalogue", "not a Vigie catalogue", false},
@@ -185,7 +185,7 @@ func TestDoctorFindsPlantedFaults(t *testing.T) {
 		}, "lock", fmt.Sprintf("process %d owns the folder, and does not answer", os.Getpid()), false},
 		{"a damaged file of the journal", func(t *testing.T, data string) {
 			path := filepath.Join(data, journalFolder, "00000000000000000001.journal.damaged")
-			must(t, errors.Join(os.Mkdir(filepath.Dir(path), 0o700), os.WriteFile(path, nil, 0o600)))
+			must(t, errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, nil, 0o600)))
 		}, "journal", "1 files could not be read to their end", false},
 		{"a folder that others can write", func(t *testing.T, data string) { must(t, os.Chmod(data, 0o777)) }, "folder", "can be written by others", false},
 		{"a catalogue of another user", func(t *testing.T, data string) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"iter"
 	"net/http"
 	"strings"
 
@@ -10,18 +11,27 @@ import (
 )
 
 type entriesCmd struct {
-	List    entriesListCmd  `cmd:"" default:"withargs" help:"List entries."`
-	Show    entryShowCmd    `cmd:"" help:"Show an entry."`
-	Change  entryChangeCmd  `cmd:"" help:"Change an entry's labels or note."`
-	Retract entryRetractCmd `cmd:"" help:"Retract an entry: it stops matching. It can be restored."`
-	Restore entryRestoreCmd `cmd:"" help:"Restore a retracted entry."`
+	List     entriesListCmd   `cmd:"" default:"withargs" help:"List entries."`
+	Search   entriesSearchCmd `cmd:"" help:"Search entries for words in notes, labels, sources and reasons."`
+	Show     entryShowCmd     `cmd:"" help:"Show an entry."`
+	Change   entryChangeCmd   `cmd:"" help:"Change an entry's labels or note."`
+	Retract  entryRetractCmd  `cmd:"" help:"Retract an entry: it stops matching. It can be restored."`
+	Restore  entryRestoreCmd  `cmd:"" help:"Restore a retracted or quarantined entry."`
+	Confirm  entryConfirmCmd  `cmd:"" help:"Carry out what somebody else proposed of an entry."`
+	Reject   entryRejectCmd   `cmd:"" help:"Drop what is proposed of an entry."`
+	Opine    opineCmd         `cmd:"" help:"Say what your party thinks of an entry."`
+	Opinions opinionsCmd      `cmd:"" help:"Show what is said of an entry."`
+	Disable  disableCmd       `cmd:"" help:"Let an entry match nothing for your party alone."`
+	Enable   enableCmd        `cmd:"" help:"Let an entry match again for your party."`
+	Relabel  relabelCmd       `cmd:"" help:"Give an entry other labels for your party alone."`
 }
 
 type entriesListCmd struct {
-	Bank   *string    `help:"Only of this bank." placeholder:"NAME"`
-	Status *v1.Status `help:"Only active or retracted ones." placeholder:"STATUS"`
-	Label  *string    `help:"Only with this label." placeholder:"LABEL"`
-	Limit  int        `help:"At most so many; 0: all." default:"0"`
+	Bank    *string    `help:"Only of this bank." placeholder:"NAME"`
+	Status  *v1.Status `help:"Only proposed, active, quarantined or retracted ones." placeholder:"STATUS"`
+	Label   *string    `help:"Only with this label." placeholder:"LABEL"`
+	Waiting *bool      `help:"Only those of which something is proposed."`
+	Limit   int        `help:"At most so many; 0: all." default:"0"`
 }
 
 // Run lists entries, page after page.
@@ -31,40 +41,40 @@ func (c *entriesListCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer node.Close()
-	table := a.table
-	var show func(v1.Entry) error
-	end := func() error { return nil }
-	if a.json {
-		show = func(e v1.Entry) error { return a.object(e) }
-	} else {
-		w := table("ENTRY", "BANK", "STATUS", "SIGNALS", "LABELS", "FLAGGED", "NOTE")
-		show = func(e v1.Entry) error { row(w, entryRow(e)...); return nil }
-		end = w.Flush
-	}
-	shown := 0
-	for cursor := (*string)(nil); ; {
-		limit := 1000
-		if c.Limit > 0 {
-			limit = min(limit, c.Limit-shown)
-		}
-		type page struct {
-			Entries []v1.Entry
-			Next    *string
-		}
-		out, err := ask[page](node.ListEntries(ctx, &v1.ListEntriesParams{
-			Bank: c.Bank, Status: c.Status, Label: c.Label, Cursor: cursor, Limit: &limit,
-		}))
-		if err != nil {
-			return err
-		}
-		for _, e := range out.Entries {
-			if err := show(e); err != nil {
-				return err
+	p := v1.ListEntriesParams{Bank: c.Bank, Status: c.Status, Label: c.Label, Waiting: c.Waiting}
+	entries := func(yield func(v1.Entry, error) bool) {
+		for page, err := range entryPages(ctx, node, p, c.Limit) {
+			if err != nil {
+				yield(v1.Entry{}, err)
+				return
 			}
-			shown++
+			for _, e := range page.Entries {
+				if !yield(e, nil) {
+					return
+				}
+			}
 		}
-		if cursor = out.Next; cursor == nil || shown == c.Limit {
-			return end()
+	}
+	return stream(a.printer, entries, []string{"ENTRY", "BANK", "STATUS", "SIGNALS", "LABELS", "FLAGGED", "NOTE"}, entryRow)
+}
+
+// entryPages lists entries page by page, at most so many; 0: all.
+func entryPages(ctx context.Context, node *client, p v1.ListEntriesParams, most int) iter.Seq2[v1.Entries, error] {
+	return func(yield func(v1.Entries, error) bool) {
+		for shown := 0; ; {
+			limit := 1000
+			if most > 0 {
+				limit = min(limit, most-shown)
+			}
+			p.Limit = &limit
+			page, err := ask[v1.Entries](node.ListEntries(ctx, &p))
+			if !yield(page, err) || err != nil {
+				return
+			}
+			shown += len(page.Entries)
+			if p.Cursor = page.Next; p.Cursor == nil || shown == most {
+				return
+			}
 		}
 	}
 }
@@ -88,12 +98,17 @@ func signalsOf(e v1.Entry) int {
 	return len(e.Signals)
 }
 
-// entryState is the status, and whether the bank is deleted.
+// entryState is the status, whether the bank is deleted, and what is proposed.
 func entryState(e v1.Entry) string {
-	if e.BankDeleted != nil && *e.BankDeleted {
-		return string(e.Status) + " (bank deleted)"
+	state := string(e.Status)
+	if value(e.BankDeleted) {
+		state += " (bank deleted)"
 	}
-	return string(e.Status)
+	if e.Proposal != nil && e.Status != v1.Proposed {
+		_, what, _ := strings.Cut(e.Proposal.Kind, ".")
+		state += " (to be " + what + ")"
+	}
+	return state
 }
 
 type entryID struct {
@@ -118,11 +133,23 @@ func (id entryID) ask(ctx context.Context, a *app, request func(*client) (*http.
 	if e.Reason != nil {
 		a.say("reason: %s", printable(*e.Reason))
 	}
+	if p := e.Proposal; p != nil {
+		a.say("%s; waits for: vigie entries confirm %d", proposalWords(*p), e.Id)
+	}
 	if e.Note != "" {
 		a.say("note: %s", printable(e.Note))
 	}
 	if len(e.Labels) > 0 {
 		a.say("labels: %s", strings.Join(e.Labels, ", "))
+	}
+	if o := e.Overlay; o != nil {
+		a.say("for your party alone: %s", overlayWords(*o))
+	}
+	if t := e.Opinions; t != nil {
+		a.say("opinions: %s", tallyWords(*t))
+	}
+	if c := e.Counters; c != nil {
+		a.say("matches: %d in the last hour, %d in the last day, %d in all; %d confirmed, %d overturned", c.Hour, c.Day, c.Total, c.Confirmed, c.Overturned)
 	}
 	if m := e.Media; m != nil && m.Format != nil && m.Width != nil && m.Height != nil {
 		duration := ""
@@ -143,13 +170,24 @@ func (id entryID) ask(ctx context.Context, a *app, request func(*client) (*http.
 		a.say("  %s:%s%s", name, s.Value, at)
 	}
 	for _, s := range e.Sources {
-		origin := ""
-		if s.Origin != nil {
-			origin = ", from " + printable(*s.Origin)
-		}
-		a.say("flagged %s by %s%s", s.At.Local().Format(stamp), s.Actor, origin)
+		a.say("flagged %s by %s%s", s.At.Local().Format(stamp), s.Actor, sourceWords(s))
 	}
 	return nil
+}
+
+// sourceWords say where an entry comes from, as far as that is known.
+func sourceWords(s v1.Source) string {
+	words := ""
+	if o := value(s.Origin); o != "" {
+		words += ", from " + printable(o)
+	}
+	if l := value(s.List); l != "" {
+		words += ", by the list " + printable(l)
+	}
+	if id := value(s.ForeignId); id != "" {
+		words += ", there " + printable(id)
+	}
+	return words
 }
 
 type entryShowCmd struct{ entryID }
@@ -201,4 +239,23 @@ type entryRestoreCmd struct {
 // Run restores an entry.
 func (c *entryRestoreCmd) Run(ctx context.Context, a *app) error {
 	return c.ask(ctx, a, func(n *client) (*http.Response, error) { return n.Restore(ctx, c.Entry, v1.Reason{Reason: c.Reason}) })
+}
+
+type entryConfirmCmd struct{ entryID }
+
+// Run carries out what is proposed.
+func (c *entryConfirmCmd) Run(ctx context.Context, a *app) error {
+	return c.ask(ctx, a, func(n *client) (*http.Response, error) { return n.ConfirmEntry(ctx, c.Entry) })
+}
+
+type entryRejectCmd struct {
+	entryID
+	reason
+}
+
+// Run drops what is proposed.
+func (c *entryRejectCmd) Run(ctx context.Context, a *app) error {
+	return c.ask(ctx, a, func(n *client) (*http.Response, error) {
+		return n.RejectEntry(ctx, c.Entry, v1.Reason{Reason: c.Reason})
+	})
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 
 	v1 "vigie/api/v1"
@@ -10,14 +11,15 @@ import (
 )
 
 type flagCmd struct {
-	Bank      string   `required:"" help:"Bank to flag into." placeholder:"NAME"`
-	Label     []string `help:"Label of the entries; may be repeated." placeholder:"LABEL"`
-	Note      string   `help:"Note on the entries."`
-	Origin    string   `help:"Where they come from: a URL, a case number."`
-	ExactOnly bool     `help:"Take the files by their digests alone."`
-	Signal    []string `help:"Flag a signal instead of files: pdq:<64 hex>, md5:<32 hex>, ...; repeat for more signals of one entry." placeholder:"SIGNAL"`
-	VPDQ      string   `name:"vpdq" help:"Flag a list of the hashes of a video's frames, as vPDQ writes it (text or JSON), instead of files; - is standard input." placeholder:"FILE"`
-	Files     []string `arg:"" optional:"" name:"file" help:"Pictures and videos."`
+	Bank             string   `required:"" help:"Bank to flag into." placeholder:"NAME"`
+	Label            []string `help:"Label of the entries; may be repeated." placeholder:"LABEL"`
+	Note             string   `help:"Note on the entries."`
+	Origin           string   `help:"Where they come from: a URL, a case number."`
+	ExactOnly        bool     `help:"Take the files by their digests alone."`
+	DespiteKnownGood bool     `help:"Also what is near a known-good entry."`
+	Signal           []string `help:"Flag a signal instead of files: pdq:<64 hex>, md5:<32 hex>, ...; repeat for more signals of one entry." placeholder:"SIGNAL"`
+	VPDQ             string   `name:"vpdq" help:"Flag a list of the hashes of a video's frames, as vPDQ writes it (text or JSON), instead of files; - is standard input." placeholder:"FILE"`
+	Files            []string `arg:"" optional:"" name:"file" help:"Pictures and videos."`
 }
 
 // flaggedFile is one line of vigie flag --json.
@@ -27,6 +29,7 @@ type flaggedFile struct {
 	Seq        int64               `json:"seq"`
 	Created    bool                `json:"created"`
 	Matchable  bool                `json:"matchable"`
+	Proposed   bool                `json:"proposed,omitempty"`
 	Frames     *v1.StoredFrames    `json:"frames,omitempty"`
 	Retracted  []v1.RetractedEntry `json:"retracted"`
 	Neighbours []v1.Neighbour      `json:"neighbours"`
@@ -51,7 +54,7 @@ func (c *flagCmd) Run(ctx context.Context, a *app) error {
 	defer node.Close()
 	if len(signals) > 0 {
 		labels := append(v1.Labels{}, c.Label...) // none is an empty list: the contract knows no null
-		body := v1.FlagSignals{Signals: signals, Labels: &labels, Note: &c.Note, Origin: &c.Origin}
+		body := v1.FlagSignals{Signals: signals, Labels: &labels, Note: &c.Note, Origin: &c.Origin, DespiteKnownGood: &c.DespiteKnownGood}
 		out, err := ask[v1.Flagged](node.Flag(ctx, c.Bank, body))
 		if err != nil {
 			return err
@@ -60,25 +63,26 @@ func (c *flagCmd) Run(ctx context.Context, a *app) error {
 	}
 	fields := map[string][]string{
 		"labels": c.Label, "note": {c.Note}, "origin": {c.Origin}, "exact_only": {fmt.Sprint(c.ExactOnly)},
+		"despite_known_good": {fmt.Sprint(c.DespiteKnownGood)},
 	}
 	shown := a.longWork(c.Files)
 	defer shown.wait()
 	work := func(ctx context.Context, file string) (flaggedFile, error) {
-		opened, err := openRegular(file)
-		if err != nil {
-			return flaggedFile{}, err
+		open := func() (io.ReadCloser, error) {
+			f, err := openRegular(file)
+			if err != nil {
+				return nil, err
+			}
+			return shown.sending(f), nil
 		}
-		f := shown.sending(opened)
-		defer f.Close()
-		contentType, body := upload(f, fields)
-		out, err := ask[v1.Flagged](node.FlagWithBody(ctx, c.Bank, contentType, body))
+		out, err := node.flag(ctx, c.Bank, open, fields)
 		return flaggedOf(file, out), err
 	}
 	return eachFile(ctx, shown.printer, c.Files, work, func(f flaggedFile) error { return c.show(shown.printer, f) })
 }
 
 func flaggedOf(file string, f v1.Flagged) flaggedFile {
-	return flaggedFile{file, f.Entry.Id, f.Seq, f.Created, f.Matchable, f.Frames, f.Retracted, f.Neighbours}
+	return flaggedFile{file, f.Entry.Id, f.Seq, f.Created, f.Matchable, f.Entry.Status == v1.Proposed, f.Frames, f.Retracted, f.Neighbours}
 }
 
 func (c *flagCmd) show(a printer, f flaggedFile) error {
@@ -103,6 +107,9 @@ func (c *flagCmd) show(a printer, f flaggedFile) error {
 	}
 	if !f.Created && (len(c.Label) > 0 || c.Note != "") {
 		a.say("  its labels and note stay as they are; change them with vigie entries change %d", f.Entry)
+	}
+	if f.Proposed {
+		a.say("  it matches when somebody else confirms it: vigie entries confirm %d", f.Entry)
 	}
 	for _, r := range f.Retracted {
 		a.say("  the same media was retracted as entry %d: %s", r.Entry, printable(r.Reason))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -14,6 +15,7 @@ import (
 
 type logCmd struct {
 	List   logListCmd   `cmd:"" default:"withargs" help:"Print changes."`
+	Follow logFollowCmd `cmd:"" help:"Print changes as they come, until it is interrupted."`
 	Verify logVerifyCmd `cmd:"" help:"Read the whole log and verify that it is dense and that its root holds."`
 }
 
@@ -29,7 +31,7 @@ func (c *logListCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer node.Close()
-	names, err := bankNames(ctx, node)
+	names, err := namesAt(ctx, node)
 	if err != nil {
 		return err
 	}
@@ -66,28 +68,47 @@ func (c *logListCmd) Run(ctx context.Context, a *app) error {
 	}
 }
 
-// bankNames are the names of all banks by number, deleted ones included.
-func bankNames(ctx context.Context, node *client) (map[int64]string, error) {
+// names are those of banks, deleted ones included, and parties by number, as far as the reader may know them.
+type names struct{ banks, parties map[int64]string }
+
+func namesAt(ctx context.Context, node *client) (names, error) {
+	n := names{map[int64]string{}, map[int64]string{}}
 	deleted := true
-	out, err := ask[struct{ Banks []v1.Bank }](node.ListBanks(ctx, &v1.ListBanksParams{Deleted: &deleted}))
-	names := map[int64]string{}
-	for _, b := range out.Banks {
-		names[b.Id] = b.Name
+	banks, err := ask[struct{ Banks []v1.Bank }](node.ListBanks(ctx, &v1.ListBanksParams{Deleted: &deleted}))
+	if err != nil {
+		return n, err
 	}
-	return names, err
+	for _, b := range banks.Banks {
+		n.banks[b.Id] = b.Name
+	}
+	parties, err := ask[struct{ Parties []v1.Party }](node.ListParties(ctx))
+	for _, p := range parties.Parties {
+		n.parties[p.Id] = p.Name
+	}
+	return n, err
 }
 
 // subject is what a change is about.
-func subject(c v1.Change, banks map[int64]string) string {
+func subject(c v1.Change, called names) string {
+	party := ""
+	if c.Party != nil {
+		party = cmp.Or(called.parties[*c.Party], fmt.Sprint(*c.Party))
+	}
+	about := ""
 	switch {
 	case c.Entry != nil && c.Bank != nil:
-		return fmt.Sprintf("entry %d of %s", *c.Entry, banks[*c.Bank])
+		about = fmt.Sprintf("entry %d of %s", *c.Entry, cmp.Or(called.banks[*c.Bank], fmt.Sprint(*c.Bank)))
 	case c.Key != nil:
-		return "key " + *c.Key
+		about = "key " + *c.Key
 	case c.Bank != nil:
-		return "bank " + banks[*c.Bank]
+		about = "bank " + cmp.Or(called.banks[*c.Bank], fmt.Sprint(*c.Bank))
+	case c.Party != nil:
+		return "party " + party
 	}
-	return ""
+	if party != "" {
+		about += ", for " + party
+	}
+	return about
 }
 
 // why is the reason that was given, if any.
@@ -183,10 +204,15 @@ func changeIn(c v1.Change) (storage.Change, error) {
 	if c.Entry != nil {
 		out.Entry = storage.EntryID(*c.Entry)
 	}
-	if c.Key != nil {
-		out.Key = *c.Key
-	}
+	out.Key, out.Party = value(c.Key), storage.PartyID(value(c.Party))
 	var err error
+	if c.Leaf != nil { // of what this reader may not see
+		leaf, err := hashIn(*c.Leaf)
+		if err != nil {
+			return out, err
+		}
+		out.Leaf = &leaf
+	}
 	if c.Salt != nil {
 		if out.Salt, err = hex.DecodeString(*c.Salt); err != nil {
 			return out, err
@@ -199,7 +225,7 @@ func changeIn(c v1.Change) (storage.Change, error) {
 func hashIn(s string) (h storage.Hash, err error) {
 	b, err := hex.DecodeString(s)
 	if err == nil && len(b) != len(h) {
-		err = fmt.Errorf("a root of %d bytes", len(b))
+		err = fmt.Errorf("a hash of %d bytes", len(b))
 	}
 	copy(h[:], b)
 	return h, err

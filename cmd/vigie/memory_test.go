@@ -158,11 +158,11 @@ func TestCommandsWithoutMemory(t *testing.T) {
 	var entry storage.EntryID
 	run(func(n *node) error {
 		name := "b"
-		_, err := n.matcher.CreateBank(ctx, "local", matcher.BankEdit{Name: &name})
+		_, err := n.matcher.CreateBank(ctx, matcher.Local(), matcher.NewBank{BankEdit: matcher.BankEdit{Name: &name}})
 		if err != nil {
 			return err
 		}
-		flagged, err := n.matcher.Flag(ctx, matcher.Flagging{Bank: name, Signals: []hashing.Signal{{Algorithm: hashing.MD5, Value: hashing.Value{1}}}})
+		flagged, err := n.matcher.Flag(ctx, matcher.Flagging{Who: matcher.Local(), Bank: name, Signals: []hashing.Signal{{Algorithm: hashing.MD5, Value: hashing.Value{1}}}})
 		entry = flagged.Entry.ID
 		return err
 	})
@@ -171,7 +171,7 @@ func TestCommandsWithoutMemory(t *testing.T) {
 		if n.matcher.Follower().State() != nil {
 			return errors.New("the index was loaded")
 		}
-		return n.matcher.Retract(ctx, "local", entry, "no memory")
+		return n.matcher.Retract(ctx, matcher.Local(), entry, "no memory")
 	})
 }
 

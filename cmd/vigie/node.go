@@ -20,10 +20,12 @@ import (
 	"vigie/hashing/fingerprint"
 	"vigie/hashing/sandbox"
 	"vigie/index"
+	"vigie/index/text"
 	"vigie/internal/buildinfo"
 	"vigie/matcher"
 	"vigie/storage"
 	"vigie/storage/datadir"
+	"vigie/storage/journal"
 	"vigie/storage/media"
 	"vigie/storage/sqlstore"
 )
@@ -51,6 +53,7 @@ const (
 	catalogueFile = "catalogue.db"
 	mediaFolder   = "media"
 	indexFolder   = "index" // may be removed when no process owns the folder: it is made of the catalogue again
+	textFolder    = "text"  // likewise
 	socketFile    = "vigie.sock"
 )
 
@@ -61,6 +64,8 @@ type node struct {
 	blobs   *media.Folder
 	pool    *sandbox.Pool
 	index   *index.Index
+	journal *journal.Journal
+	texts   *matcher.Texts
 	matcher *matcher.Matcher
 	api     *api.Server
 	metrics *api.Metrics
@@ -145,12 +150,22 @@ func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_
 	if spoilt {
 		log.Error("the saved index is of no use, and is made of the catalogue again", "error", err)
 	}
+	if n.journal, err = journal.Open(filepath.Join(c.Data, journalFolder), journal.Options{
+		Fault: func(err error) { log.Error("journal", "error", err) },
+	}); err != nil {
+		return nil, fmt.Errorf("open the journal: %w", err)
+	}
+	n.texts = matcher.NewTexts(n.store, filepath.Join(c.Data, textFolder), func(err error) { log.Error("text index", "error", err) })
+	if serving {
+		n.texts.Want()
+	}
 	admission := api.NewAdmission(api.AdmissionOptions{
 		Decoders: c.Decoders, WasmDecoders: c.WasmDecoders, VideoDecoders: c.VideoDecoders,
 		SearchWait: c.SearchWait, DecodeWait: c.DecodeWait, Rate: c.Rate, Burst: c.Burst, Metrics: metrics,
 	})
 	n.matcher = matcher.New(metrics.Catalogue(n.store), n.blobs, admission.Hasher(n.pool), n.index, matcher.Options{
-		Events: events, Videos: admission.Videos(videos),
+		Events: events, Videos: admission.Videos(videos), Texts: n.texts,
+		Journal: n.journal, Render: api.RenderVerdict, Ship: n.journal.Flush,
 	})
 	gauges(metrics, n)
 
@@ -173,6 +188,8 @@ func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	n.stop = stop
 	n.running.Go(func() { _ = n.matcher.Follower().Run(following) })
+	n.running.Go(func() { _ = n.texts.Run(following) })
+	n.running.Go(func() { _ = n.journal.Ship(following, n.matcher.Deliver) })
 	n.running.Go(func() { n.sweep(following, log) })
 	n.running.Go(func() { n.saveIndex(following, filepath.Join(c.Data, indexFolder), saved, spoilt, log) })
 	n.running.Go(func() { tidy(following) })
@@ -204,7 +221,7 @@ func (n *node) server() *http.Server {
 	}
 }
 
-// sweep removes media of unfinished flags, at once and then each hour.
+// sweep removes media of unfinished flags, and what is older than it is kept, at once and then each hour.
 func (n *node) sweep(ctx context.Context, log *slog.Logger) {
 	for {
 		removed, err := n.matcher.Sweep(ctx)
@@ -212,6 +229,12 @@ func (n *node) sweep(ctx context.Context, log *slog.Logger) {
 			log.Error("sweep media", "error", err)
 		} else if removed > 0 {
 			log.Info("sweep media", "removed", removed)
+		}
+		if err := n.journal.Flush(ctx); err != nil && ctx.Err() == nil { // what is delivered leaves the folder
+			log.Error("ship the journal", "error", err)
+		}
+		if err := n.matcher.Expire(ctx); err != nil && ctx.Err() == nil {
+			log.Error("expire matches", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -280,9 +303,15 @@ func (n *node) Close() error {
 		cancel()
 	}
 	if n.stop != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		_ = n.journal.Flush(ctx) // what is left is delivered at the next start
+		cancel()
 		n.stop()
 	}
 	n.running.Wait()
+	if n.journal != nil {
+		faults = append(faults, n.journal.Close())
+	}
 	if n.pool != nil {
 		faults = append(faults, n.pool.Close())
 	}
@@ -333,13 +362,35 @@ func gauges(m *api.Metrics, n *node) {
 	memory("vigie_memory_used_bytes", "What the node takes: index, segments that were merged and are still read, and Go's heap.", index.Memory.Used)
 	memory("vigie_memory_merge_bytes", "What a merge of all rows takes on top.", func(m index.Memory) int64 { return m.Merge })
 	memory("vigie_memory_room_bytes", "What is left for new rows; at 0 and below they are refused.", index.Memory.Room)
-	memory("vigie_index_merge_postponed", "1 while a merge waits for memory, else 0.", func(m index.Memory) int64 {
-		if m.Postponed {
-			return 1
-		}
-		return 0
-	})
+	m.Gauge("vigie_index_merge_postponed", "1 while a merge waits for memory, else 0.", func() float64 { return float64(oneIf(n.index.Memory().Postponed)) })
 	m.Gauge("vigie_memory_huge_bytes", "Memory in huge pages.", func() float64 { return float64(hugeBytes(root())) })
+	texts := func(name, help string, read func(text.State) float64) {
+		m.Gauge("vigie_text_"+name, help, func() float64 {
+			s, ok := n.texts.State()
+			s.Rebuilding = s.Rebuilding || !ok
+			return read(s)
+		})
+	}
+	texts("seq", "The last change that the text index has seen.", func(s text.State) float64 { return float64(s.Mark.Seq) })
+	texts("documents", "Entries in the text index.", func(s text.State) float64 { return float64(s.Documents) })
+	texts("bytes", "The text index on disk.", func(s text.State) float64 { return float64(s.Bytes) })
+	texts("rebuilding", "1 while the text index is made of the catalogue, or is behind what there was at its start; else 0.",
+		func(s text.State) float64 { return float64(oneIf(s.Rebuilding)) })
+	texts("fault", "1 while something keeps the text index from the disk, else 0.", func(s text.State) float64 { return float64(oneIf(s.Fault != "")) })
+	journals := func(add func(name, help string, read func() float64), name, help string, read func(journal.Stats) float64) {
+		add("vigie_journal_"+name, help, func() float64 { return read(n.journal.Stats()) })
+	}
+	journals(m.Counter, "appended_total", "Records that the journal has acknowledged.", func(s journal.Stats) float64 { return float64(s.Appended) })
+	journals(m.Counter, "shipped_total", "Of these, those that were handed on or are lost.", func(s journal.Stats) float64 { return float64(s.Shipped) })
+	journals(m.Counter, "lost_total", "Records found damaged since the start.", func(s journal.Stats) float64 { return float64(s.Lost) })
+	journals(m.Gauge, "backlog_records", "Records that are not in the catalogue yet.", func(s journal.Stats) float64 { return float64(s.Backlog) })
+	journals(m.Gauge, "backlog_bytes", "What they take.", func(s journal.Stats) float64 { return float64(s.Bytes) })
+	journals(m.Gauge, "backlog_seconds", "The age of the oldest of them; 0: there is none.", func(s journal.Stats) float64 {
+		if s.Oldest.IsZero() {
+			return 0
+		}
+		return time.Since(s.Oldest).Seconds()
+	})
 	m.Gauge("vigie_decoders_busy", "Decode children at work.", func() float64 { return float64(n.pool.Stats().Busy) })
 	m.Gauge("vigie_decode_budget_bytes", "Memory that large pictures may take at a time.", func() float64 { return float64(n.pool.Stats().Budget) })
 	m.Gauge("vigie_decode_granted_bytes", "Memory that large pictures have been granted now.", func() float64 { return float64(n.pool.Stats().Granted) })

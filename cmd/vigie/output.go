@@ -3,8 +3,10 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"strings"
 	"text/tabwriter"
+	"time"
 	"unicode"
 )
 
@@ -47,19 +49,60 @@ func row(w *tabwriter.Writer, cells ...string) {
 
 // list prints items as JSON lines or as a table.
 func list[T any](p printer, items []T, header []string, cells func(T) []string) error {
-	if p.json {
+	return stream(p, func(yield func(T, error) bool) {
 		for _, item := range items {
-			if err := p.object(item); err != nil {
-				return err
+			if !yield(item, nil) {
+				return
 			}
 		}
-		return nil
+	}, header, cells)
+}
+
+// stream is list for items that come page by page. It ends with the first error.
+func stream[T any](p printer, items iter.Seq2[T, error], header []string, cells func(T) []string) error {
+	show := func(item T) error { return p.object(item) }
+	end := func() error { return nil }
+	if !p.json {
+		w := p.table(header...)
+		show, end = func(item T) error { row(w, cells(item)...); return nil }, w.Flush
 	}
-	w := p.table(header...)
-	for _, item := range items {
-		row(w, cells(item)...)
+	for item, err := range items {
+		if err == nil {
+			err = show(item)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return w.Flush()
+	return end()
+}
+
+// pages lists items page by page, at most so many; 0: all.
+func pages[T any](most, size int, page func(cursor *string, limit *int) (items []T, next *string, err error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var cursor *string
+		for shown := 0; ; {
+			limit := size
+			if most > 0 {
+				limit = min(limit, most-shown)
+			}
+			items, next, err := page(cursor, &limit)
+			if err != nil {
+				var none T
+				yield(none, err)
+				return
+			}
+			for _, item := range items {
+				if !yield(item, nil) {
+					return
+				}
+			}
+			shown += len(items)
+			if cursor = next; cursor == nil || shown == most {
+				return
+			}
+		}
+	}
 }
 
 // stamp is how times are shown to people: in the zone of the machine, which it names.
@@ -73,4 +116,34 @@ func printable(s string) string {
 		}
 		return '\uFFFD'
 	}, s)
+}
+
+// moment is a point in time as flags take it.
+type moment struct{ time.Time }
+
+// UnmarshalText reads a day, which begins at midnight here, or a time as JSON has it.
+func (m *moment) UnmarshalText(text []byte) (err error) {
+	if m.Time, err = time.ParseInLocation(time.DateOnly, string(text), time.Local); err != nil {
+		m.Time, err = time.Parse(time.RFC3339, string(text))
+	}
+	if err != nil {
+		return fmt.Errorf("%q is not a time; accepted are 2026-01-31 and 2026-01-31T10:00:00Z", text)
+	}
+	return nil
+}
+
+// period bounds a listing in time.
+type period struct {
+	From  *moment `help:"Not before this day or time." placeholder:"TIME"`
+	Until *moment `help:"Before this day or time." placeholder:"TIME"`
+}
+
+func (p period) bounds() (from, until *time.Time) {
+	if p.From != nil {
+		from = &p.From.Time
+	}
+	if p.Until != nil {
+		until = &p.Until.Time
+	}
+	return from, until
 }

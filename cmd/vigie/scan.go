@@ -139,6 +139,11 @@ func (c *scanCmd) goOn(a *app, checkpoint *rescan.Checkpoint) string {
 	if checkpoint == nil {
 		return "it cannot be resumed"
 	}
+	return "go on with: " + a.again("--resume")
+}
+
+// again is the command as it was given, as a shell reads it, with one more flag if it is not there.
+func (a *app) again(flag string) string {
 	words := []string{"vigie"}
 	for _, w := range a.args {
 		if strings.Trim(w, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+:,./@%") != "" {
@@ -146,10 +151,10 @@ func (c *scanCmd) goOn(a *app, checkpoint *rescan.Checkpoint) string {
 		}
 		words = append(words, w)
 	}
-	if !c.Resume {
-		words = append(words, "--resume")
+	if !slices.Contains(a.args, flag) {
+		words = append(words, flag)
 	}
-	return "go on with: " + strings.Join(words, " ")
+	return strings.Join(words, " ")
 }
 
 // notTheFile picks errors that every file would meet: a node that is gone or at fault, a key or a bank

@@ -53,6 +53,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"write":        scriptWrite,
 	"exits":        scriptExits,
 	"eventually":   scriptEventually,
+	"prints":       scriptPrints,
 	"unprivileged": scriptUnprivileged,
 	"serve":        scriptServe,
 	"stop":         scriptStop,
@@ -150,6 +151,19 @@ func scriptEventually(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("not within %v: exit code %s", patience, args[0])
 }
 
+// scriptPrints runs a command until what it prints fits an expression.
+func scriptPrints(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) >= 2, "prints EXPRESSION PROGRAM ARGUMENT...")
+	want := regexp.MustCompile(args[0])
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		if want.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+	}
+	ts.Fatalf("not within %v: %s", patience, args[0])
+}
+
 func checkExit(ts *testscript.TestScript, want string, err error) {
 	if code := exitCode(ts, err); code != want {
 		ts.Fatalf("exit code %s, want %s; it printed %s%s", code, want, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
@@ -227,6 +241,7 @@ var shapes = []struct {
 	{regexp.MustCompile(`"seconds":[\d.e-]+`), `"seconds":TIME`},
 	{regexp.MustCompile(`"bytes":\d+`), `"bytes":SIZE`},
 	{regexp.MustCompile(`"id":"[a-z2-7]{12}"`), `"id":ID`},
+	{regexp.MustCompile(`"match":"[0-9a-f]{8}-`), `"match":"NODE-`},
 	{regexp.MustCompile(`"vg_[0-9a-z]+_[0-9a-zA-Z]+"`), `KEY`},
 	{regexp.MustCompile(`"20\d\d-\d\d-\d\dT[0-9:.]+Z"`), `DATE`},
 	{regexp.MustCompile(`"distance":\d+`), `"distance":BITS`},

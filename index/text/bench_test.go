@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"vigie/index/text"
-	"vigie/index/text/texttest"
+	"vigie/index/text/sample"
 )
 
 const logID = "log-1"
@@ -25,7 +25,7 @@ func fill(tb testing.TB, dir string, seed uint64, n int) *text.Index {
 		}
 		batch = batch[:0]
 	}
-	for d := range texttest.Documents(seed, n) {
+	for d := range sample.Documents(seed, n) {
 		batch, seq = append(batch, d), seq+1
 		if len(batch) == 1000 {
 			flush()
@@ -81,7 +81,7 @@ func BenchmarkSearch(b *testing.B) {
 			worst, slowest := time.Duration(0), ""
 			for i := 0; b.Loop(); i++ {
 				q := c.query
-				q.Text, q.Limit = texttest.Queries()[i%len(texttest.Queries())], 20
+				q.Text, q.Limit = sample.Queries()[i%len(sample.Queries())], 20
 				begun := time.Now()
 				r, err := x.Search(b.Context(), q)
 				if err != nil {

@@ -13,7 +13,7 @@ import (
 	"vigie/index/text"
 )
 
-// folding is what Fold does to the letters of texttest, written down once more.
+// folding is what Fold does to the letters of sample, written down once more.
 var folding = strings.NewReplacer(
 	"à", "a", "â", "a", "ç", "c", "é", "e", "è", "e", "ê", "e", "î", "i", "ô", "o", "û", "u", "œ", "oe",
 	"أ", "ا", "إ", "ا", "آ", "ا", "ى", "ي", "ی", "ي", "ئ", "ي", "ؤ", "و", "ک", "ك", "ة", "ه", "ہ", "ه", "ـ", "",

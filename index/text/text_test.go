@@ -15,7 +15,7 @@ import (
 	"unicode/utf8"
 
 	"vigie/index/text"
-	"vigie/index/text/texttest"
+	"vigie/index/text/sample"
 )
 
 // TestAgainstOracle takes an index through random histories, and holds random queries, page by page, with facets and
@@ -29,9 +29,9 @@ func TestAgainstOracle(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			rnd := rand.New(rand.NewPCG(seed, 2))
-			docs := slices.Collect(texttest.Documents(seed, 1500))
+			docs := slices.Collect(sample.Documents(seed, 1500))
 			for i := range docs { // a day's become two years'
-				docs[i].CreatedAt = texttest.Begin.Add(700 * docs[i].CreatedAt.Sub(texttest.Begin))
+				docs[i].CreatedAt = sample.Begin.Add(700 * docs[i].CreatedAt.Sub(sample.Begin))
 			}
 			dir := t.TempDir()
 			x, err := text.Open(dir, text.Options{LogID: logID, Head: 100})
@@ -92,7 +92,7 @@ func compare(t *testing.T, x *text.Index, o oracle, rnd *rand.Rand, docs []text.
 	some := docs[rnd.IntN(len(docs))]
 	if rnd.IntN(2) == 0 {
 		q.Banks = []uint32{}
-		for b := range uint32(texttest.Banks) {
+		for b := range uint32(sample.Banks) {
 			if rnd.IntN(3) == 0 {
 				q.Banks = append(q.Banks, b+1)
 			}
@@ -367,7 +367,7 @@ func TestRefused(t *testing.T) {
 		{text.Query{Sort: 7}, "ByScore and Newest"},
 		{text.Query{Facets: []string{"secret"}}, "[bank label source status month day]"},
 		{text.Query{Cursor: "secret"}, "none that a search returned"},
-		{text.Query{From: texttest.Begin, To: texttest.Begin.Add(-1)}, "after to"},
+		{text.Query{From: sample.Begin, To: sample.Begin.Add(-1)}, "after to"},
 	} {
 		if c.query.Limit == 0 {
 			c.query.Limit = 10
@@ -527,7 +527,7 @@ func TestOpen(t *testing.T) {
 
 // FuzzQuery: no text makes a search panic or answer anything but a QueryError; what is found is of the bank asked for.
 func FuzzQuery(f *testing.F) {
-	for _, q := range append(texttest.Queries(), `"`, "-", "-\"\"", "label:", "note:*", "a*", "\xff\xfe~", "ـ", "َ", "é̂*", "١٢~~", `x"y z"-w`, "\u200f\u202e") {
+	for _, q := range append(sample.Queries(), `"`, "-", "-\"\"", "label:", "note:*", "a*", "\xff\xfe~", "ـ", "َ", "é̂*", "١٢~~", `x"y z"-w`, "\u200f\u202e") {
 		f.Add(q)
 	}
 	x := fill(f, f.TempDir(), 3, 500)

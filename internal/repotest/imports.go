@@ -8,10 +8,10 @@ import (
 
 // mayImport is the import rule: which rooms each room may import, besides itself.
 //
-//	cmd -> api, rescan, exchange -> matcher -> index, storage -> hashing
+//	cmd -> api, rescan -> exchange, matcher -> index, storage -> hashing
 var mayImport = map[string][]string{
 	"cmd":      {"api", "rescan", "exchange", "matcher", "index", "storage", "hashing", "fixtures", "internal"},
-	"api":      {"matcher", "index", "storage", "hashing", "internal"},
+	"api":      {"exchange", "matcher", "index", "storage", "hashing", "internal"},
 	"rescan":   {"matcher", "index", "storage", "hashing", "internal"},
 	"exchange": {"matcher", "index", "storage", "hashing", "internal"},
 	"matcher":  {"index", "storage", "hashing", "internal"},

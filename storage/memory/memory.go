@@ -37,7 +37,40 @@ type state struct {
 	keys    []storage.Key   // by creation
 	changes []storage.Change
 	media   map[hashing.Value]mediaRow
+
+	parties       []storage.Party // PartyID 1 is parties[0]
+	subscriptions map[subscriber]storage.Subscription
+	overlays      map[holder]storage.Overlay
+	opinions      map[holder]storage.Opinion
+	remembered    map[request]storage.Remembered
+
+	shipped   map[string]uint64     // by node
+	matches   []storage.MatchRecord // by Ord, ascending
+	lastMatch uint64                // Ord
+	decisions []storage.Decision    // by ID, ascending
+	lastRuled uint64                // ID of the last decision
+	counts    map[step]uint64
+	totals    map[storage.EntryID]storage.Counters // but for Hour and Day
+	signIns   []storage.SignIn                     // by Ord, ascending
+	lastSign  uint64                               // Ord
 }
+
+// What the maps are by.
+type (
+	subscriber struct {
+		party storage.PartyID
+		bank  storage.BankID
+	}
+	holder struct {
+		party storage.PartyID
+		entry storage.EntryID
+	}
+	request struct{ scope, key string }
+	step    struct {
+		entry storage.EntryID
+		step  int64 // storage.StepOf
+	}
+)
 
 type mediaRow struct {
 	size  int64
@@ -51,6 +84,17 @@ func (s state) clone() state {
 	s.keys = slices.Clone(s.keys)
 	s.changes = slices.Clip(s.changes)
 	s.media = maps.Clone(s.media)
+	s.parties = slices.Clone(s.parties)
+	s.subscriptions = maps.Clone(s.subscriptions)
+	s.overlays = maps.Clone(s.overlays)
+	s.opinions = maps.Clone(s.opinions)
+	s.remembered = maps.Clone(s.remembered)
+	s.shipped = maps.Clone(s.shipped)
+	s.matches = slices.Clone(s.matches)
+	s.decisions = slices.Clone(s.decisions)
+	s.counts = maps.Clone(s.counts)
+	s.totals = maps.Clone(s.totals)
+	s.signIns = slices.Clone(s.signIns)
 	return s
 }
 
@@ -61,8 +105,19 @@ func New(o storage.Options) (*Catalogue, error) {
 		return nil, err
 	}
 	return &Catalogue{
-		options:   o,
-		state:     state{seal: storage.Sealer{LogID: id, Options: o}, media: map[hashing.Value]mediaRow{}},
+		options: o,
+		state: state{
+			seal:          storage.Sealer{LogID: id, Options: o},
+			media:         map[hashing.Value]mediaRow{},
+			parties:       []storage.Party{storage.NewOperator(o)},
+			subscriptions: map[subscriber]storage.Subscription{},
+			overlays:      map[holder]storage.Overlay{},
+			opinions:      map[holder]storage.Opinion{},
+			remembered:    map[request]storage.Remembered{},
+			shipped:       map[string]uint64{},
+			counts:        map[step]uint64{},
+			totals:        map[storage.EntryID]storage.Counters{},
+		},
 		committed: make(chan struct{}),
 		closed:    make(chan struct{}),
 	}, nil
@@ -103,7 +158,7 @@ func (c *Catalogue) View(ctx context.Context, fn func(storage.Reader) error) err
 	if err != nil {
 		return err
 	}
-	return fn(&reader{s})
+	return fn(&reader{s, c.options})
 }
 
 // Update implements [storage.Catalogue].
@@ -117,7 +172,7 @@ func (c *Catalogue) Update(ctx context.Context, fn func(storage.Writer) error) e
 	if err != nil {
 		return err
 	}
-	w := &writer{reader: reader{s.clone()}, options: c.options}
+	w := &writer{reader: reader{s.clone(), c.options}}
 	if err := fn(w); err != nil {
 		return err
 	}
@@ -126,6 +181,13 @@ func (c *Catalogue) Update(ctx context.Context, fn func(storage.Writer) error) e
 		sealed[i] = cloneChange(*change)
 		if err := w.seal(&sealed[i]); err != nil {
 			return err
+		}
+	}
+	if n := len(sealed); n > 0 {
+		for _, id := range w.noted {
+			r := w.remembered[id]
+			r.Seq = sealed[n-1].Seq
+			w.remembered[id] = r
 		}
 	}
 	for i, change := range w.appended {
@@ -145,25 +207,31 @@ func (w *writer) seal(c *storage.Change) error {
 		return err
 	}
 	w.changes = append(w.changes, *c)
-	switch {
-	case c.Entry != 0:
+	switch c.Kind.Subject() {
+	case "entry":
 		e, err := w.entry(c.Entry)
 		if err != nil {
 			return err
 		}
 		e.Seq = c.Seq
-	case c.Key != "":
+	case "key":
 		k, err := w.key(c.Key)
 		if err != nil {
 			return err
 		}
 		k.Seq = c.Seq
-	case c.Bank != 0:
+	case "bank":
 		b, err := w.bank(c.Bank)
 		if err != nil {
 			return err
 		}
 		b.Seq = c.Seq
+	case "party":
+		p, err := w.party(c.Party)
+		if err != nil {
+			return err
+		}
+		p.Seq = c.Seq
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package memory
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 
 	"vigie/hashing"
@@ -10,7 +9,10 @@ import (
 )
 
 // reader reads one state. What it hands out are copies.
-type reader struct{ state }
+type reader struct {
+	state
+	options storage.Options
+}
 
 func (r *reader) Head() (storage.Head, error) {
 	tree := storage.Tree{}
@@ -26,7 +28,7 @@ func (r *reader) Bank(id storage.BankID) (storage.Bank, error) {
 	if err != nil {
 		return storage.Bank{}, err
 	}
-	return cloneBank(*b), nil
+	return b.Normal(), nil
 }
 
 func (r *reader) BankNamed(name string) (storage.Bank, error) {
@@ -39,18 +41,18 @@ func (r *reader) BankNamed(name string) (storage.Bank, error) {
 	if len(named) == 0 {
 		return storage.Bank{}, missing("bank", name)
 	}
-	return cloneBank(slices.MaxFunc(named, func(a, b storage.Bank) int {
+	return slices.MaxFunc(named, func(a, b storage.Bank) int {
 		if a.Deleted != b.Deleted {
 			return map[bool]int{true: -1, false: 1}[a.Deleted]
 		}
 		return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.ID, b.ID))
-	})), nil
+	}).Normal(), nil
 }
 
 func (r *reader) Banks() ([]storage.Bank, error) {
 	var all []storage.Bank
 	for _, b := range r.banks {
-		all = append(all, cloneBank(b))
+		all = append(all, b.Normal())
 	}
 	return all, nil
 }
@@ -71,8 +73,10 @@ func (r *reader) Entries(q storage.EntryQuery) ([]storage.Entry, error) {
 	for _, e := range r.entries[min(q.After, storage.EntryID(len(r.entries))):] {
 		if len(page) < q.Limit &&
 			(q.Bank == 0 || e.Bank == q.Bank) &&
+			(q.Banks == nil || slices.Contains(q.Banks, e.Bank)) &&
 			(q.Status == "" || e.Status == q.Status) &&
-			(q.Label == "" || slices.Contains(e.Labels, q.Label)) {
+			(q.Label == "" || slices.Contains(e.Labels, q.Label)) &&
+			(!q.Waiting || e.Proposal != nil) {
 			page = append(page, cloneEntry(e))
 		}
 	}
@@ -120,7 +124,7 @@ func (r *reader) Key(id string) (storage.Key, error) {
 
 func (r *reader) Keys() ([]storage.Key, error) { return slices.Clone(r.keys), nil }
 
-// bank, entry and key find the stored value itself.
+// bank, entry, key and party find the stored value itself.
 
 func (s *state) bank(id storage.BankID) (*storage.Bank, error) {
 	if id < 1 || int(id) > len(s.banks) {
@@ -136,6 +140,13 @@ func (s *state) entry(id storage.EntryID) (*storage.Entry, error) {
 	return &s.entries[id-1], nil
 }
 
+func (s *state) party(id storage.PartyID) (*storage.Party, error) {
+	if id < 1 || int(id) > len(s.parties) {
+		return nil, missing("party", id)
+	}
+	return &s.parties[id-1], nil
+}
+
 func (s *state) key(id string) (*storage.Key, error) {
 	for i := range s.keys {
 		if s.keys[i].ID == id {
@@ -145,15 +156,11 @@ func (s *state) key(id string) (*storage.Key, error) {
 	return nil, missing("key", id)
 }
 
-func cloneBank(b storage.Bank) storage.Bank {
-	b.Policy.Radius = maps.Clone(b.Policy.Radius)
-	return b
-}
-
 // cloneEntry also makes empty lists nil, so that equal entries are deeply equal.
 func cloneEntry(e storage.Entry) storage.Entry {
 	e.Signals = append([]hashing.Signal(nil), e.Signals...)
 	e.Labels = append([]string(nil), e.Labels...)
 	e.Sources = append([]storage.Source(nil), e.Sources...)
+	e.Proposal = e.Proposal.Normal()
 	return e
 }

@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -12,8 +13,8 @@ import (
 // writer changes a copy of the state, which nobody else sees.
 type writer struct {
 	reader
-	options  storage.Options
 	appended []*storage.Change
+	noted    []request // remembered by this update
 }
 
 func (w *writer) Append(c *storage.Change) error {
@@ -25,8 +26,13 @@ func (w *writer) CreateBank(b *storage.Bank) error {
 	if err := w.nameIsFree(b.Name, 0); err != nil {
 		return err
 	}
+	n := b.Normal()
+	if _, err := w.party(n.Owner); err != nil {
+		return err
+	}
+	b.Owner, b.Kind = n.Owner, n.Kind
 	b.ID, b.CreatedAt, b.Seq = storage.BankID(len(w.banks)+1), w.options.Time(), 0
-	w.banks = append(w.banks, cloneBank(*b))
+	w.banks = append(w.banks, b.Normal())
 	return nil
 }
 
@@ -40,8 +46,8 @@ func (w *writer) UpdateBank(b storage.Bank) error {
 			return err
 		}
 	}
-	b.CreatedAt, b.Seq = stored.CreatedAt, stored.Seq
-	*stored = cloneBank(b)
+	b.Owner, b.Kind, b.CreatedAt, b.Seq = stored.Owner, stored.Kind, stored.CreatedAt, stored.Seq
+	*stored = b.Normal()
 	return nil
 }
 
@@ -64,10 +70,10 @@ func (w *writer) CreateEntry(e *storage.Entry) error {
 	}
 	e.ID, e.CreatedAt, e.Seq = storage.EntryID(len(w.entries)+1), w.options.Time(), 0
 	for i := range e.Sources {
-		e.Sources[i].At = e.CreatedAt
+		e.Sources[i].At = w.options.TimeOr(e.Sources[i].At, e.CreatedAt)
 	}
 	stored := cloneEntry(*e)
-	stored.Labels = distinct(e.Labels)
+	stored.Labels = storage.DistinctLabels(e.Labels)
 	w.entries = append(w.entries, stored)
 	return nil
 }
@@ -77,7 +83,8 @@ func (w *writer) UpdateEntry(e storage.Entry) error {
 	if err != nil {
 		return err
 	}
-	stored.Status, stored.Labels, stored.Note, stored.Reason = e.Status, distinct(e.Labels), e.Note, e.Reason
+	stored.Status, stored.Labels, stored.Note, stored.Reason = e.Status, storage.DistinctLabels(e.Labels), e.Note, e.Reason
+	stored.Proposal = e.Proposal.Normal()
 	return nil
 }
 
@@ -105,26 +112,20 @@ func (w *writer) AddSource(id storage.EntryID, s storage.Source) error {
 	if err != nil {
 		return err
 	}
-	s.At = w.options.Time()
+	s.At = w.options.TimeOr(s.At, w.options.Time())
 	stored.Sources = append(slices.Clip(stored.Sources), s)
 	return nil
-}
-
-// distinct keeps the first of equal labels.
-func distinct(labels []string) (kept []string) {
-	for _, l := range labels {
-		if !slices.Contains(kept, l) {
-			kept = append(kept, l)
-		}
-	}
-	return kept
 }
 
 func (w *writer) CreateKey(k *storage.Key) error {
 	if _, err := w.key(k.ID); err == nil {
 		return fmt.Errorf("key %s: %w", k.ID, storage.ErrExists)
 	}
-	k.CreatedAt, k.Seq = w.options.Time(), 0
+	party := cmp.Or(k.Party, storage.Operator)
+	if _, err := w.party(party); err != nil {
+		return err
+	}
+	k.Party, k.CreatedAt, k.Seq = party, w.options.Time(), 0
 	w.keys = append(w.keys, *k)
 	return w.UpdateKey(*k)
 }
@@ -134,12 +135,9 @@ func (w *writer) UpdateKey(k storage.Key) error {
 	if err != nil {
 		return err
 	}
-	stored.Name, stored.ExpiresAt, stored.RevokedAt = k.Name, kept(k.ExpiresAt), kept(k.RevokedAt)
+	stored.Name, stored.ExpiresAt, stored.RevokedAt = k.Name, storage.KeptTime(k.ExpiresAt), storage.KeptTime(k.RevokedAt)
 	return nil
 }
-
-// kept is what the catalogue keeps of a time.
-func kept(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
 func (w *writer) MediaPend(sha hashing.Value, size int64) (live bool, err error) {
 	row, there := w.media[sha]
@@ -166,7 +164,7 @@ func (w *writer) MediaLive(sha hashing.Value) error {
 
 func (w *writer) MediaSweep(before time.Time) (deleting []hashing.Value, err error) {
 	for sha, row := range w.media {
-		if row.state == storage.MediaPending && row.at.Before(kept(before)) {
+		if row.state == storage.MediaPending && row.at.Before(storage.KeptTime(before)) {
 			row.state = storage.MediaDeleting
 			w.media[sha] = row
 		}

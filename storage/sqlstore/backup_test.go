@@ -259,7 +259,7 @@ func TestIntegrity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = db.Exec("PRAGMA foreign_keys = 0; INSERT INTO entry_labels VALUES (7, 0, 'of nobody')")
+	_, err = db.Exec("PRAGMA foreign_keys = 0; INSERT INTO entry_labels (entry, ord, label) VALUES (7, 0, 'of nobody')")
 	var root, size int64
 	if err == nil {
 		err = db.QueryRow("SELECT rootpage, page_size FROM sqlite_master, pragma_page_size WHERE name = 'banks_live_name'").Scan(&root, &size)

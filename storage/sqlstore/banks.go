@@ -1,18 +1,18 @@
 package sqlstore
 
 import (
-	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 
 	"vigie/storage"
 )
 
-const selectBanks = "SELECT id, name, description, policy, deleted, created_at, seq FROM banks "
+const selectBanks = `SELECT id, name, description, owner, kind, members, open, dual, policy, proposal,
+	deleted, created_at, seq FROM banks `
 
 func scanBank(row scanner) (b storage.Bank, err error) {
-	err = row.Scan(&b.ID, &b.Name, &b.Description, jsonColumn{&b.Policy}, &b.Deleted, timeColumn{&b.CreatedAt}, &b.Seq)
+	err = row.Scan(&b.ID, &b.Name, &b.Description, &b.Owner, &b.Kind, jsonColumn{&b.Members}, &b.Open, &b.Dual,
+		jsonColumn{&b.Policy}, jsonColumn{&b.Proposal}, &b.Deleted, timeColumn{&b.CreatedAt}, &b.Seq)
 	return b, err
 }
 
@@ -31,27 +31,38 @@ func (r *reader) Banks() ([]storage.Bank, error) {
 	return banks, wrap(err, "banks", "all")
 }
 
+// bankColumns are the parts of a bank that are stored as JSON.
+func bankColumns(b storage.Bank) (members, policy, proposal any, err error) {
+	members, err1 := jsonText(b.Members)
+	policy, err2 := jsonText(b.Policy)
+	proposal, err3 := jsonText(b.Proposal)
+	return members, policy, proposal, errors.Join(err1, err2, err3)
+}
+
 func (w *writer) CreateBank(b *storage.Bank) error {
-	policy, err := json.Marshal(b.Policy)
+	n := b.Normal()
+	members, policy, proposal, err := bankColumns(n)
 	if err != nil {
-		return fmt.Errorf("policy of bank %s: %w", b.Name, err)
+		return fmt.Errorf("bank %q: %w", b.Name, err)
 	}
-	b.CreatedAt, b.Seq = w.options.Time(), 0
+	if taken, err := w.exists("SELECT 1 FROM banks WHERE name = $1 AND NOT deleted", b.Name); err != nil || taken {
+		return existsAlready(err, "bank", b.Name)
+	}
+	if err := w.partyExists(n.Owner); err != nil {
+		return err
+	}
+	b.Owner, b.Kind, b.CreatedAt, b.Seq = n.Owner, n.Kind, w.options.Time(), 0
 	err = w.row(`
-		INSERT INTO banks (name, description, policy, deleted, created_at, seq)
-		VALUES ($1, $2, $3, $4, $5, 0)
-		ON CONFLICT DO NOTHING RETURNING id`,
-		b.Name, b.Description, string(policy), b.Deleted, millis(b.CreatedAt)).Scan(&b.ID)
-	if errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("bank %q: %w", b.Name, storage.ErrExists)
-	}
+		INSERT INTO banks (name, description, owner, kind, members, open, dual, policy, proposal, deleted, created_at, seq)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0) RETURNING id`,
+		b.Name, b.Description, b.Owner, b.Kind, members, b.Open, b.Dual, policy, proposal, b.Deleted, millis(b.CreatedAt)).Scan(&b.ID)
 	return wrap(err, "bank", b.Name)
 }
 
 func (w *writer) UpdateBank(b storage.Bank) error {
-	policy, err := json.Marshal(b.Policy)
+	members, policy, proposal, err := bankColumns(b.Normal())
 	if err != nil {
-		return fmt.Errorf("policy of bank %d: %w", b.ID, err)
+		return fmt.Errorf("bank %d: %w", b.ID, err)
 	}
 	if !b.Deleted {
 		// The unique index stands behind this question; asking first keeps the transaction whole.
@@ -63,10 +74,11 @@ func (w *writer) UpdateBank(b storage.Bank) error {
 			if _, err := w.Bank(b.ID); err != nil {
 				return err
 			}
-			return fmt.Errorf("bank %q: %w", b.Name, storage.ErrExists)
+			return existsAlready(nil, "bank", b.Name)
 		}
 	}
 	return changed(w.db.ExecContext(w.ctx, `
-		UPDATE banks SET name = $1, description = $2, policy = $3, deleted = $4 WHERE id = $5`,
-		b.Name, b.Description, string(policy), b.Deleted, b.ID))("bank", b.ID)
+		UPDATE banks SET name = $1, description = $2, members = $3, open = $4, dual = $5, policy = $6, proposal = $7, deleted = $8
+		WHERE id = $9`,
+		b.Name, b.Description, members, b.Open, b.Dual, policy, proposal, b.Deleted, b.ID))("bank", b.ID)
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"vigie/hashing"
 	"vigie/storage"
@@ -49,6 +51,56 @@ func BenchmarkUpdate(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "updates/s")
 		})
 	}
+}
+
+// BenchmarkImport adds entries as an import does: 200 in a transaction, each asked for by its two signals before. Run it
+// with -benchtime=1000000x for the time of a million.
+func BenchmarkImport(b *testing.B) {
+	s := withBank(b)
+	b.ResetTimer()
+	for at := 0; at < b.N; at += 200 {
+		err := s.Update(context.Background(), func(w storage.Writer) error {
+			for n := uint64(at); n < uint64(min(at+200, b.N)); n++ {
+				e := storage.Entry{Bank: 1, Labels: []string{"daesh", "banner"}, Signals: []hashing.Signal{
+					storagetest.Signal(hashing.PDQ, n), storagetest.Signal(hashing.MD5, n),
+				}}
+				for _, signal := range e.Signals {
+					if ids, err := w.EntriesWith(1, signal); err != nil || len(ids) != 0 {
+						return fmt.Errorf("%d entries, %w", len(ids), err)
+					}
+				}
+				if err := storagetest.AddEntry(w, &e); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+}
+
+// BenchmarkMatches adds matches with a verdict of 2 kB on two entries, 500 in a transaction, as a journal ships them.
+func BenchmarkMatches(b *testing.B) {
+	s := withBank(b)
+	verdict := []byte(`"` + strings.Repeat("v", 2000) + `"`)
+	b.ResetTimer()
+	for at := 0; at < b.N; at += 500 {
+		var matches []storage.MatchRecord
+		for n := at; n < min(at+500, b.N); n++ {
+			matches = append(matches, storage.MatchRecord{
+				ID: storage.MatchID{Node: "0000000a", Number: uint64(n + 1)}, At: time.Now(), Party: 1, ContentID: fmt.Sprint(n), Level: "match",
+				Entries: []storage.MatchEntry{{Entry: storage.EntryID(1 + n*7919%10000), Bank: 1}, {Entry: storage.EntryID(20000 + n%100), Bank: 2}}, Verdict: verdict,
+			})
+		}
+		err := s.Update(context.Background(), func(w storage.Writer) error { return w.AddMatches("0000000a", matches) })
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "matches/s")
 }
 
 // BenchmarkLoad reads all entries and all changes, as a node does that starts without a snapshot.
@@ -108,6 +160,55 @@ func BenchmarkLoad(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkListing reads pages of 100 entries that lie in 1,000 of 2,000 banks, after a random place.
+func BenchmarkListing(b *testing.B) {
+	s := withBank(b)
+	const banks, size = 2000, 100_000
+	for at := 0; at < size; at += 10_000 {
+		err := s.Update(context.Background(), func(w storage.Writer) error {
+			for n := 0; at == 0 && n < banks; n++ {
+				if err := w.CreateBank(&storage.Bank{Name: fmt.Sprint(n)}); err != nil {
+					return err
+				}
+			}
+			for n := at; n < at+10_000; n++ {
+				e := storage.Entry{Bank: storage.BankID(2 + n*7919%banks), Status: storage.Active, Labels: []string{"x"}}
+				if err := w.CreateEntry(&e); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	var odd []storage.BankID
+	for id := storage.BankID(3); id < banks+2; id += 2 {
+		odd = append(odd, id)
+	}
+	for name, q := range map[string]storage.EntryQuery{
+		"banks": {}, "label": {Label: "x"}, "status": {Status: storage.Active}, "none": {Status: storage.Quarantined},
+	} {
+		b.Run(name, func(b *testing.B) {
+			q.Banks, q.Limit = odd, 100
+			for b.Loop() {
+				q.After = (q.After + 7919) % (size * 9 / 10)
+				err := s.View(context.Background(), func(r storage.Reader) error {
+					page, err := r.Entries(q)
+					if len(page) != 100 && q.Status != storage.Quarantined {
+						b.Errorf("%d entries", len(page))
+					}
+					return err
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
 
 func withBank(b *testing.B) onDisk {

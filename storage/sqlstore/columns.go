@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"vigie/hashing"
@@ -68,9 +69,13 @@ func (c valueColumn) Scan(v any) error {
 	return nil
 }
 
+// jsonColumn leaves what it reads into as it is if the column is NULL.
 type jsonColumn struct{ to any }
 
 func (c jsonColumn) Scan(v any) error {
+	if v == nil {
+		return nil
+	}
 	text, ok := v.(string)
 	if !ok {
 		return fmt.Errorf("JSON is a %T: %w", v, storage.ErrCorrupt)
@@ -81,6 +86,15 @@ func (c jsonColumn) Scan(v any) error {
 	return nil
 }
 
+// jsonText is what jsonColumn reads: NULL for nothing, which is what null says in JSON.
+func jsonText(v any) (text any, err error) {
+	b, err := json.Marshal(v)
+	if err != nil || string(b) == "null" {
+		return nil, err
+	}
+	return string(b), nil
+}
+
 // shaBytes is how a SHA-256 is stored; an unknown one is empty.
 func shaBytes(sha hashing.Value) []byte {
 	if sha == (hashing.Value{}) {
@@ -89,15 +103,15 @@ func shaBytes(sha hashing.Value) []byte {
 	return sha.Bytes(32)
 }
 
-// jsonList is the parameter of dialect.idList.
-func jsonList[T ~int64 | ~uint64](ids []T) string {
+// jsonList is the parameter of dialect.ids.
+func jsonList[T ~int64 | ~uint64 | ~uint32](ids []T) string {
 	b := make([]byte, 0, 8*len(ids)+2)
 	b = append(b, '[')
 	for i, id := range ids {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = fmt.Append(b, id)
+		b = strconv.AppendUint(b, uint64(id), 10)
 	}
 	return string(append(b, ']'))
 }

@@ -99,8 +99,11 @@ func (s *Store) commit(db *prepared, batch []*request) {
 		defer tx.Rollback()
 		log := &appender{db: db, dialect: s.dialect, options: s.options}
 		for _, r := range batch {
-			c, outcome, err := s.runSaved(ctx, db, log, r)
-			if err != nil {
+			var c []sealed
+			var outcome error
+			if len(batch) == 1 { // the transaction is its own: SQLite need not keep the pages that it changes
+				c, outcome = s.run(ctx, db, log, r)
+			} else if c, outcome, err = s.runSaved(ctx, db, log, r); err != nil {
 				return err
 			}
 			if outcome == nil {
@@ -109,6 +112,9 @@ func (s *Store) commit(db *prepared, batch []*request) {
 			} else {
 				r.done <- outcome
 			}
+		}
+		if len(ran) == 0 {
+			return nil
 		}
 		if err := tx.Commit(); err != nil {
 			return fmt.Errorf("commit: %w", err)
@@ -130,13 +136,24 @@ func (s *Store) commit(db *prepared, batch []*request) {
 	}
 }
 
-// runSaved runs one request inside a savepoint and seals what it appended. outcome is the request's
-// own; err means that the whole transaction is lost.
+// runSaved runs one request inside a savepoint. err means that the whole transaction is lost.
 func (s *Store) runSaved(ctx context.Context, db *prepared, log *appender, r *request) (changes []sealed, outcome, err error) {
 	if _, err := db.ExecContext(ctx, "SAVEPOINT request"); err != nil {
 		return nil, nil, err
 	}
-	w := &writer{reader: reader{ctx: ctx, db: db, dialect: s.dialect}, options: s.options}
+	changes, outcome = s.run(ctx, db, log, r)
+	if outcome != nil {
+		if _, err := db.ExecContext(ctx, "ROLLBACK TO SAVEPOINT request"); err != nil {
+			return nil, outcome, errors.Join(err, outcome)
+		}
+	}
+	_, err = db.ExecContext(ctx, "RELEASE SAVEPOINT request")
+	return changes, outcome, err
+}
+
+// run runs one request and seals what it appended. outcome is the request's own; what it did must be undone then.
+func (s *Store) run(ctx context.Context, db *prepared, log *appender, r *request) (changes []sealed, outcome error) {
+	w := &writer{reader: reader{ctx: ctx, db: db, dialect: s.dialect, options: s.options}}
 	select {
 	case r.turn <- w:
 		outcome = <-r.ran
@@ -147,13 +164,10 @@ func (s *Store) runSaved(ctx context.Context, db *prepared, log *appender, r *re
 	if outcome == nil {
 		changes, outcome = log.append(ctx, w.appended)
 	}
-	if outcome != nil {
-		if _, err := db.ExecContext(ctx, "ROLLBACK TO SAVEPOINT request"); err != nil {
-			return nil, outcome, errors.Join(err, outcome)
-		}
+	if outcome == nil && len(changes) > 0 {
+		outcome = log.note(ctx, w.noted, changes[len(changes)-1].change.Seq)
 	}
-	_, err = db.ExecContext(ctx, "RELEASE SAVEPOINT request")
-	return changes, outcome, err
+	return changes, outcome
 }
 
 // queryer is what a transaction of readers and the prepared statements of the writer have in common.

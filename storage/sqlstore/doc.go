@@ -10,7 +10,14 @@
 // queue for one goroutine that owns the only writing connection. It takes all updates that wait,
 // runs them one after the other, each inside a savepoint, in one transaction, and commits once: under
 // load many updates share one flush to the disk, and a lone update waits for nobody. An update that
-// fails rolls back to its savepoint and takes nobody with it; if the commit fails, all of them fail.
+// fails rolls back to its savepoint and takes nobody with it; if the commit fails, all of them fail. A
+// lone update needs no savepoint: if it fails, so does the transaction.
+//
+// # Listings
+//
+// Every listing walks an index that begins with what is asked for and a bank or party, and ends with the
+// number by which it is paged. What is of many banks or parties is merged from one walk in each, so that
+// what others have in between is never read.
 //
 // # Files
 //

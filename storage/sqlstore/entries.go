@@ -3,6 +3,8 @@ package sqlstore
 import (
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 
 	"vigie/hashing"
 	"vigie/storage"
@@ -12,17 +14,17 @@ import (
 // sources of the whole page.
 
 const selectEntries = `SELECT e.id, e.bank, e.status, e.exact_only, e.note, e.reason,
-	e.sha256, e.bytes, e.format, e.width, e.height, e.duration_ms, e.kept, e.created_at, e.seq FROM `
+	e.sha256, e.bytes, e.format, e.width, e.height, e.duration_ms, e.kept, e.proposal, e.created_at, e.seq FROM entries e `
 
 func scanEntry(row scanner) (e storage.Entry, err error) {
 	err = row.Scan(&e.ID, &e.Bank, &e.Status, &e.ExactOnly, &e.Note, &e.Reason,
 		valueColumn{&e.Media.SHA256}, &e.Media.Bytes, &e.Media.Format, &e.Media.Width, &e.Media.Height, &e.Media.Duration, &e.Media.Kept,
-		timeColumn{&e.CreatedAt}, &e.Seq)
+		jsonColumn{&e.Proposal}, timeColumn{&e.CreatedAt}, &e.Seq)
 	return e, err
 }
 
 func (r *reader) Entry(id storage.EntryID) (storage.Entry, error) {
-	e, err := scanEntry(r.row(selectEntries+"entries e WHERE e.id = $1", id))
+	e, err := scanEntry(r.row(selectEntries+"WHERE e.id = $1", id))
 	if err != nil {
 		return storage.Entry{}, wrap(err, "entry", id)
 	}
@@ -35,8 +37,11 @@ func (r *reader) Entries(q storage.EntryQuery) ([]storage.Entry, error) {
 	if err := q.Check(); err != nil {
 		return nil, err
 	}
-	query, args := listing(q)
-	page, err := list(r.ctx, r.db, scanEntry, query, args...)
+	ids, err := r.entryIDs(q)
+	if err != nil || len(ids) == 0 {
+		return nil, wrap(err, "entries after", q.After)
+	}
+	page, err := list(r.ctx, r.db, scanEntry, selectEntries+"WHERE e.id IN ("+r.dialect.ids("$1")+") ORDER BY e.id", jsonList(ids))
 	if err == nil {
 		err = r.fill(page)
 	}
@@ -46,29 +51,47 @@ func (r *reader) Entries(q storage.EntryQuery) ([]storage.Entry, error) {
 	return page, nil
 }
 
-// listing is the query for a page. The filters are few, so are the texts.
-func listing(q storage.EntryQuery) (query string, args []any) {
-	from, conditions, order := "entries e", "e.id > $1", "e.id"
+// entryIDs returns the ids of a page.
+func (r *reader) entryIDs(q storage.EntryQuery) ([]int64, error) {
+	l := entryListing(q)
+	after := int64(min(q.After, math.MaxInt64))
+	switch {
+	case q.Bank != 0 && q.Banks != nil && !slices.Contains(q.Banks, q.Bank):
+		return nil, nil
+	case q.Bank != 0 || l.group == "":
+		return r.ofGroup(l, int64(q.Bank), after, q.Limit)
+	case q.Banks != nil:
+		return r.merged(l, r.dialect.idList, jsonList(q.Banks), after, q.Limit)
+	}
+	return r.merged(l, "SELECT id FROM banks", nil, after, q.Limit)
+}
+
+// entryListing walks the index in which the fewest entries of a bank lie beside those that are asked for.
+func entryListing(q storage.EntryQuery) listed {
+	l := listed{from: "entries e", id: "e.id", group: "e.bank"}
+	usual := q.Status == "" || q.Status == storage.Active
+	switch {
+	case q.Waiting: // few
+		l.conditions = " AND e.proposal IS NOT NULL"
+	case q.Label != "" && usual:
+		l = listed{from: "entry_labels l", id: "l.entry", group: "l.bank"}
+		l.where("l.label", "=", q.Label)
+		if q.Status != "" {
+			l.conditions += fmt.Sprintf(" AND EXISTS (SELECT 1 FROM entries e WHERE e.id = l.entry AND e.status = %s)", l.arg(q.Status))
+		}
+		return l
+	case q.Bank == 0 && q.Banks == nil && usual: // all, as a node reads them when it starts
+		l.group = ""
+	}
+	if q.Status != "" && q.Waiting {
+		l.conditions += " AND NOT e.status <> " + l.arg(q.Status) // said so that its index is left alone
+	} else if q.Status != "" {
+		l.where("e.status", "=", q.Status)
+	}
 	if q.Label != "" {
-		// Labels are rarer than banks are large: SQLite takes a CROSS JOIN in the order in which it is written.
-		from, conditions, order = "entry_labels l CROSS JOIN entries e", "e.id = l.entry AND l.entry > $1", "l.entry"
+		l.conditions += fmt.Sprintf(" AND EXISTS (SELECT 1 FROM entry_labels l WHERE l.entry = e.id AND l.label = %s)", l.arg(q.Label))
 	}
-	args = []any{q.After}
-	filter := func(condition string, value any) {
-		args = append(args, value)
-		conditions += fmt.Sprintf(" AND %s = $%d", condition, len(args))
-	}
-	if q.Bank != 0 {
-		filter("e.bank", q.Bank)
-	}
-	if q.Status != "" {
-		filter("e.status", q.Status)
-	}
-	if q.Label != "" {
-		filter("l.label", q.Label)
-	}
-	args = append(args, q.Limit)
-	return fmt.Sprintf("%s %s WHERE %s ORDER BY %s LIMIT $%d", selectEntries, from, conditions, order, len(args)), args
+	return l
 }
 
 // fill adds the parts of a page of entries, which is in the order of ids.
@@ -86,7 +109,7 @@ func (r *reader) fill(page []storage.Entry) error {
 			func(e *storage.Entry) *[]hashing.Signal { return &e.Signals }),
 		fillPart(r, page, list, "entry_labels", "label", scanLabel,
 			func(e *storage.Entry) *[]string { return &e.Labels }),
-		fillPart(r, page, list, "entry_sources", "at, actor, origin", scanSource,
+		fillPart(r, page, list, "entry_sources", "at, actor, origin, list, foreign_id", scanSource,
 			func(e *storage.Entry) *[]storage.Source { return &e.Sources }),
 	)
 }
@@ -97,7 +120,7 @@ func fillPart[T any](r *reader, page []storage.Entry, ids, table, columns string
 	scan func(row scanner, entry *storage.EntryID) (T, error), part func(*storage.Entry) *[]T,
 ) error {
 	rows, err := r.db.QueryContext(r.ctx, fmt.Sprintf(
-		"SELECT entry, %s FROM %s WHERE entry IN (%s) ORDER BY entry, ord", columns, table, r.dialect.idList), ids)
+		"SELECT entry, %s FROM %s WHERE entry IN (%s) ORDER BY entry, ord", columns, table, r.dialect.ids("$1")), ids)
 	if err != nil {
 		return fmt.Errorf("%s: %w", table, err)
 	}
@@ -138,7 +161,7 @@ func scanLabel(row scanner, entry *storage.EntryID) (label string, err error) {
 }
 
 func scanSource(row scanner, entry *storage.EntryID) (s storage.Source, err error) {
-	err = row.Scan(entry, timeColumn{&s.At}, &s.Actor, &s.Origin)
+	err = row.Scan(entry, timeColumn{&s.At}, &s.Actor, &s.Origin, &s.List, &s.Foreign)
 	return s, err
 }
 
@@ -149,10 +172,7 @@ const selectEntriesWith = `
 	) ORDER BY id`
 
 func (r *reader) EntriesWith(bank storage.BankID, s hashing.Signal) ([]storage.EntryID, error) {
-	ids, err := list(r.ctx, r.db, func(row scanner) (id storage.EntryID, err error) {
-		err = row.Scan(&id)
-		return id, err
-	}, selectEntriesWith, s.Algorithm.String(), signalBytes(s), s.Variant.String(), bank)
+	ids, err := list(r.ctx, r.db, scanID[storage.EntryID], selectEntriesWith, s.Algorithm.String(), signalBytes(s), s.Variant.String(), bank)
 	if err != nil {
 		return nil, fmt.Errorf("entries with %s: %w", s, err)
 	}
@@ -171,7 +191,7 @@ func (r *reader) Labels(ids []storage.EntryID) (map[storage.EntryID][]string, er
 			labels[id] = append(labels[id], label)
 		}
 		return struct{}{}, err
-	}, "SELECT entry, label FROM entry_labels WHERE entry IN ("+r.dialect.idList+") ORDER BY entry, ord", jsonList(ids))
+	}, "SELECT entry, label FROM entry_labels WHERE entry IN ("+r.dialect.ids("$1")+") ORDER BY entry, ord", jsonList(ids))
 	if err != nil {
 		return nil, fmt.Errorf("labels of %d entries: %w", len(ids), err)
 	}
@@ -184,20 +204,20 @@ func (w *writer) CreateEntry(e *storage.Entry) error {
 	if err := e.Check(); err != nil {
 		return err
 	}
-	known, err := w.exists("SELECT 1 FROM banks WHERE id = $1", e.Bank)
-	if err != nil {
-		return wrap(err, "bank", e.Bank)
+	if err := w.bankExists(e.Bank); err != nil {
+		return err
 	}
-	if !known {
-		return fmt.Errorf("bank %d: %w", e.Bank, storage.ErrNotFound)
+	proposal, err := jsonText(e.Proposal.Normal())
+	if err != nil {
+		return fmt.Errorf("proposal: %w", err)
 	}
 	e.CreatedAt, e.Seq = w.options.Time(), 0
 	err = w.row(`
-		INSERT INTO entries (bank, status, exact_only, note, reason, sha256, bytes, format, width, height, duration_ms, kept, created_at, seq)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0) RETURNING id`,
+		INSERT INTO entries (bank, status, exact_only, note, reason, sha256, bytes, format, width, height, duration_ms, kept, proposal, created_at, seq)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0) RETURNING id`,
 		e.Bank, e.Status, e.ExactOnly, e.Note, e.Reason,
 		shaBytes(e.Media.SHA256), e.Media.Bytes, e.Media.Format, e.Media.Width, e.Media.Height, e.Media.Duration, e.Media.Kept,
-		millis(e.CreatedAt)).Scan(&e.ID)
+		proposal, millis(e.CreatedAt)).Scan(&e.ID)
 	if err != nil {
 		return fmt.Errorf("create entry: %w", err)
 	}
@@ -210,7 +230,7 @@ func (w *writer) CreateEntry(e *storage.Entry) error {
 		return err
 	}
 	for i := range e.Sources {
-		e.Sources[i].At = e.CreatedAt
+		e.Sources[i].At = w.options.TimeOr(e.Sources[i].At, e.CreatedAt)
 		if err := w.insertSource(e.ID, i, e.Sources[i]); err != nil {
 			return err
 		}
@@ -219,11 +239,14 @@ func (w *writer) CreateEntry(e *storage.Entry) error {
 }
 
 func (w *writer) UpdateEntry(e storage.Entry) error {
-	err := changed(w.db.ExecContext(w.ctx,
-		"UPDATE entries SET status = $1, note = $2, reason = $3 WHERE id = $4",
-		e.Status, e.Note, e.Reason, e.ID))("entry", e.ID)
+	proposal, err := jsonText(e.Proposal.Normal())
 	if err != nil {
-		return err
+		return fmt.Errorf("proposal on entry %d: %w", e.ID, err)
+	}
+	err = w.row("UPDATE entries SET status = $1, note = $2, reason = $3, proposal = $4 WHERE id = $5 RETURNING bank",
+		e.Status, e.Note, e.Reason, proposal, e.ID).Scan(&e.Bank)
+	if err != nil {
+		return wrap(err, "entry", e.ID)
 	}
 	if err := w.exec("DELETE FROM entry_labels WHERE entry = $1", e.ID); err != nil {
 		return wrap(err, "labels of entry", e.ID)
@@ -234,7 +257,7 @@ func (w *writer) UpdateEntry(e storage.Entry) error {
 // insertLabels drops repeated labels.
 func (w *writer) insertLabels(e storage.Entry) error {
 	for i, label := range e.Labels {
-		err := w.exec("INSERT INTO entry_labels (entry, ord, label) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", e.ID, i, label)
+		err := w.exec("INSERT INTO entry_labels (entry, ord, label, bank) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING", e.ID, i, label, e.Bank)
 		if err != nil {
 			return wrap(err, "labels of entry", e.ID)
 		}
@@ -242,6 +265,7 @@ func (w *writer) insertLabels(e storage.Entry) error {
 	return nil
 }
 
+// insertSignal adds a row. Statements of many rows are slower: SQLite keeps what they change until it knows that none fails.
 func (w *writer) insertSignal(id storage.EntryID, ord int, s hashing.Signal) error {
 	err := w.exec(`
 		INSERT INTO entry_signals (entry, ord, algorithm, variant, version, quality, time_ms, value)
@@ -292,25 +316,21 @@ func (w *writer) AddSource(id storage.EntryID, s storage.Source) error {
 	if err != nil {
 		return err
 	}
-	s.At = w.options.Time()
+	s.At = w.options.TimeOr(s.At, w.options.Time())
 	return w.insertSource(id, next, s)
 }
 
 // nextOrd is the number after the last row of an entry in a table of parts, found by its primary key;
 // ErrNotFound if there is no such entry.
 func (w *writer) nextOrd(table string, id storage.EntryID) (next int, err error) {
-	known, err := w.exists("SELECT 1 FROM entries WHERE id = $1", id)
-	if err != nil {
-		return 0, wrap(err, "entry", id)
-	}
-	if !known {
-		return 0, fmt.Errorf("entry %d: %w", id, storage.ErrNotFound)
+	if err := w.entryExists(id); err != nil {
+		return 0, err
 	}
 	err = w.row("SELECT COALESCE(MAX(ord), -1) + 1 FROM "+table+" WHERE entry = $1", id).Scan(&next)
 	return next, wrap(err, table+" of entry", id)
 }
 
 func (w *writer) insertSource(id storage.EntryID, ord int, s storage.Source) error {
-	return wrap(w.exec("INSERT INTO entry_sources (entry, ord, at, actor, origin) VALUES ($1, $2, $3, $4, $5)",
-		id, ord, millis(s.At), s.Actor, s.Origin), "source of entry", id)
+	return wrap(w.exec("INSERT INTO entry_sources (entry, ord, at, actor, origin, list, foreign_id) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+		id, ord, millis(s.At), s.Actor, s.Origin, s.List, s.Foreign), "source of entry", id)
 }

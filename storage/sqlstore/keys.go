@@ -1,17 +1,15 @@
 package sqlstore
 
 import (
-	"database/sql"
-	"errors"
-	"fmt"
+	"cmp"
 
 	"vigie/storage"
 )
 
-const selectKeys = "SELECT id, name, role, hash, created_at, expires_at, revoked_at, seq FROM keys "
+const selectKeys = "SELECT id, name, party, role, hash, created_at, expires_at, revoked_at, seq FROM keys "
 
 func scanKey(row scanner) (k storage.Key, err error) {
-	err = row.Scan(&k.ID, &k.Name, &k.Role, hashColumn{(*storage.Hash)(&k.Hash)},
+	err = row.Scan(&k.ID, &k.Name, &k.Party, &k.Role, hashColumn{(*storage.Hash)(&k.Hash)},
 		timeColumn{&k.CreatedAt}, timeColumn{&k.ExpiresAt}, timeColumn{&k.RevokedAt}, &k.Seq)
 	return k, err
 }
@@ -27,17 +25,18 @@ func (r *reader) Keys() ([]storage.Key, error) {
 }
 
 func (w *writer) CreateKey(k *storage.Key) error {
-	k.CreatedAt, k.Seq = w.options.Time(), 0
-	var id string
-	err := w.row(`
-		INSERT INTO keys (id, name, role, hash, created_at, expires_at, revoked_at, seq)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, 0)
-		ON CONFLICT DO NOTHING RETURNING id`,
-		k.ID, k.Name, k.Role, k.Hash[:], millis(k.CreatedAt), millis(k.ExpiresAt), millis(k.RevokedAt)).Scan(&id)
-	if errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("key %s: %w", k.ID, storage.ErrExists)
+	if taken, err := w.exists("SELECT 1 FROM keys WHERE id = $1", k.ID); err != nil || taken {
+		return existsAlready(err, "key", k.ID)
 	}
-	return wrap(err, "key", k.ID)
+	party := cmp.Or(k.Party, storage.Operator)
+	if err := w.partyExists(party); err != nil {
+		return err
+	}
+	k.Party, k.CreatedAt, k.Seq = party, w.options.Time(), 0
+	return wrap(w.exec(`
+		INSERT INTO keys (id, name, party, role, hash, created_at, expires_at, revoked_at, seq)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0)`,
+		k.ID, k.Name, k.Party, k.Role, k.Hash[:], millis(k.CreatedAt), millis(k.ExpiresAt), millis(k.RevokedAt)), "key", k.ID)
 }
 
 func (w *writer) UpdateKey(k storage.Key) error {

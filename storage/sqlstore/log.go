@@ -41,7 +41,7 @@ func (s *Store) Changes(ctx context.Context, after uint64, limit int) ([]storage
 
 func readChanges(ctx context.Context, db queryer, after uint64, limit int) ([]storage.Change, error) {
 	changes, err := list(ctx, db, scanChange, `
-		SELECT seq, at, kind, actor, bank, entry, key, record, private, salt, root
+		SELECT seq, at, kind, actor, bank, entry, key, party, record, private, salt, root
 		FROM log WHERE seq > $1 ORDER BY seq LIMIT $2`, after, max(limit, 0))
 	if err != nil {
 		return nil, fmt.Errorf("read changes after %d: %w", after, err)
@@ -51,7 +51,7 @@ func readChanges(ctx context.Context, db queryer, after uint64, limit int) ([]st
 
 func scanChange(row scanner) (c storage.Change, err error) {
 	var private []byte
-	err = row.Scan(&c.Seq, timeColumn{&c.At}, &c.Kind, &c.Actor, &c.Bank, &c.Entry, &c.Key,
+	err = row.Scan(&c.Seq, timeColumn{&c.At}, &c.Kind, &c.Actor, &c.Bank, &c.Entry, &c.Key, &c.Party,
 		&c.Record, &private, &c.Salt, hashColumn{&c.Root})
 	if err != nil {
 		return storage.Change{}, err
@@ -65,8 +65,15 @@ func scanChange(row scanner) (c storage.Change, err error) {
 	return c, nil
 }
 
-// foundLog writes the head of a new log.
-func (s *Store) foundLog(ctx context.Context) error {
+// found writes the head of a new log, and the operator where there is none yet.
+func (s *Store) found(ctx context.Context) error {
+	o := storage.NewOperator(s.options)
+	_, err := s.conn.ExecContext(ctx, `
+		INSERT INTO parties (id, name, kind, keep_matches, suspended, created_at, seq) VALUES ($1, $2, $3, $4, $5, $6, 0)
+		ON CONFLICT (id) DO NOTHING`, o.ID, o.Name, o.Kind, o.KeepMatches, o.Suspended, millis(o.CreatedAt))
+	if err != nil {
+		return err
+	}
 	var there bool
 	if err := s.conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM log_head)").Scan(&there); err != nil || there {
 		return err
@@ -143,7 +150,7 @@ func (a *appender) take(ctx context.Context, n int) (storage.Sealer, error) {
 		return list(ctx, a.db, func(row scanner) (h storage.Hash, err error) {
 			err = row.Scan(hashColumn{&h})
 			return h, err
-		}, "SELECT hash FROM log_hashes WHERE idx IN ("+a.dialect.idList+") ORDER BY idx", jsonList(indexes))
+		}, "SELECT hash FROM log_hashes WHERE idx IN ("+a.dialect.ids("$1")+") ORDER BY idx", jsonList(indexes))
 	})
 	if err != nil {
 		return storage.Sealer{}, err
@@ -157,9 +164,9 @@ func (a *appender) take(ctx context.Context, n int) (storage.Sealer, error) {
 // store writes a sealed change, its nodes, and its number to its subject.
 func (a *appender) store(ctx context.Context, c storage.Change, nodes []storage.Hash) error {
 	_, err := a.db.ExecContext(ctx, `
-		INSERT INTO log (seq, at, kind, actor, bank, entry, key, record, private, salt, root)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		c.Seq, c.At.UnixMilli(), c.Kind, c.Actor, c.Bank, c.Entry, c.Key,
+		INSERT INTO log (seq, at, kind, actor, bank, entry, key, party, record, private, salt, root)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		c.Seq, c.At.UnixMilli(), c.Kind, c.Actor, c.Bank, c.Entry, c.Key, c.Party,
 		c.Record, []byte(c.Private), c.Salt, c.Root[:])
 	if err != nil {
 		return err
@@ -171,19 +178,31 @@ func (a *appender) store(ctx context.Context, c storage.Change, nodes []storage.
 			return err
 		}
 	}
-	switch {
-	case c.Entry != 0:
-		return a.number(ctx, "UPDATE entries SET seq = $1 WHERE id = $2", c.Seq, "entry", c.Entry)
-	case c.Key != "":
-		return a.number(ctx, "UPDATE keys SET seq = $1 WHERE id = $2", c.Seq, "key", c.Key)
-	case c.Bank != 0:
-		return a.number(ctx, "UPDATE banks SET seq = $1 WHERE id = $2", c.Seq, "bank", c.Bank)
+	number := func(table string, id any) error {
+		return changed(a.db.ExecContext(ctx, "UPDATE "+table+" SET seq = $1 WHERE id = $2", c.Seq, id))(c.Kind.Subject(), id)
+	}
+	switch c.Kind.Subject() {
+	case "entry":
+		return number("entries", c.Entry)
+	case "key":
+		return number("keys", c.Key)
+	case "bank":
+		return number("banks", c.Bank)
+	case "party":
+		return number("parties", c.Party)
 	}
 	return nil
 }
 
-func (a *appender) number(ctx context.Context, update string, seq uint64, what string, id any) error {
-	return changed(a.db.ExecContext(ctx, update, seq, id))(what, id)
+// note gives what the request remembers the number of its last change.
+func (a *appender) note(ctx context.Context, noted []storage.Remembered, seq uint64) error {
+	for _, r := range noted {
+		_, err := a.db.ExecContext(ctx, "UPDATE remembered SET seq = $1 WHERE scope = $2 AND key = $3", seq, r.Scope, r.Key)
+		if err != nil {
+			return fmt.Errorf("remember a request: %w", err)
+		}
+	}
+	return nil
 }
 
 func cloneChange(c storage.Change) storage.Change {

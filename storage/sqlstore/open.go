@@ -35,14 +35,17 @@ var migrations embed.FS
 type dialect struct {
 	migrations string // folder
 	goose      goose.Dialect
-	// idList turns the parameter $1, a JSON array of numbers, into rows.
+	// idList turns a parameter, a JSON array of numbers, into rows of one column, id.
 	idList string
 }
+
+// ids is the query for the numbers in a parameter that jsonList made.
+func (d dialect) ids(parameter string) string { return fmt.Sprintf(d.idList, parameter) }
 
 var sqliteDialect = dialect{
 	migrations: "migrations/sqlite",
 	goose:      goose.DialectSQLite3,
-	idList:     "SELECT value FROM json_each($1)",
+	idList:     "SELECT value AS id FROM json_each(%s)",
 }
 
 // applicationID marks SQLite files as Vigie's: "VIGI".

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/pressly/goose/v3"
 
 	"vigie/hashing"
 	"vigie/storage"
@@ -42,7 +44,7 @@ func TestPragmas(t *testing.T) {
 	}
 	ask(s.conn, map[string]string{
 		"busy_timeout": "10000", "journal_mode": "wal", "synchronous": "2", "foreign_keys": "1",
-		"query_only": "0", "application_id": "1447642953", "user_version": "2",
+		"query_only": "0", "application_id": "1447642953", "user_version": "3",
 	})
 	if n := s.writer.Stats().MaxOpenConnections; n != 1 {
 		t.Errorf("%d writing connections", n)
@@ -169,50 +171,109 @@ func TestMigrationsSetVersion(t *testing.T) {
 	}
 }
 
-// TestOlderCatalogue: what the first version stored is read by this one.
+// TestOlderCatalogue: what earlier versions stored is read by this one, and the log verifies.
 func TestOlderCatalogue(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "c.db")
-	s := open(t, path, storage.Options{})
-	want := storage.Entry{Status: storage.Active, Signals: []hashing.Signal{storagetest.Signal(hashing.PDQ, 1)}, Sources: []storage.Source{{Actor: "local"}}}
-	bank := storage.Bank{Name: "b"}
+	clock := storagetest.NewClock()
+	options := storage.Options{Now: clock.Now}
+	dir := t.TempDir()
+	s := open(t, filepath.Join(dir, "new.db"), options)
+	bank := storage.Bank{Name: "b", Policy: storage.Policy{Action: "hold"}}
+	entry := storage.Entry{
+		Labels: []string{"y", "x"}, Note: "private", Signals: []hashing.Signal{storagetest.Signal(hashing.PDQ, 1)}, Sources: []storage.Source{{Actor: "local"}},
+	}
+	key := storage.Key{ID: "k", Role: storage.Admin}
 	err := s.Update(t.Context(), func(w storage.Writer) error {
 		if err := w.CreateBank(&bank); err != nil {
 			return err
 		}
-		want.Bank = bank.ID
-		return w.CreateEntry(&want)
+		entry.Bank = bank.ID
+		return errors.Join(
+			w.Append(&storage.Change{Kind: storage.BankCreated, Bank: bank.ID, Body: []byte(`{"name":"b","policy":{"action":"hold"}}`)}),
+			storagetest.AddEntry(w, &entry),
+			w.CreateKey(&key),
+		)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Close(); err != nil {
+	want := storagetest.Dump(t, s)
+	if owner, kind := want.Banks[0].Owner, want.Banks[0].Kind; owner != storage.Operator || kind != storage.Positive || want.Keys[0].Party != storage.Operator {
+		t.Fatalf("what older versions mean: owner %d, kind %s, party %d", owner, kind, want.Keys[0].Party)
+	}
+	for version := int64(1); version < 3; version++ {
+		path := filepath.Join(dir, fmt.Sprint(version))
+		older(t, path, version, s.path)
+		migrated := open(t, path, options)
+		if diff := cmp.Diff(want, storagetest.Dump(t, migrated)); diff != "" {
+			t.Errorf("version %d (-want +got)\n%s", version, diff)
+		}
+		if _, err := storage.VerifyLog(t.Context(), migrated, nil); err != nil {
+			t.Errorf("version %d: %v", version, err)
+		}
+		err := migrated.View(t.Context(), func(r storage.Reader) error {
+			labelled, err := r.Entries(storage.EntryQuery{Bank: bank.ID, Label: "x", Limit: 9})
+			if len(labelled) != 1 {
+				t.Errorf("version %d: %d entries have the label", version, len(labelled))
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		err = migrated.Update(t.Context(), func(w storage.Writer) error { return storagetest.AddEntry(w, &storage.Entry{Bank: bank.ID}) })
+		if err != nil {
+			t.Errorf("version %d takes nothing more: %v", version, err)
+		}
+	}
+}
+
+// older makes a catalogue in the schema of an earlier version, with what a newer one holds.
+func older(t *testing.T, path string, version int64, newer string) {
+	t.Helper()
+	ctx := t.Context()
+	if err := stampSQLite(ctx, path); err != nil {
 		t.Fatal(err)
 	}
 	db, err := sql.Open("sqlite", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, step := range []string{ // back to the first migration
-		"ALTER TABLE entry_signals DROP COLUMN time_ms", "ALTER TABLE entries DROP COLUMN duration_ms",
-		"DELETE FROM goose_db_version WHERE version_id = 2", "PRAGMA user_version = 1",
-	} {
-		if _, err := db.ExecContext(t.Context(), step); err != nil {
+	db.SetMaxOpenConns(1)
+	files, err := fs.Sub(migrations, sqliteDialect.migrations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := goose.NewProvider(sqliteDialect.goose, db, files, goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.UpTo(ctx, version); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.ExecContext(ctx, "ATTACH $1 AS newer", newer); err != nil {
+		t.Fatal(err)
+	}
+	text := func(row scanner) (s string, err error) {
+		err = row.Scan(&s)
+		return s, err
+	}
+	tables, err := list(ctx, db, text, "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'goose%' AND name NOT LIKE 'sqlite%'")
+	if err != nil || len(tables) < 8 {
+		t.Fatalf("tables %v, %v", tables, err)
+	}
+	for _, table := range tables {
+		columns, err := list(ctx, db, text, "SELECT name FROM pragma_table_info($1, 'main')", table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := strings.Join(columns, ", ")
+		if _, err := db.ExecContext(ctx, fmt.Sprintf("INSERT INTO main.%s (%s) SELECT %s FROM newer.%s", table, names, names, table)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
-	}
-	err = open(t, path, storage.Options{}).View(t.Context(), func(r storage.Reader) error {
-		got, err := r.Entry(want.ID)
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("(-want +got)\n%s", diff)
-		}
-		return err
-	})
-	if err != nil {
-		t.Error(err)
 	}
 }
 

@@ -15,13 +15,14 @@ type reader struct {
 	ctx     context.Context
 	db      queryer
 	dialect dialect
+	options storage.Options
 }
 
 // writer implements [storage.Writer].
 type writer struct {
 	reader
-	options  storage.Options
 	appended []*storage.Change
+	noted    []storage.Remembered // by this update, which will know their Seq
 }
 
 // Append notes the change; the committer seals it once the request has succeeded.
@@ -54,6 +55,14 @@ func wrap(err error, what string, id any) error {
 		return nil
 	case errors.Is(err, sql.ErrNoRows):
 		return fmt.Errorf("%s %v: %w", what, id, storage.ErrNotFound)
+	}
+	return fmt.Errorf("%s %v: %w", what, id, err)
+}
+
+// existsAlready names the thing that is in the way, unless err tells why that could not be found out.
+func existsAlready(err error, what string, id any) error {
+	if err == nil {
+		err = storage.ErrExists
 	}
 	return fmt.Errorf("%s %v: %w", what, id, err)
 }

@@ -30,7 +30,7 @@ type Store struct {
 	committed chan struct{} // closed by the next commit
 }
 
-// start gives a new log its identity and sets the committer going.
+// start gives a new catalogue its beginning and sets the committer going.
 func start(ctx context.Context, writer, reader *sql.DB, d dialect, o storage.Options) (*Store, error) {
 	s := &Store{
 		dialect: d, options: o, writer: writer, reader: reader,
@@ -43,7 +43,7 @@ func start(ctx context.Context, writer, reader *sql.DB, d dialect, o storage.Opt
 	if s.conn, err = writer.Conn(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.foundLog(ctx); err != nil {
+	if err := s.found(ctx); err != nil {
 		return nil, errors.Join(err, s.conn.Close())
 	}
 	go s.commitLoop(newPrepared(s.conn))
@@ -61,7 +61,7 @@ func (s *Store) View(ctx context.Context, fn func(storage.Reader) error) error {
 		return fmt.Errorf("begin to read: %w", err)
 	}
 	defer tx.Rollback()
-	return fn(&reader{ctx: ctx, db: tx, dialect: s.dialect})
+	return fn(&reader{ctx: ctx, db: tx, dialect: s.dialect, options: s.options})
 }
 
 // Close implements [storage.Catalogue]. A second Close does nothing.

@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -20,11 +21,55 @@ func testBanks(t *testing.T, open Open) {
 			if want.ID != 1 || !want.CreatedAt.Equal(storage.Options{Now: f.clock.Now}.Time()) {
 				f.Errorf("new bank has id %d, time %v", want.ID, want.CreatedAt)
 			}
+			if want.Owner != storage.Operator || want.Kind != storage.Positive {
+				f.Errorf("new bank is of %d and %s", want.Owner, want.Kind)
+			}
 			f.sameBank(want)
 			f.clock.Advance(1e9)
 			want.Description, want.Policy = "other", storage.Policy{Action: "log"}
-			f.update(func(w storage.Writer) error { return w.UpdateBank(want) })
+			ignored := want
+			ignored.Owner, ignored.Kind, ignored.Seq, ignored.CreatedAt = 9, storage.KnownGood, 9, time.Time{}
+			f.update(func(w storage.Writer) error { return w.UpdateBank(ignored) })
 			f.sameBank(want)
+		},
+		"of a party": func(f *fixture) {
+			p := f.party("p")
+			ratio := 0.0
+			at := f.clock.Now()
+			policy := storage.Policy{
+				Action: "redirect", Link: "https://x/", EnabledRatio: &ratio, MinQuality: 3, Flood: 4,
+				Overturn: storage.Overturn{Rate: 0.5, Min: 7}, Radius: map[hashing.Algorithm]int{hashing.PDQ: 31},
+			}
+			given := storage.Bank{
+				Name: "a", Owner: p.ID, Kind: storage.KnownGood, Members: []storage.PartyID{7, 3, 7}, Open: true, Dual: true, Policy: policy,
+				Proposal: &storage.Proposal{
+					Kind: storage.BankChanged, Actor: "k", At: at.In(time.FixedZone("", 3600)), Reason: "why <&>",
+					Bank: &storage.ProposedBank{
+						Name: "b", Description: "d", Policy: policy, Members: []storage.PartyID{5, 2}, Open: true, Dual: true, Deleted: true,
+					},
+				},
+			}
+			f.update(func(w storage.Writer) error { return w.CreateBank(&given) })
+			want := given
+			want.Members = []storage.PartyID{3, 7}
+			want.Proposal = &storage.Proposal{Kind: storage.BankChanged, Actor: "k", At: at.Truncate(time.Millisecond), Reason: "why <&>", Bank: &storage.ProposedBank{
+				Name: "b", Description: "d", Policy: policy, Members: []storage.PartyID{2, 5}, Open: true, Dual: true, Deleted: true,
+			}}
+			f.sameBank(want)
+			*given.Policy.EnabledRatio, given.Proposal.Bank.Name, given.Members[0] = 1, "changed", 9 // they are the caller's again
+			zero := 0.0
+			want.Policy.EnabledRatio, want.Proposal.Bank.Policy.EnabledRatio = &zero, &zero
+			f.sameBank(want)
+
+			want.Members, want.Proposal, want.Open, want.Dual = []storage.PartyID{}, nil, false, false
+			f.update(func(w storage.Writer) error { return w.UpdateBank(want) })
+			want.Members = nil
+			f.sameBank(want)
+			f.update(func(w storage.Writer) error {
+				f.want(w.CreateBank(&storage.Bank{Name: "b", Owner: 9}), storage.ErrNotFound)
+				return nil
+			})
+			f.same(1, len(Dump(f, f.Catalogue).Banks))
 		},
 		"names": func(f *fixture) {
 			a := f.bank("a")

@@ -26,21 +26,26 @@ func testEntries(t *testing.T, open Open) {
 				signals = append(signals, s)
 			}
 			signals = append(signals, hashing.Signal{Algorithm: hashing.PDQ}) // all bits zero
+			now := storage.Options{Now: f.clock.Now}.Time()
 			want := storage.Entry{
 				Bank: bank.ID, Status: storage.Retracted, ExactOnly: true, Signals: signals,
 				Labels: []string{"z", "ä", "a"}, Note: "note <b> \x01", Reason: "why",
-				Media:   storage.MediaInfo{SHA256: Signal(hashing.SHA256, 1).Value, Bytes: 1 << 40, Format: "png", Width: 3, Height: 4, Duration: 1<<32 - 1, Kept: true},
-				Sources: []storage.Source{{Actor: "local", Origin: "https://x/?a=b&c"}, {Actor: "k"}},
+				Media: storage.MediaInfo{SHA256: Signal(hashing.SHA256, 1).Value, Bytes: 1 << 40, Format: "png", Width: 3, Height: 4, Duration: 1<<32 - 1, Kept: true},
+				Sources: []storage.Source{
+					{Actor: "local", Origin: "https://x/?a=b&c"},
+					{Actor: "k"},
+					{Actor: "k", List: "a list", Foreign: "17", At: now.Add(-time.Hour)},
+				},
 			}
 			f.update(func(w storage.Writer) error { return w.CreateEntry(&want) })
-			now := storage.Options{Now: f.clock.Now}.Time()
-			if want.ID != 1 || !want.CreatedAt.Equal(now) || !want.Sources[1].At.Equal(now) {
+			if want.ID != 1 || !want.CreatedAt.Equal(now) || !want.Sources[1].At.Equal(now) || !want.Sources[2].At.Equal(now.Add(-time.Hour)) {
 				f.Errorf("new entry: %+v", want)
 			}
 			f.sameEntry(want)
 
 			changed := want
 			changed.Status, changed.Labels, changed.Note, changed.Reason = storage.Active, []string{"b", "a"}, "", "because"
+			changed.Proposal = &storage.Proposal{Kind: storage.EntryRetracted, Actor: "k", At: now, Reason: "r"}
 			ignored := changed
 			ignored.Signals, ignored.Sources, ignored.Media, ignored.Bank = nil, nil, storage.MediaInfo{}, 9
 			f.update(func(w storage.Writer) error { return w.UpdateEntry(ignored) })
@@ -88,12 +93,16 @@ func testEntries(t *testing.T, open Open) {
 			})
 		},
 		"listing": func(f *fixture) {
-			a, b := f.bank("a").ID, f.bank("b").ID
+			a, b, c := f.bank("a").ID, f.bank("b").ID, f.bank("c").ID
+			waiting := [7]*storage.Proposal{{Kind: storage.EntryRetracted, Actor: "k"}}
 			f.update(func(w storage.Writer) error {
 				for i := range 60 {
-					e := storage.Entry{Bank: a, Status: storage.Active, Signals: []hashing.Signal{Signal(hashing.PDQ, uint64(i)), Signal(hashing.MD5, uint64(i))}}
+					e := storage.Entry{Bank: a, Status: storage.Active, Proposal: waiting[i%7], Signals: []hashing.Signal{Signal(hashing.PDQ, uint64(i)), Signal(hashing.MD5, uint64(i))}}
 					if i%3 == 0 {
 						e.Bank = b
+					}
+					if i > 20 && i < 30 {
+						e.Bank = c
 					}
 					if i%4 == 0 {
 						e.Status = storage.Retracted
@@ -112,35 +121,68 @@ func testEntries(t *testing.T, open Open) {
 				if err != nil || len(all) != 60 {
 					f.Fatalf("%d entries, %v", len(all), err)
 				}
+				var queries []storage.EntryQuery
 				for _, bank := range []storage.BankID{0, a, b, 9} {
-					for _, status := range []storage.Status{"", storage.Active, storage.Retracted, "other"} {
-						for _, label := range []string{"", "five", "x", "none"} {
-							for _, page := range []int{1, 7, 100} {
-								q := storage.EntryQuery{Bank: bank, Status: status, Label: label, Limit: page}
-								var want, got []storage.Entry
-								for _, e := range all {
-									if (bank == 0 || e.Bank == bank) && (status == "" || e.Status == status) && (label == "" || slices.Contains(e.Labels, label)) {
-										want = append(want, e)
-									}
+					for _, banks := range [][]storage.BankID{nil, {}, {a}, {c, a, 9, c}} {
+						for _, status := range []storage.Status{"", storage.Active, storage.Retracted, "other"} {
+							for _, label := range []string{"", "five", "none"} {
+								for _, waiting := range []bool{false, true} {
+									queries = append(queries, storage.EntryQuery{Bank: bank, Banks: banks, Status: status, Label: label, Waiting: waiting})
 								}
-								for {
-									es, err := r.Entries(q)
-									if err != nil {
-										return err
-									}
-									if len(es) == 0 {
-										break
-									}
-									got = append(got, es...)
-									q.After = es[len(es)-1].ID
-								}
-								f.same(want, got)
 							}
 						}
 					}
 				}
+				for _, q := range queries {
+					var want []storage.Entry
+					for _, e := range all {
+						if (q.Bank == 0 || e.Bank == q.Bank) && (q.Banks == nil || slices.Contains(q.Banks, e.Bank)) &&
+							(q.Status == "" || e.Status == q.Status) && (q.Label == "" || slices.Contains(e.Labels, q.Label)) &&
+							(!q.Waiting || e.Proposal != nil) {
+							want = append(want, e)
+						}
+					}
+					for _, page := range []int{1, 7, 100} {
+						q.After, q.Limit = 0, page
+						var got []storage.Entry
+						for {
+							es, err := r.Entries(q)
+							if err != nil {
+								return err
+							}
+							if len(es) > page {
+								f.Errorf("a page of %d has %d entries", page, len(es))
+							}
+							if len(es) == 0 {
+								break
+							}
+							got = append(got, es...)
+							q.After = es[len(es)-1].ID
+						}
+						f.same(want, got)
+					}
+				}
 				return nil
 			})
+		},
+		"an entry keeps its bank when its labels change": func(f *fixture) {
+			a := f.bank("a").ID
+			e := f.entry(storage.Entry{Bank: a, Labels: []string{"x"}})
+			e.Labels, e.Bank = []string{"y"}, 9
+			f.update(func(w storage.Writer) error { return w.UpdateEntry(e) })
+			f.view(func(r storage.Reader) error {
+				es, err := r.Entries(storage.EntryQuery{Bank: a, Label: "y", Limit: 1})
+				f.same(1, len(es))
+				return err
+			})
+		},
+		"a proposal is kept apart": func(f *fixture) {
+			given := storage.Entry{Bank: f.bank("a").ID, Proposal: &storage.Proposal{Actor: "k"}}
+			stored := f.entry(given)
+			given.Proposal.Actor = "changed"
+			f.sameEntry(stored)
+			stored.Proposal.Actor = "changed too"
+			f.same("k", Dump(f, f.Catalogue).Entries[0].Proposal.Actor)
 		},
 		"with a signal": func(f *fixture) {
 			a, b := f.bank("a").ID, f.bank("b").ID

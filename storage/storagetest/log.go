@@ -77,9 +77,11 @@ func testLog(t *testing.T, open Open) {
 				"body":    {Kind: "x", Body: json.RawMessage(`{`)},
 				"private": {Kind: "x", Private: json.RawMessage(`{`)},
 				"utf-8":   {Kind: "x", Actor: "\xff"},
-				"entry":   {Kind: "x", Entry: 9},
-				"key":     {Kind: "x", Key: "k"},
-				"bank":    {Kind: "x", Bank: 9},
+				"entry":   {Kind: "entry.x", Entry: 9},
+				"none":    {Kind: "entry.x", Bank: 9},
+				"key":     {Kind: "key.x", Key: "k"},
+				"bank":    {Kind: "bank.x", Bank: 9},
+				"party":   {Kind: "party.x", Party: 9},
 			} {
 				given := c
 				err := f.Update(f.ctx, func(w storage.Writer) error {

@@ -7,7 +7,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -35,6 +37,10 @@ func Run(t *testing.T, open Open) {
 		{"Keys", testKeys},
 		{"Log", testLog},
 		{"Media", testMedia},
+		{"Parties", testParties},
+		{"Requests", testRequests},
+		{"Matches", testMatches},
+		{"Counters", testCounters},
 		{"Updates", testUpdates},
 		{"Reopen", testReopen},
 		{"Machine", testMachine},
@@ -212,6 +218,15 @@ type State struct {
 	Entries []storage.Entry
 	Keys    []storage.Key
 	Changes []storage.Change
+
+	Parties       []storage.Party
+	Subscriptions []storage.Subscription
+	Overlays      []storage.Overlay
+	Opinions      map[storage.EntryID][]storage.Opinion
+	Matches       []storage.MatchRecord
+	Decisions     map[storage.MatchID][]storage.Decision
+	Counters      map[storage.EntryID]storage.Counters // of the entries, and of those in matches
+	SignIns       []storage.SignIn
 }
 
 // Dump reads the whole of a catalogue that nobody is writing.
@@ -228,8 +243,10 @@ func Dump(t testing.TB, c storage.Catalogue) (s State) {
 		if s.Keys, err = r.Keys(); err != nil {
 			return err
 		}
-		s.Entries, err = AllEntries(r, 7)
-		return err
+		if s.Entries, err = AllEntries(r, 7); err != nil {
+			return err
+		}
+		return s.dumpParties(r)
 	})
 	for err == nil && uint64(len(s.Changes)) < s.Head.Seq {
 		var page []storage.Change
@@ -242,6 +259,59 @@ func Dump(t testing.TB, c storage.Catalogue) (s State) {
 		t.Fatalf("dump: %v", err)
 	}
 	return s
+}
+
+// dumpParties reads what parties say and what the journals brought.
+func (s *State) dumpParties(r storage.Reader) (err error) {
+	var entries []storage.EntryID
+	for _, e := range s.Entries {
+		entries = append(entries, e.ID)
+	}
+	if s.Matches, err = AllMatches(r, storage.MatchQuery{Limit: 7}); err != nil {
+		return err
+	}
+	var matches []storage.MatchID
+	for i, m := range s.Matches {
+		if s.Matches[i], err = r.Match(m.ID); err != nil {
+			return err
+		}
+		matches = append(matches, m.ID)
+		for _, e := range m.Entries {
+			entries = append(entries, e.Entry)
+		}
+	}
+	var errs [4]error
+	s.Parties, errs[0] = r.Parties()
+	s.Subscriptions, errs[1] = r.Subscriptions()
+	s.Overlays, errs[2] = r.Overlays()
+	s.SignIns, errs[3] = r.SignIns(storage.SignInQuery{Limit: storage.MaxMatches})
+	s.Opinions, s.Counters = map[storage.EntryID][]storage.Opinion{}, map[storage.EntryID]storage.Counters{}
+	for ids := range slices.Chunk(entries, storage.MaxLabels) {
+		opinions, err1 := r.Opinions(ids)
+		counters, err2 := r.Counters(ids)
+		maps.Copy(s.Opinions, opinions)
+		maps.Copy(s.Counters, counters)
+		err = errors.Join(err, err1, err2)
+	}
+	s.Decisions = map[storage.MatchID][]storage.Decision{}
+	for ids := range slices.Chunk(matches, storage.MaxMatches) {
+		decisions, err1 := r.Decisions(ids)
+		maps.Copy(s.Decisions, decisions)
+		err = errors.Join(err, err1)
+	}
+	return errors.Join(append(errs[:], err)...)
+}
+
+// AllMatches reads all matches of a query in pages.
+func AllMatches(r storage.Reader, q storage.MatchQuery) (all []storage.MatchRecord, err error) {
+	for {
+		page, err := r.Matches(q)
+		if err != nil || len(page) == 0 {
+			return all, err
+		}
+		all = append(all, page...)
+		q.Before = all[len(all)-1].Ord
+	}
 }
 
 // AllEntries reads all entries in pages.

@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"context"
+	"errors"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -25,9 +26,13 @@ func testUpdates(t *testing.T, open Open) {
 				f.Errorf("got %v, want the error of the function itself", err)
 			}
 			f.same(before, Dump(f, f.Catalogue))
-			f.update(func(w storage.Writer) error { // the rows of media cannot be dumped
+			f.update(func(w storage.Writer) error { // rows that cannot be dumped
 				f.want(w.MediaLive(Signal(hashing.SHA256, 8).Value), storage.ErrConflict)
-				return nil
+				_, err := w.Remembered("s", "new")
+				f.want(err, storage.ErrNotFound)
+				shipped, err := w.Shipped(nodeA)
+				f.same(uint64(2), shipped)
+				return err
 			})
 			f.update(doEverything)
 			f.verify()
@@ -103,8 +108,10 @@ func testUpdates(t *testing.T, open Open) {
 			f.bank("a")
 			stop := make(chan bool)
 			var written atomic.Uint64 // the last change
+			var ended atomic.Bool
 			var wait sync.WaitGroup
 			wait.Go(func() {
+				defer ended.Store(true)
 				for {
 					select {
 					case <-stop:
@@ -120,7 +127,7 @@ func testUpdates(t *testing.T, open Open) {
 					head, err := r.Head()
 					f.must(err)
 					for range 3 {
-						for written.Load() <= head.Seq && f.ctx.Err() == nil { // nobody has written yet
+						for written.Load() <= head.Seq && !ended.Load() { // nobody has written yet
 							time.Sleep(50 * time.Microsecond)
 						}
 						all, err := AllEntries(r, 50)
@@ -208,7 +215,27 @@ func (f *fixture) furnish() {
 		}
 		return w.Append(&storage.Change{Kind: storage.KeyCreated, Key: "k", Private: body("n")})
 	})
+	f.party("p")
+	f.update(func(w storage.Writer) error {
+		match := storage.MatchRecord{
+			ID: storage.MatchID{Node: nodeA, Number: 1}, At: f.clock.Now(), Party: 2, ContentID: "c", Level: "match",
+			Entries: []storage.MatchEntry{{Entry: 1, Bank: 1}}, Verdict: body(1),
+		}
+		return errors.Join(
+			w.SetSubscription(storage.Subscription{Party: 2, Bank: 1, On: true}),
+			w.SetOverlay(storage.Overlay{Party: 2, Entry: 1, Disabled: true}),
+			w.SetOpinion(storage.Opinion{Party: 2, Entry: 1, Stance: storage.Agree}),
+			w.Remember(storage.Remembered{Scope: "s", Key: "old"}),
+			w.AddMatches(nodeA, []storage.MatchRecord{match}),
+			w.AddSignIns(nodeA, []storage.SignIn{{ID: storage.MatchID{Node: nodeA, Number: 2}, At: f.clock.Now(), Key: "k"}}),
+			w.SetShipped(nodeA, 2),
+			w.AddDecision(&storage.Decision{Match: match.ID, Ruling: storage.Removed, Entries: []storage.EntryID{1}}),
+		)
+	})
 }
+
+// nodeA is one whose journal has come.
+const nodeA = "0000000a"
 
 // doEverything uses every method of a writer once, on a furnished catalogue.
 func doEverything(w storage.Writer) error {
@@ -230,10 +257,44 @@ func doEverything(w storage.Writer) error {
 		func() error { return w.UpdateKey(storage.Key{ID: "k", Name: "other"}) },
 		func() error { _, err := w.MediaPend(sha, 1); return err },
 		func() error { return w.MediaLive(sha) },
+		func() error { return w.CreateParty(&storage.Party{Name: "new"}) },
+		func() error { return w.UpdateParty(storage.Party{ID: 2, Name: "other", Suspended: true}) },
+		func() error { return w.Append(&storage.Change{Kind: storage.PartyChanged, Party: 2}) },
+		func() error { return w.SetSubscription(storage.Subscription{Party: 2, Bank: 1}) },
+		func() error { return w.SetSubscription(storage.Subscription{Party: 1, Bank: 1}) },
+		func() error { return w.SetOverlay(storage.Overlay{Party: 2, Entry: 1}) },
+		func() error { return w.SetOverlay(storage.Overlay{Party: 1, Entry: 1, Labels: []string{}}) },
+		func() error { return w.SetOpinion(storage.Opinion{Party: 2, Entry: 1, Stance: storage.Disagree}) },
+		func() error { return w.SetOpinion(storage.Opinion{Party: 1, Entry: 1, Stance: storage.Saw}) },
+		func() error { return w.Remember(storage.Remembered{Scope: "s", Key: "new"}) },
+		func() error { return count(w.Forget(time.Now().AddDate(9, 0, 0), 1)) },
+		func() error {
+			id := storage.MatchID{Node: nodeA, Number: 3}
+			m := storage.MatchRecord{ID: id, Party: 2, ContentID: "c", Entries: []storage.MatchEntry{{Entry: 2, Bank: 1}}, Verdict: body(2)}
+			return w.AddMatches(nodeA, []storage.MatchRecord{m})
+		},
+		func() error {
+			return w.AddSignIns(nodeA, []storage.SignIn{{ID: storage.MatchID{Node: nodeA, Number: 4}, At: time.Now()}})
+		},
+		func() error { return w.SetShipped(nodeA, 4) },
+		func() error { return count(w.EraseContent(2, "c")) },
+		func() error {
+			return w.AddDecision(&storage.Decision{Match: storage.MatchID{Node: nodeA, Number: 1}, Ruling: storage.BadHash, Entries: []storage.EntryID{1}})
+		},
+		func() error { return count(w.ExpireMatches(2, time.Now().AddDate(9, 0, 0), 1)) },
+		func() error { return count(w.ExpireSignIns(time.Now().AddDate(9, 0, 0), 1)) },
 	} {
 		if err := do(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// count takes it for an error that nothing was done.
+func count(n int, err error) error {
+	if err == nil && n == 0 {
+		err = errors.New("nothing was there to be removed")
+	}
+	return err
 }

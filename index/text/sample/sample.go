@@ -1,6 +1,6 @@
-// Package texttest makes entries to test and measure text search with: short notes of neutral words in French, English,
+// Package sample makes entries to test and measure text search with: short notes of neutral words in French, English,
 // Arabic and Persian, with labels, sources, banks and times, as frequent as words and hosts are (Zipf's law).
-package texttest
+package sample
 
 import (
 	"fmt"

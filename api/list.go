@@ -1,0 +1,243 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	v1 "vigie/api/v1"
+	"vigie/exchange"
+	"vigie/hashing"
+	"vigie/matcher"
+	"vigie/storage"
+)
+
+const (
+	listPart     = 256     // rows that are flagged at a time, if they have no more signals than
+	listSignals  = 10_000  // which a video may have alone
+	listRows     = 100_000 // of one request
+	listBytes    = 1 << 30 // of one request: blank lines and rows that are too long count, too
+	listExamples = 1000    // skipped rows that are told one by one
+)
+
+// Reasons why a row of a list is left out, beside those of package exchange.
+const (
+	rowNotActive exchange.Reason = "not-active"  // the list has it as retracted, or not yet confirmed
+	rowInvalid   exchange.Reason = "invalid"     // the catalogue does not take it
+	rowPoor      exchange.Reason = "low-quality" // it would match everything that says as little
+	rowKnownGood exchange.Reason = "known-good"  // near a known-good entry
+	rowTakenBack exchange.Reason = "taken-back"  // the bank has had it, and has it no more
+)
+
+// FlagList answers POST /v1/banks/{bank}/entries:batch: rows are stored while they are read. If it cannot go on when some
+// are stored, the answer says so beside what became of those.
+func (s *Server) FlagList(ctx context.Context, r v1.FlagListRequestObject) (v1.FlagListResponseObject, error) {
+	format, err := exchange.ParseFormat(string(or(r.Params.Format, v1.Ndjson)))
+	if err != nil {
+		return nil, err
+	}
+	l := intake{
+		server: s, who: who(ctx), bank: r.Bank, source: or(r.Params.Source, ""),
+		options: matcher.ListOptions{DryRun: or(r.Params.DryRun, false), DespiteKnownGood: or(r.Params.DespiteKnownGood, false)},
+		report:  v1.ListReport{Reasons: map[string]int{}, Rows: []v1.SkippedRow{}},
+	}
+	if _, err := s.matcher.Bank(ctx, l.who, r.Bank); err != nil {
+		return nil, err
+	}
+	l.body, _ = r.Body.(*arriving)
+	var o exchange.ReadOptions
+	if a := or((*string)(r.Params.Algorithm), ""); a != "" {
+		if o.Algorithm, err = hashing.ParseAlgorithm(a); err != nil {
+			return nil, err
+		}
+	}
+	if l.rows, err = exchange.NewReader(http.MaxBytesReader(nil, io.NopCloser(r.Body), listBytes), format, o); err != nil {
+		return nil, listError(err)
+	}
+	if err := l.read(ctx); err != nil {
+		if l.report.Created+l.report.Sourced == 0 || ctx.Err() != nil {
+			return nil, err
+		}
+		p := document(err, "")
+		l.report.Ended = &p
+	}
+	l.report.Matchable = s.matcher.Await(ctx, uint64(l.report.Seq)) == nil
+	return listAnswer{v1.FlagList200JSONResponse(l.report), s, l.body}, nil
+}
+
+// listAnswer is a report. If nobody wants the rest of the list, its sender may still be sending that; see Server.linger.
+type listAnswer struct {
+	v1.FlagList200JSONResponse
+	server *Server
+	body   *arriving
+}
+
+func (a listAnswer) VisitFlagListResponse(w http.ResponseWriter) error {
+	unread := a.body != nil && !a.body.over
+	if unread {
+		w.Header().Set(echo.HeaderConnection, "close")
+	}
+	err := a.FlagList200JSONResponse.VisitFlagListResponse(w)
+	if unread && err == nil {
+		a.server.linger(http.NewResponseController(w), a.body)
+	}
+	return err
+}
+
+// listError is an error of reading a list as a whole.
+func listError(err error) error {
+	var bad *exchange.ListError
+	if errors.As(err, &bad) {
+		return refuse(pInvalid, "%v", bad)
+	}
+	return bodyError(err)
+}
+
+// intake is a list on its way into a bank.
+type intake struct {
+	server  *Server
+	who     matcher.Principal
+	bank    string
+	source  string
+	options matcher.ListOptions
+	rows    *exchange.Reader
+	body    *arriving // nil if it has no deadline
+	report  v1.ListReport
+
+	part    []matcher.Listed
+	signals int   // of part
+	lines   []int // where the rows of part are
+}
+
+// read flags all rows, some at a time.
+func (l *intake) read(ctx context.Context) error {
+	for {
+		item, err := l.rows.Next()
+		var bad *exchange.RowError
+		switch {
+		case errors.Is(err, io.EOF):
+			return l.flag(ctx)
+		case errors.As(err, &bad):
+			l.skip(v1.SkippedRow{Line: bad.Line, Reason: string(bad.Reason), Column: some(bad.Column), Detail: some(bad.Detail)})
+		case err != nil:
+			return cmp.Or(l.flag(ctx), listError(err))
+		case item.Status != "":
+			l.skip(v1.SkippedRow{Line: l.rows.Line(), Reason: string(rowNotActive), Column: some("status"), Detail: some(item.Status)})
+		case item.Media.DurationMS > math.MaxUint32:
+			l.skip(v1.SkippedRow{
+				Line: l.rows.Line(), Reason: string(rowInvalid), Column: some("duration_ms"),
+				Detail: some(fmt.Sprintf("accepted are 0 to %d", uint32(math.MaxUint32))),
+			})
+		default:
+			l.part, l.lines = append(l.part, l.listed(item)), append(l.lines, l.rows.Line())
+			l.signals += len(item.Signals)
+		}
+		if l.report.Read+len(l.part) >= listRows {
+			if err := l.flag(ctx); err != nil {
+				return err
+			}
+			if _, err := l.rows.Next(); !errors.Is(err, io.EOF) {
+				return refuse(pBatchLong, "more than %d rows; send the list in parts", listRows)
+			}
+			return nil
+		}
+		if len(l.part) == listPart || l.signals >= listSignals {
+			if err := l.flag(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (l *intake) listed(i exchange.Item) matcher.Listed {
+	return matcher.Listed{
+		Signals: i.Signals, ExactOnly: i.ExactOnly, Labels: i.Labels, Note: i.Note,
+		Media: storage.MediaInfo{
+			Format: i.Media.Format, Width: i.Media.Width, Height: i.Media.Height, Bytes: i.Media.Bytes, Duration: uint32(i.Media.DurationMS),
+		},
+		Source: storage.Source{Origin: i.Origin, List: cmp.Or(i.Source, l.source), Foreign: i.Foreign, At: i.CreatedAt},
+	}
+}
+
+// flag stores the part that was read.
+func (l *intake) flag(ctx context.Context) error {
+	if err := l.server.standing(ctx); err != nil {
+		return err
+	}
+	leave, err := l.server.admitRows(ctx, len(l.part))
+	if err != nil {
+		return err
+	}
+	defer leave()
+	out, seq, err := l.server.matcher.FlagList(ctx, l.who, l.bank, l.part, l.options)
+	l.report.Seq = max(l.report.Seq, int64(seq))
+	for i, o := range out {
+		switch {
+		case o.Err != nil:
+			l.skip(skippedRow(l.lines[i], o.Err))
+			continue
+		case o.Same:
+			l.report.Same++
+		case o.Created:
+			l.report.Created++
+		default:
+			l.report.Sourced++
+		}
+		l.report.Read++
+	}
+	clear(l.part) // of what may be large
+	l.part, l.lines, l.signals = l.part[:0], l.lines[:0], 0
+	if l.body != nil {
+		l.body.putOff(l.server.o.BodyTime)
+	}
+	return err
+}
+
+func (l *intake) skip(row v1.SkippedRow) {
+	l.report.Read++
+	l.report.Skipped++
+	l.report.Reasons[row.Reason]++
+	if len(l.report.Rows) < listExamples {
+		l.report.Rows = append(l.report.Rows, row)
+	}
+}
+
+// skippedRow says why the matcher did not take a row.
+func skippedRow(line int, err error) v1.SkippedRow {
+	var input *matcher.InputError
+	var poor *matcher.UnhashableError
+	row := v1.SkippedRow{Line: line, Reason: string(rowInvalid), Detail: some(err.Error())}
+	switch {
+	case errors.As(err, &input):
+		row.Column, row.Detail = some(input.Field), some(input.Reason)
+	case errors.As(err, &poor):
+		row.Reason, row.Detail = string(rowPoor), some(poor.Detail)
+	case errors.Is(err, matcher.ErrKnownGood):
+		row.Reason = string(rowKnownGood)
+	case errors.Is(err, matcher.ErrTakenBack):
+		row.Reason = string(rowTakenBack)
+	}
+	if d := row.Detail; d != nil && len(*d) > maxDetail {
+		row.Detail = some(strings.ToValidUTF8((*d)[:maxDetail], "") + "...")
+	}
+	return row
+}
+
+// putOff gives the rest of a body that is worked on while it comes as much time again.
+func (a *arriving) putOff(patience time.Duration) {
+	if a.over {
+		return
+	}
+	if due := time.Now().Add(patience); due.After(a.due) {
+		a.due = due
+		_ = a.control.SetReadDeadline(due)
+	}
+}

@@ -1,0 +1,100 @@
+package sqlstore
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"vigie/storage"
+)
+
+// keptSteps is how many steps a count is kept: an hour more than anybody asks for.
+const keptSteps = storage.DaySteps + storage.HourSteps
+
+// tally counts the matches of one batch, so that an entry that floods costs one row and not thousands.
+type tally map[storage.EntryID]map[int64]uint64 // by step
+
+func (t tally) add(m storage.MatchRecord, now time.Time) {
+	for _, e := range m.Entries {
+		if t[e.Entry] == nil {
+			t[e.Entry] = map[int64]uint64{}
+		}
+		t[e.Entry][storage.StepOf(m.At, now)]++
+	}
+}
+
+// count adds a tally to what is counted, and removes as many old counts as it may have added, and some more.
+func (w *writer) count(t tally, now time.Time) error {
+	oldest := storage.StepOf(now, now) - keptSteps
+	added := 0
+	for _, entry := range slices.Sorted(maps.Keys(t)) {
+		total := uint64(0)
+		for step, n := range t[entry] {
+			total += n
+			if step < oldest {
+				continue
+			}
+			added++
+			err := w.exec(`
+				INSERT INTO match_counts (entry, step, n) VALUES ($1, $2, $3)
+				ON CONFLICT (entry, step) DO UPDATE SET n = match_counts.n + excluded.n`, entry, step, n)
+			if err != nil {
+				return fmt.Errorf("count matches of entry %d: %w", entry, err)
+			}
+		}
+		err := w.exec(`
+			INSERT INTO match_totals (entry, total, confirmed, overturned) VALUES ($1, $2, 0, 0)
+			ON CONFLICT (entry) DO UPDATE SET total = match_totals.total + excluded.total`, entry, total)
+		if err != nil {
+			return fmt.Errorf("count matches of entry %d: %w", entry, err)
+		}
+	}
+	return wrap(w.exec(sweepCounts, oldest, 2*added+10), "counts before step", oldest)
+}
+
+const sweepCounts = `
+	DELETE FROM match_counts WHERE (entry, step) IN (
+		SELECT entry, step FROM match_counts WHERE step < $1 ORDER BY step, entry LIMIT $2)`
+
+func (r *reader) Counters(ids []storage.EntryID) (map[storage.EntryID]storage.Counters, error) {
+	if err := storage.CheckLabels(ids); err != nil {
+		return nil, err
+	}
+	now := r.options.Time()
+	present := storage.StepOf(now, now)
+	counters := map[storage.EntryID]storage.Counters{}
+	_, err := list(r.ctx, r.db, func(row scanner) (_ struct{}, err error) {
+		var id storage.EntryID
+		var c storage.Counters
+		err = row.Scan(&id, &c.Total, &c.Confirmed, &c.Overturned, &c.Hour, &c.Day)
+		counters[id] = c
+		return struct{}{}, err
+	}, selectCounters(r.dialect), jsonList(ids), present-storage.HourSteps, present-storage.DaySteps)
+	if err != nil {
+		return nil, fmt.Errorf("counters of %d entries: %w", len(ids), err)
+	}
+	return counters, nil
+}
+
+func selectCounters(d dialect) string {
+	return `SELECT t.entry, t.total, t.confirmed, t.overturned,
+		(SELECT COALESCE(SUM(c.n), 0) FROM match_counts c WHERE c.entry = t.entry AND c.step > $2),
+		(SELECT COALESCE(SUM(c.n), 0) FROM match_counts c WHERE c.entry = t.entry AND c.step > $3)
+		FROM match_totals t WHERE t.entry IN (` + d.ids("$1") + ")"
+}
+
+// recount moves an entry's match from what one ruling says of it to what another says.
+func (w *writer) recount(entry storage.EntryID, before, after storage.Ruling) error {
+	difference := func(says func(storage.Ruling) bool) int {
+		one := map[bool]int{true: 1}
+		return one[says(after)] - one[says(before)]
+	}
+	confirmed, overturned := difference(storage.Ruling.Confirms), difference(storage.Ruling.Overturns)
+	if cmp.Or(confirmed, overturned) == 0 {
+		return nil
+	}
+	return wrap(w.exec("UPDATE match_totals SET confirmed = confirmed + $1, overturned = overturned + $2 WHERE entry = $3",
+		confirmed, overturned, entry), "counters of entry", entry)
+}
