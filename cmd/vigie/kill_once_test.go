@@ -119,7 +119,7 @@ func (s *siege) end() {
 // again does something until a node answers it: once more if the connection breaks, if the node is not well (5xx), or if the
 // request is running already. What is refused is an error of the test.
 func (s *siege) again(what string, do func(*served) error) bool {
-	for deadline := time.Now().Add(4 * patience); s.Context().Err() == nil; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(4 * patience); s.Context().Err() == nil; time.Sleep(20 * time.Millisecond) {
 		err := do(s.node.Load())
 		var gone unreachableError
 		var p *problemError
@@ -188,8 +188,14 @@ func TestKillOnce(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				if r.acknowledged = &out; replayed {
+				if replayed {
 					replays.Add(1)
+				}
+				first := r.acknowledged
+				if r.acknowledged = &out; first != nil && (out.Entry.Id != first.Entry.Id || out.Seq != first.Seq) {
+					return fmt.Errorf("answered as entry %d, change %d, and then as %d, %d", first.Entry.Id, first.Seq, out.Entry.Id, out.Seq)
+				} else if first == nil && i%10 == 0 {
+					return unreachableError{errors.New("the answer is lost on the way")}
 				}
 				return nil
 			})
