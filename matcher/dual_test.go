@@ -3,6 +3,7 @@ package matcher_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -321,4 +322,20 @@ func TestDualTwins(t *testing.T) {
 	w.of("own", "active", "", pdq, uploadBytes) // more than what waits
 	must(t, w.Restore(w.ctx, w.who("platform"), old, "a test"))
 	wantErr(t, w.Confirm(w.ctx, w.colleague("platform"), old), matcher.ErrDuplicate)
+}
+
+// TestDualKeepsMedia: under dual control, other bytes of a picture that the bank has are an entry of their own, with their media.
+func TestDualKeepsMedia(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	_, err := n.CreateBank(n.ctx, local, matcher.NewBank{BankEdit: matcher.BankEdit{Name: ptr("d"), Dual: ptr(true), KeepMedia: ptr(true)}})
+	must(t, err)
+	first := pngOf(drawn(1))
+	for _, data := range [][]byte{first, append(slices.Clone(first), "trailing"...)} {
+		f, err := n.Flag(n.ctx, matcher.Flagging{Bank: "d", Media: media(data)})
+		must(t, err)
+		if !f.Created || !f.Entry.Media.Kept {
+			t.Errorf("created %t, kept %t", f.Created, f.Entry.Media.Kept)
+		}
+	}
 }

@@ -243,6 +243,9 @@ func (m *Matcher) keep(ctx context.Context, f Flagging, e storage.Entry) (kept b
 			return err
 		}
 		had, _, err := sameMedia(r, bank.ID, e)
+		if had != nil && bank.Dual && !includes(had.Signals, e.Signals) {
+			had = nil // as in addTo
+		}
 		kept = f.Media != nil && bank.Policy.KeepMedia && (had == nil || had.Media == (storage.MediaInfo{}))
 		return err
 	})

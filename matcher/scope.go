@@ -61,7 +61,9 @@ func subscribed(b storage.Bank, sub storage.Subscription, own bool) storage.Poli
 		p.Action, p.Link = sub.Action, cmp.Or(sub.Link, p.Link)
 	case !own:
 		action, _ := ParseAction(p.Action) // validated when it was stored
-		p.Action = min(action, ActionReview).String()
+		if p.Action = min(action, ActionReview).String(); action == ActionRedirect {
+			p.Action = ActionReview.String() // where another leads one's users is not its word alone, either
+		}
 	}
 	if len(sub.Cap) == 0 {
 		return p

@@ -268,7 +268,7 @@ func (s *society) expect(party storage.PartyID) (told map[storage.EntryID]string
 			}
 			n := near{Entry: e, bank: b, distance: e.Signals[0].Value.Distance(upload.Value), radius: b.Policy.Radius[hashing.PDQ]}
 			on, action := mine, b.Policy.Action
-			if !mine && (action == "block" || action == "hold") {
+			if !mine && (action == "block" || action == "hold" || action == "redirect") {
 				action = "review"
 			}
 			for _, sub := range subscriptions {
@@ -345,5 +345,19 @@ func TestScopes(t *testing.T) {
 				rt.Repeat(steps)
 			})
 		})
+	}
+}
+
+// TestNobodyRedirectsAnothersUsers: where no action was chosen, an owner who turns to redirect gets no further than review.
+func TestNobodyRedirectsAnothersUsers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, matcher.Options{})
+	w.bank("source", "list", shared("block"))
+	w.at("list", "e", 4)
+	w.subscribe("platform", "list", matcher.SubscriptionEdit{})
+	_, err := w.ChangeBank(w.ctx, w.who("source"), "list", matcher.BankEdit{Action: ptr("redirect"), Link: ptr("https://example.org/")})
+	must(t, err)
+	if v := w.check(w.ask("platform")); v.Action != matcher.ActionReview || v.Link != "" {
+		t.Errorf("%s to %q", v.Action, v.Link)
 	}
 }

@@ -697,3 +697,19 @@ func TestVideosAgainstBruteForce(t *testing.T) {
 		}
 	})
 }
+
+// TestStopAtFirstPassesTestBanks: a match with a test bank changes no verdict, so that it does not end the decoding either.
+func TestStopAtFirstPassesTestBanks(t *testing.T) {
+	t.Parallel()
+	n, _ := newCinema(t)
+	n.flagFilm(film{Scenes: part(100, 30)})
+	_, err := n.CreateBank(n.ctx, local, matcher.NewBank{Kind: storage.TestBank, BankEdit: matcher.BankEdit{Name: ptr("trial")}})
+	must(t, err)
+	_, err = n.Flag(n.ctx, matcher.Flagging{Bank: "trial", Media: film{Name: "t", Scenes: part(1000, 30)}.media()})
+	must(t, err)
+	upload := film{Name: "up", Scenes: slices.Concat(part(1000, 30), part(100, 30))}.media()
+	whole, first := n.check(matcher.Question{Media: upload}), n.check(matcher.Question{Media: upload, StopAtFirst: true})
+	if whole.Level != matcher.Match || first.Level != whole.Level || first.Action != whole.Action {
+		t.Errorf("as a whole %s, %s; up to the first match %s, %s", whole.Level, whole.Action, first.Level, first.Action)
+	}
+}
