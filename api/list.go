@@ -63,13 +63,14 @@ func (s *Server) FlagList(ctx context.Context, r v1.FlagListRequestObject) (v1.F
 		return nil, listError(err)
 	}
 	if err := l.read(ctx); err != nil {
-		if l.report.Created+l.report.Sourced == 0 || ctx.Err() != nil {
+		if l.report.Created+l.report.Sourced == 0 || errors.Is(err, context.Canceled) {
 			return nil, err
 		}
 		p := document(err, "")
 		l.report.Ended = &p
 	}
-	l.report.Matchable = s.matcher.Await(ctx, uint64(l.report.Seq)) == nil
+	// A body that came too slowly has ended the context.
+	l.report.Matchable = s.matcher.Await(context.WithoutCancel(ctx), uint64(l.report.Seq)) == nil
 	return listAnswer{v1.FlagList200JSONResponse(l.report), s, l.body}, nil
 }
 
@@ -112,12 +113,18 @@ type intake struct {
 	body    *arriving // nil if it has no deadline
 	report  v1.ListReport
 
-	part    []matcher.Listed
-	signals int   // of part
-	lines   []int // where the rows of part are
+	part    []row            // whose turn has not come
+	listed  []matcher.Listed // those of part that are to be flagged
+	signals int              // of listed
 }
 
-// read flags all rows, some at a time.
+// row is a row that was read.
+type row struct {
+	line int
+	skip *v1.SkippedRow // why it is not to be flagged
+}
+
+// read flags all rows, some at a time. They are told of in order, so that a report which ends is of the first rows.
 func (l *intake) read(ctx context.Context) error {
 	for {
 		item, err := l.rows.Next()
@@ -126,45 +133,48 @@ func (l *intake) read(ctx context.Context) error {
 		case errors.Is(err, io.EOF):
 			return l.flag(ctx)
 		case errors.As(err, &bad):
-			l.skip(v1.SkippedRow{Line: bad.Line, Reason: string(bad.Reason), Column: some(bad.Column), Detail: some(bad.Detail)})
+			l.add(bad.Line, exchange.Item{}, bad)
 		case err != nil:
-			return cmp.Or(l.flag(ctx), listError(err))
+			return listError(err)
 		case item.Status != "":
-			l.skip(v1.SkippedRow{Line: l.rows.Line(), Reason: string(rowNotActive), Column: some("status"), Detail: some(item.Status)})
+			l.add(l.rows.Line(), item, &exchange.RowError{Reason: rowNotActive, Column: "status", Detail: item.Status})
 		case item.Media.DurationMS > math.MaxUint32:
-			l.skip(v1.SkippedRow{
-				Line: l.rows.Line(), Reason: string(rowInvalid), Column: some("duration_ms"),
-				Detail: some(fmt.Sprintf("accepted are 0 to %d", uint32(math.MaxUint32))),
+			l.add(l.rows.Line(), item, &exchange.RowError{
+				Reason: rowInvalid, Column: "duration_ms", Detail: fmt.Sprintf("accepted are 0 to %d", uint32(math.MaxUint32)),
 			})
 		default:
-			l.part, l.lines = append(l.part, l.listed(item)), append(l.lines, l.rows.Line())
-			l.signals += len(item.Signals)
+			l.add(l.rows.Line(), item, nil)
 		}
-		if l.report.Read+len(l.part) >= listRows {
+		full := l.report.Read+len(l.part) == listRows
+		if full || len(l.part) == listPart || l.signals >= listSignals {
 			if err := l.flag(ctx); err != nil {
 				return err
 			}
+		}
+		if full {
 			if _, err := l.rows.Next(); !errors.Is(err, io.EOF) {
 				return refuse(pBatchLong, "more than %d rows; send the list in parts", listRows)
 			}
 			return nil
 		}
-		if len(l.part) == listPart || l.signals >= listSignals {
-			if err := l.flag(ctx); err != nil {
-				return err
-			}
-		}
 	}
 }
 
-func (l *intake) listed(i exchange.Item) matcher.Listed {
-	return matcher.Listed{
+// add puts a row into the part.
+func (l *intake) add(line int, i exchange.Item, bad *exchange.RowError) {
+	if bad != nil {
+		l.part = append(l.part, row{line, &v1.SkippedRow{Line: line, Reason: string(bad.Reason), Column: some(bad.Column), Detail: some(bad.Detail)}})
+		return
+	}
+	l.part = append(l.part, row{line: line})
+	l.listed = append(l.listed, matcher.Listed{
 		Signals: i.Signals, ExactOnly: i.ExactOnly, Labels: i.Labels, Note: i.Note,
 		Media: storage.MediaInfo{
 			Format: i.Media.Format, Width: i.Media.Width, Height: i.Media.Height, Bytes: i.Media.Bytes, Duration: uint32(i.Media.DurationMS),
 		},
 		Source: storage.Source{Origin: i.Origin, List: cmp.Or(i.Source, l.source), Foreign: i.Foreign, At: i.CreatedAt},
-	}
+	})
+	l.signals += len(i.Signals)
 }
 
 // flag stores the part that was read.
@@ -172,29 +182,36 @@ func (l *intake) flag(ctx context.Context) error {
 	if err := l.server.standing(ctx); err != nil {
 		return err
 	}
-	leave, err := l.server.admitRows(ctx, len(l.part))
+	leave, err := l.server.admitRows(ctx, len(l.listed))
 	if err != nil {
 		return err
 	}
 	defer leave()
-	out, seq, err := l.server.matcher.FlagList(ctx, l.who, l.bank, l.part, l.options)
+	out, seq, err := l.server.matcher.FlagList(ctx, l.who, l.bank, l.listed, l.options)
 	l.report.Seq = max(l.report.Seq, int64(seq))
-	for i, o := range out {
+	for _, row := range l.part {
 		switch {
-		case o.Err != nil:
-			l.skip(skippedRow(l.lines[i], o.Err))
+		case row.skip != nil:
+			l.skip(*row.skip)
 			continue
-		case o.Same:
+		case len(out) == 0:
+			return err
+		case out[0].Err != nil:
+			l.skip(skippedRow(row.line, out[0].Err))
+		case out[0].Same:
+			l.report.Read++
 			l.report.Same++
-		case o.Created:
+		case out[0].Created:
+			l.report.Read++
 			l.report.Created++
 		default:
+			l.report.Read++
 			l.report.Sourced++
 		}
-		l.report.Read++
+		out = out[1:]
 	}
-	clear(l.part) // of what may be large
-	l.part, l.lines, l.signals = l.part[:0], l.lines[:0], 0
+	clear(l.listed) // of what may be large
+	l.part, l.listed, l.signals = l.part[:0], l.listed[:0], 0
 	if l.body != nil {
 		l.body.putOff(l.server.o.BodyTime)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"vigie/hashing"
@@ -47,7 +48,7 @@ const (
 	maxListed = 1000
 	// So many entries, or signals of several, are stored in one transaction: few enough that a flag which waits for its
 	// turn hardly notices, many enough that a sync is shared.
-	listedAtOnce, listedSignals = 64, 512
+	listedAtOnce, listedSignals = 32, 512
 
 	maxList    = 200 // bytes of the name of a list, and of an entry's id there
 	maxFormat  = 64  // bytes of the name of a format
@@ -107,10 +108,14 @@ func (m *Matcher) FlagList(ctx context.Context, who Principal, bank string, item
 
 // listed checks an entry of a list, and fills it in.
 func listed(who Principal, b storage.Bank, item Listed) (storage.Entry, error) {
-	labels, err := cleanLabels(item.Labels)
-	source := item.Source
+	labels, strange := fitting(item.Labels)
+	labels, err := cleanLabels(labels)
+	note, source := item.Note, item.Source
+	if len(strange) > 0 {
+		note = strings.TrimPrefix(note+"\nlabels: "+strings.Join(strange, " "), "\n")
+	}
 	for _, fault := range []error{
-		err, checkLength("note", item.Note, maxNote), checkLength("origin", source.Origin, maxOrigin),
+		err, checkLength("note", note, maxNote), checkLength("origin", source.Origin, maxOrigin),
 		checkLength("source", source.List, maxList), checkLength("foreign_id", source.Foreign, maxList),
 		checkLength("format", item.Media.Format, maxFormat),
 		checkSignals(item.Signals), checkTimes(item.Signals), checkVersions(item.Signals),
@@ -137,7 +142,7 @@ func listed(who Principal, b storage.Bank, item Listed) (storage.Entry, error) {
 		source.At = time.Time{} // as a catalogue has it, too
 	}
 	e := storage.Entry{
-		Status: storage.Active, Labels: labels, Note: item.Note, Media: item.Media, ExactOnly: !perceptual,
+		Status: storage.Active, Labels: labels, Note: note, Media: item.Media, ExactOnly: !perceptual,
 		Signals: item.Signals, Sources: []storage.Source{source},
 	}
 	e.Media.Kept = false
@@ -148,6 +153,34 @@ func listed(who Principal, b storage.Bank, item Listed) (storage.Entry, error) {
 		return storage.Entry{}, &UnhashableError{Reason: hashing.LowQuality, Detail: noFrames}
 	}
 	return e, nil
+}
+
+// fitting tells labels that the vocabulary takes from those under one of its names that it does not: others mean other things
+// by them, or know more of them, and an entry is not lost for that. They may write hyphens for underscores.
+func fitting(labels []string) (fit, strange []string) {
+	terms := map[string]Term{}
+	for _, t := range Vocabulary() {
+		terms[t.Name] = t
+	}
+	had := map[string]string{}
+	for _, l := range labels {
+		name, value, _ := strings.Cut(l, ":")
+		t, ruled := terms[name]
+		if !ruled || name == l {
+			fit = append(fit, l)
+			continue
+		}
+		if !t.accepts(value) {
+			value = strings.ReplaceAll(value, "-", "_")
+		}
+		if !t.accepts(value) || !t.Many && had[name] != "" && had[name] != value {
+			strange = append(strange, l)
+			continue
+		}
+		had[name] = value
+		fit = append(fit, name+":"+value)
+	}
+	return fit, strange
 }
 
 // checkVersions refuses hashes that this node's cannot be compared with.

@@ -33,8 +33,8 @@ type importBenchCmd struct {
 // Run makes a list, imports it into a node of its own, exports it, imports that into a second bank, in which two kills
 // stop it, and compares. It fails if anything differs from what the list was made of.
 func (c *importBenchCmd) Run(ctx context.Context, a *app) (err error) {
-	if c.Rows < 100 || !(c.Bad >= 0 && c.Bad <= 100) || c.Flags < 1 || c.Checks < 1 {
-		return usagef("--rows, --bad, --flags or --checks: accepted are 100 and more, 0 to 100, 1 and more")
+	if c.Rows < 4*importPart || !(c.Bad >= 0 && c.Bad <= 100) || c.Flags < 1 || c.Checks < 1 {
+		return usagef("--rows, --bad, --flags or --checks: accepted are %d and more, 0 to 100, 1 and more", 4*importPart)
 	}
 	b := &importBench{importBenchCmd: c, app: a}
 	if b.dir, err = os.MkdirTemp("", "vigie-bench-"); err != nil {
@@ -105,7 +105,8 @@ func (b *importBench) measure(ctx context.Context) error {
 		return fmt.Errorf("bench: export again: %w", err)
 	}
 	r.Equal = r.Export == second.of(r.Export)
-	r.Sizes.Catalogue = bytesOf(filepath.Join(b.data, catalogueFile)) + bytesOf(filepath.Join(b.data, catalogueFile+"-wal"))
+	b.end(syscall.SIGTERM) // which saves the index, and brings the write-ahead log into the catalogue
+	r.Sizes.Catalogue = bytesOf(filepath.Join(b.data, catalogueFile))
 	r.Sizes.Text, r.Sizes.Index = bytesOf(filepath.Join(b.data, textFolder)), bytesOf(filepath.Join(b.data, indexFolder))
 	return nil
 }

@@ -24,7 +24,7 @@ var spoilt = []struct {
 	{exchange.WrongCells, func(r *listRow) { r.at += ",,,"; r.note = "" }}, // on one line: of several, each would be a bad row
 	{"not-active", func(r *listRow) { r.status = exchange.Retracted }},
 	{"low-quality", func(r *listRow) { r.quality = 30 }},
-	{"invalid", func(r *listRow) { r.labels = "severity:9" }}, // of which there are 0 to 4
+	{"invalid", func(r *listRow) { r.origin += strings.Repeat("x", 2000) }},
 }
 
 // listRow is a row of a list, as cells.
