@@ -81,7 +81,7 @@ norace: ## run what the race detector is too slow for: accuracy over the data se
 
 race: gcc ## run all tests with the race detector and coverage
 	@mkdir -p coverage
-	CGO_ENABLED=1 go test -race -json -timeout 20m -covermode=atomic -coverprofile=coverage/profile.txt ./... \
+	CGO_ENABLED=1 go test -race -json -timeout 40m -covermode=atomic -coverprofile=coverage/profile.txt ./... \
 		| go run ./internal/testsum
 
 # The race detector is the only thing that needs a C compiler.
