@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -131,6 +132,13 @@ func answering(t *testing.T, answers ...func(w http.ResponseWriter, rows int)) *
 	return n
 }
 
+// came are the parts that came so far.
+func (n *listNode) came() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.parts)
+}
+
 // taken answers that rows were taken, all if fewer than none, and then what ended that.
 func taken(created int, ended *v1.Problem, skipped ...v1.SkippedRow) func(http.ResponseWriter, int) {
 	return func(w http.ResponseWriter, rows int) {
@@ -197,14 +205,15 @@ func TestImportGoesOn(t *testing.T) {
 		t.Errorf("without memory: exit %d, %s", code, warn)
 	}
 	var rows []int
-	for _, part := range n.parts {
+	parts := n.came()
+	for _, part := range parts {
 		rows = append(rows, strings.Count(part, "\n"))
 	}
 	if diff := cmp.Diff([]int{10, 7, 7, 7}, rows); diff != "" {
 		t.Errorf("rows that were sent (-want +got):\n%s", diff)
 	}
-	if !strings.Contains(n.parts[1], fmt.Sprintf("%032x", 3)) || strings.Contains(n.parts[1], fmt.Sprintf("%032x", 2)) {
-		t.Errorf("the rest is %s", n.parts[1])
+	if !strings.Contains(parts[1], fmt.Sprintf("%032x", 3)) || strings.Contains(parts[1], fmt.Sprintf("%032x", 2)) {
+		t.Errorf("the rest is %s", parts[1])
 	}
 
 	code, out, warn = run("--resume")
@@ -262,7 +271,8 @@ func TestImportInParts(t *testing.T) {
 		t.Errorf("exit %d, %s%s", code, out, warn)
 	}
 	var rows []int
-	for _, part := range n.parts {
+	parts := n.came()
+	for _, part := range parts {
 		rows = append(rows, strings.Count(part, "\n"))
 	}
 	if diff := cmp.Diff([]int{1000, 1000, 502, 1}, rows); diff != "" {
