@@ -36,10 +36,12 @@ type AdmissionOptions struct {
 	Metrics *Metrics
 }
 
-// Admission decides which requests run, which wait and which are refused. There is a gate for each kind of work, so that
+// Admission decides which requests run, which wait and which are refused. At the door requests are refused while there are not
+// enough processors for them. Behind it there is a gate for each kind of work, so that
 // a crowd of one kind holds up no other: decoding (in front of the decode children), searching, and all the rest, such as
 // flags of signals and lists. It is safe for concurrent use.
 type Admission struct {
+	crowd                    *crowd
 	search, rest             *gate
 	pictures, wasm, videos   *gate
 	perKey, perStranger      rates
@@ -57,10 +59,11 @@ func NewAdmission(o AdmissionOptions) *Admission {
 		}
 		return g
 	}
-	// More run than there are processors: some of them wait for a disk. And there is one picture for each decode
+	// More run than there are processors: some of them wait for a disk, which takes as long for many as for one. And there is one picture for each decode
 	// child, and one in hand, so that none is idle; what is large waits for memory there without its child.
 	a := &Admission{
-		search:      gateOf("search", 8*processors, searchWait),
+		crowd:       &crowd{wait: scheduling(), shed: func() {}},
+		search:      gateOf("search", 64*processors, searchWait),
 		rest:        gateOf("rest", 16*processors, 5*time.Second),
 		pictures:    gateOf("pictures", 2*cmp.Or(o.Decoders, processors), decodeWait),
 		wasm:        gateOf("avif", 2*cmp.Or(o.WasmDecoders, 1), decodeWait),
@@ -70,6 +73,7 @@ func NewAdmission(o AdmissionOptions) *Admission {
 		limitedKey:  func() {}, limitedGuest: func() {},
 	}
 	if o.Metrics != nil {
+		a.crowd.shed = o.Metrics.shed.WithLabelValues("any", "crowd").Inc
 		a.limitedKey, a.limitedGuest = o.Metrics.limited.WithLabelValues("rate").Inc, o.Metrics.limited.WithLabelValues("authentication").Inc
 	}
 	return a
@@ -129,7 +133,8 @@ func (v gatedVideos) Video(ctx context.Context, data []byte, o hashing.VideoOpti
 const workTime = time.Minute
 
 // admit lets a request go on when it is its turn. An upload is refused here if it would be later; it takes its turn
-// once it has come ([Admission.Hasher]). A stream, such as a batch, takes one for each of its lines ([Server.admitLine]).
+// once it has come ([Admission.Hasher]). A stream, such as a batch, takes one for each of its lines ([Server.admitLine]),
+// the feed for each of its pages ([Server.changes]).
 // Operations that need no key pass: they are for probes.
 func (s *Server) admit(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
@@ -141,14 +146,16 @@ func (s *Server) admit(next echo.HandlerFunc) echo.HandlerFunc {
 		claim := claim{key: actor(r.Context()), lane: interactive}
 		claim.own = claim.key == local
 		stream := op.streams(kind)
+		feed := stream && op.route.Operation.RequestBody == nil
 		switch {
+		case feed && !wantsEvents(r.Header.Get(echo.HeaderAccept)): // a page
 		case stream:
 			claim.lane, claim.patient = batches, true
 		case op.route.Operation.OperationID == "check":
 			claim.lane = checks
 		}
 		ctx := context.WithValue(r.Context(), claimKey{}, claim)
-		if stream {
+		if stream && !feed {
 			c.SetRequest(r.WithContext(ctx))
 			return next(c)
 		}
@@ -156,6 +163,10 @@ func (s *Server) admit(next echo.HandlerFunc) echo.HandlerFunc {
 			if err := s.o.Admission.spend(claim.key); err != nil {
 				return err
 			}
+		}
+		if feed {
+			c.SetRequest(r.WithContext(ctx))
+			return next(c)
 		}
 		most := workTime
 		if kind == echo.MIMEMultipartForm {
@@ -167,6 +178,9 @@ func (s *Server) admit(next echo.HandlerFunc) echo.HandlerFunc {
 		c.SetRequest(r)
 		if kind == echo.MIMEMultipartForm {
 			if err := s.o.Admission.pictures.hopeless(claim); err != nil {
+				if rest, ok := c.Get(bodyKey).(*arriving); ok && r.ContentLength <= swallowed {
+					swallow(rest.control, rest)
+				}
 				return err
 			}
 			return next(c)

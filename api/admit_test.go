@@ -274,3 +274,75 @@ func TestAdmissionOfFlags(t *testing.T) {
 		t.Error("the work has no deadline")
 	}
 }
+
+// TestCrowded has a node that is behind refuse at the door what its heaviest key sends, and go on when it is not.
+func TestCrowded(t *testing.T) {
+	t.Parallel()
+	metrics, behind := api.NewMetrics(), atomic.Int64{}
+	admission := api.NewAdmission(api.AdmissionOptions{Metrics: metrics})
+	admission.Behind(func() time.Duration { return time.Duration(behind.Load()) })
+	n := newNode(t, setup{api: api.Options{Admission: admission, Metrics: metrics}})
+	check := func(role string, more ...string) *http.Response {
+		return n.send("POST", "/v1/check", strings.NewReader(asks(digest(0))), append([]string{asJSON, "Authorization: Bearer " + n.keys[role]}, more...)...)
+	}
+	refused := func() (no *http.Response) {
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+			if no = check("platform"); no.StatusCode != http.StatusOK {
+				return no
+			}
+		}
+		t.Fatal("nobody is refused")
+		return nil
+	}
+	equal(t, "before", check("platform").StatusCode, http.StatusOK)
+	behind.Store(int64(time.Second))
+	no := refused()
+	equal(t, "status", no.StatusCode, http.StatusServiceUnavailable)
+	equal(t, "Content-Type", no.Header.Get("Content-Type"), "application/problem+json")
+	equal(t, "Retry-After", no.Header.Get("Retry-After"), "1")
+	equal(t, "the connection ends", no.Close, false)
+	p := problemOf(t, no.Body)
+	equal(t, "type", p.Type, "/problems/overloaded")
+	equal(t, "detail", *p.Detail, "more requests come than this node has processors for; try again in 1 s")
+	equal(t, "another key", check("analyst").StatusCode, http.StatusOK)
+	equal(t, "a list", n.send("GET", "/v1/banks", nil).StatusCode, http.StatusOK)
+	equal(t, "a bad key", n.send("GET", "/v1/banks", nil, "Authorization: Bearer vg_nobody_nothing").StatusCode, http.StatusUnauthorized)
+	equal(t, "probe", n.send("GET", "/readyz", nil).StatusCode, http.StatusOK)
+
+	// A body that does not come holds the refusal up for no time that counts.
+	for deadline := time.Now().Add(time.Minute); ; {
+		refused() // or the key asks for so little meanwhile that it is let in
+		conn, err := net.Dial("tcp", strings.TrimPrefix(n.URL, "http://"))
+		must(t, err)
+		defer conn.Close()
+		_, err = fmt.Fprintf(conn, "POST /v1/check HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer %s\r\n%s\r\nContent-Length: 1000\r\n\r\n", n.keys["platform"], asJSON)
+		must(t, err)
+		must(t, conn.SetReadDeadline(time.Now().Add(500*time.Millisecond)))
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err == nil {
+			equal(t, "status without the body", answer.StatusCode, http.StatusServiceUnavailable)
+			equal(t, "then the connection ends", answer.Close, true)
+			break
+		} // this one was let in
+		if time.Now().After(deadline) {
+			t.Fatal("nobody is refused before the body has come")
+		}
+	}
+	if text := read(t, n.send("GET", "/metrics", nil).Body); !strings.Contains(text, "\nvigie_shed_total{reason=\"crowd\",work=\"any\"} ") || strings.Contains(text, "work=\"any\"} 0\n") {
+		t.Error("refusals are not counted")
+	}
+
+	behind.Store(0)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		row := 0
+		for row < 50 && check("platform").StatusCode == http.StatusOK {
+			row++
+		}
+		if row == 50 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it does not recover")
+		}
+	}
+}

@@ -2,8 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 
 	v1 "vigie/api/v1"
@@ -19,7 +17,7 @@ func (s *Server) ListBanks(ctx context.Context, r v1.ListBanksRequestObject) (v1
 	}
 	out := v1.ListBanks200JSONResponse{Banks: []v1.Bank{}}
 	err = s.catalogue.View(ctx, func(reader storage.Reader) error {
-		called, err := namesIn(reader)
+		called, err := namesIn(ctx, reader)
 		if err != nil {
 			return err
 		}
@@ -60,27 +58,11 @@ func (s *Server) bank(ctx context.Context, b storage.Bank) (v1.Bank, error) {
 	return bankOut(b, called), err
 }
 
-// bankFor finds a bank, be it deleted, that who asks may read.
-func (s *Server) bankFor(ctx context.Context, reader storage.Reader, name string) (storage.Bank, error) {
-	readable, all, err := s.matcher.Readable(who(ctx))
-	if err != nil {
-		return storage.Bank{}, err
-	}
-	b, err := reader.BankNamed(name)
-	if err == nil && !all && !slices.Contains(readable, b.ID) {
-		err = storage.ErrNotFound
-	}
-	if errors.Is(err, storage.ErrNotFound) {
-		return storage.Bank{}, fmt.Errorf("%w: %s", matcher.ErrUnknownBank, name)
-	}
-	return b, err
-}
-
 // GetBank answers GET /v1/banks/{bank}.
 func (s *Server) GetBank(ctx context.Context, r v1.GetBankRequestObject) (v1.GetBankResponseObject, error) {
 	var bank storage.Bank
 	err := s.catalogue.View(ctx, func(reader storage.Reader) (err error) {
-		bank, err = s.bankFor(ctx, reader, r.Bank)
+		bank, err = matcher.NamedBank(reader, who(ctx), r.Bank)
 		return err
 	})
 	if err != nil {

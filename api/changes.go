@@ -8,8 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	v1 "vigie/api/v1"
@@ -18,12 +21,15 @@ import (
 )
 
 // The feed of changes is the log as its reader may see it, up to what this node's index has seen. A stream holds no more
-// than a page in memory, and reads the log at its reader's pace: who is slow delays nobody.
+// than a page in memory, and reads the log at its reader's pace: who is slow delays nobody. Each page that is read, of a stream too,
+// waits for its turn like any other request; those who wait for changes to come are counted.
 
 const (
 	eventStream = "text/event-stream"
-	feedPage    = 500  // changes that a stream reads at a time
-	maxStreams  = 1000 // at a time
+	feedPage    = 500           // changes that a stream reads at a time
+	feedScan    = 20 * feedPage // that a reader of one bank looks at before it is told how far that was
+
+	mostReaders, mostReadersOfKey = 1000, 100 // that wait for changes at a time
 )
 
 // feed is one reader of the log.
@@ -32,7 +38,38 @@ type feed struct {
 	bank  storage.BankID // 0: all
 	logID string         // empty: whichever there is
 	after uint64
+	root  string // at after, as far as the reader knows it: some of its first digits
 }
+
+// cursorRoot is how many digits of a root a cursor has: enough that no other past has the same by chance.
+const cursorRoot = 16
+
+var cursorText = regexp.MustCompile(`^([^:]+):([0-9]+)(?::([0-9a-f]{16}))?$`)
+
+// cursorAt names a place in a log, and what the log says up to there.
+func cursorAt(logID string, seq uint64, root string) string {
+	if seq == 0 {
+		return logID + ":0"
+	}
+	return fmt.Sprintf("%s:%d:%.*s", logID, seq, cursorRoot, root)
+}
+
+// from has the feed go on from a cursor, whose root may be left out.
+func (f *feed) from(cursor string) error {
+	parts := cursorText.FindStringSubmatch(cursor)
+	if parts == nil {
+		return refuse(pInvalid, "cursor %.128q; accepted is that of a page, or the id of an event: <log_id>:<seq>:<root>", cursor)
+	}
+	seq, err := strconv.ParseUint(parts[2], 10, 63)
+	if err != nil {
+		return refuse(pInvalid, "cursor %.128q; its number is beyond any log", cursor)
+	}
+	f.logID, f.after, f.root = parts[1], seq, parts[3]
+	return nil
+}
+
+// wantsEvents reports whether an Accept header asks for a stream.
+func wantsEvents(accept string) bool { return strings.Contains(strings.ToLower(accept), eventStream) }
 
 // ListChanges answers GET /v1/changes.
 func (s *Server) ListChanges(ctx context.Context, r v1.ListChangesRequestObject) (v1.ListChangesResponseObject, error) {
@@ -40,22 +77,32 @@ func (s *Server) ListChanges(ctx context.Context, r v1.ListChangesRequestObject)
 	if err != nil {
 		return nil, err
 	}
-	if strings.Contains(strings.ToLower(or(r.Params.Accept, "")), eventStream) {
-		if !s.streams.TryAcquire(1) {
-			return nil, refuse(pBusy, "%d readers follow the log already", maxStreams)
+	if wantsEvents(or(r.Params.Accept, "")) {
+		leave, err := s.come(f.who.Actor)
+		if err != nil {
+			return nil, err
 		}
-		return stream{ctx: ctx, server: s, feed: f}, nil
+		return stream{ctx: ctx, server: s, feed: f, leave: leave}, nil
 	}
-	changes, head, err := s.read(ctx, &f, or(r.Params.Limit, 100))
+	limit := or(r.Params.Limit, 100)
+	changes, head, err := s.read(ctx, &f, limit)
 	if wait := or(r.Params.Wait, 0); err == nil && len(changes) == 0 && wait > 0 {
-		changes, head, err = s.poll(ctx, &f, or(r.Params.Limit, 100), time.Duration(wait)*time.Second)
+		leave, err := s.come(f.who.Actor)
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+		changes, head, err = s.poll(ctx, &f, limit, time.Duration(wait)*time.Second)
+		if err != nil {
+			return nil, err
+		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	out := v1.ListChanges200JSONResponse{
 		LogId: head.LogID, Head: v1.Head{Seq: int64(head.Seq), Root: hex.EncodeToString(head.Root[:])},
-		Next: int64(f.after), Changes: []v1.Change{},
+		Next: int64(f.after), Cursor: cursorAt(head.LogID, f.after, f.root), Changes: []v1.Change{},
 	}
 	for _, c := range changes {
 		out.Changes = append(out.Changes, changeOut(c))
@@ -63,16 +110,51 @@ func (s *Server) ListChanges(ctx context.Context, r v1.ListChangesRequestObject)
 	return out, nil
 }
 
+// readers are those who wait for changes, by their keys. It is safe for concurrent use.
+type readers struct {
+	mu  sync.Mutex
+	all int
+	of  map[string]int
+}
+
+// come counts one who is about to wait for changes until it leaves, or refuses it.
+func (s *Server) come(key string) (leave func(), err error) {
+	r := &s.readers
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.of[key] >= mostReadersOfKey && key != local:
+		if s.o.Metrics != nil {
+			s.o.Metrics.limited.WithLabelValues("readers").Inc()
+		}
+		return nil, limited(5*time.Second, fmt.Sprintf("%d readers wait for changes with this key already; one is enough for most", mostReadersOfKey))
+	case r.all >= mostReaders:
+		return nil, refuse(pBusy, "%d readers wait for changes already", mostReaders)
+	case r.of == nil:
+		r.of = map[string]int{}
+	}
+	r.all++
+	r.of[key]++
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.all--
+		if r.of[key]--; r.of[key] == 0 {
+			delete(r.of, key)
+		}
+	}, nil
+}
+
 // feed reads where a reader stands and what it wants, and holds its cursor against the log.
 func (s *Server) feed(ctx context.Context, p v1.ListChangesParams) (feed, error) {
-	f := feed{who: who(ctx), logID: or(p.LogId, ""), after: uint64(or(p.After, 0))}
-	if last := or(p.LastEventID, ""); last != "" {
-		log, seq, _ := strings.Cut(last, ":")
-		n, err := strconv.ParseUint(seq, 10, 63)
-		if err != nil || log == "" {
-			return f, refuse(pInvalid, "Last-Event-ID %q; accepted is the id of an event, <log_id>:<seq>", last)
+	f := feed{who: who(ctx), after: uint64(or(p.After, 0))}
+	for _, cursor := range []string{or(p.Cursor, ""), or(p.LastEventID, "")} { // the last one wins
+		if cursor == "" {
+			continue
 		}
-		f.logID, f.after = log, n
+		if err := f.from(cursor); err != nil {
+			return f, err
+		}
 	}
 	if name := or(p.Bank, ""); name != "" {
 		b, err := s.matcher.Bank(ctx, f.who, name)
@@ -85,18 +167,21 @@ func (s *Server) feed(ctx context.Context, p v1.ListChangesParams) (feed, error)
 	if err != nil {
 		return f, err
 	}
-	if err := f.in(head); err != nil {
+	if err := f.in(head); err != nil || f.after == 0 {
 		return f, err
 	}
-	if root := or(p.Root, ""); root != "" && f.after > 0 {
-		at, err := s.catalogue.Changes(ctx, f.after-1, 1)
-		if err != nil {
-			return f, err
-		}
-		if len(at) == 0 || hex.EncodeToString(at[0].Root[:]) != root {
-			return f, refuse(pLogChanged, "the root at %d is another one", f.after)
-		}
+	at, err := s.changes(ctx, f.after-1, 1)
+	if err != nil {
+		return f, err
 	}
+	root := ""
+	if len(at) > 0 {
+		root = hex.EncodeToString(at[0].Root[:])
+	}
+	if !strings.HasPrefix(root, f.root) {
+		return f, refuse(pLogChanged, "the log has another past now: at %d its root is %.*s, the cursor says %s", f.after, cursorRoot, root, f.root)
+	}
+	f.root = root
 	return f, nil
 }
 
@@ -111,10 +196,22 @@ func (f feed) in(head storage.Head) error {
 	return nil
 }
 
+// changes reads some of the log when it is its reader's turn.
+func (s *Server) changes(ctx context.Context, after uint64, limit int) ([]storage.Change, error) {
+	ctx, cancel := context.WithTimeout(ctx, workTime)
+	defer cancel()
+	leave, err := s.o.Admission.rest.enterFor(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return s.catalogue.Changes(ctx, after, limit)
+}
+
 // read returns at most limit changes of those that follow the feed's cursor, and moves it on to the last one that it
-// looked at. The head is that of the log.
-func (s *Server) read(ctx context.Context, f *feed, limit int) ([]storage.Change, storage.Head, error) {
-	head, err := s.catalogue.Head(ctx)
+// looked at, which for a reader of one bank may be feedScan of them, for nothing. The head is that of the log.
+func (s *Server) read(ctx context.Context, f *feed, limit int) (seen []storage.Change, head storage.Head, err error) {
+	head, err = s.catalogue.Head(ctx)
 	if err != nil {
 		return nil, head, err
 	}
@@ -122,37 +219,51 @@ func (s *Server) read(ctx context.Context, f *feed, limit int) ([]storage.Change
 		return nil, head, err
 	}
 	f.logID = head.LogID
-	for f.after < head.Seq {
-		changes, err := s.catalogue.Changes(ctx, f.after, limit)
-		if err != nil || len(changes) == 0 {
-			return nil, head, err
-		}
+	step := limit
+	if f.bank != 0 {
+		step = min(feedPage, s.feedScan)
+	}
+	for from := f.after; len(seen) < limit && f.after < head.Seq && f.after < from+uint64(s.feedScan); {
 		// Rights are known as of the state that the index has: what is newer has to wait for it.
-		if err := s.matcher.Await(ctx, min(head.Seq, changes[len(changes)-1].Seq)); err != nil && !errors.Is(err, matcher.ErrIndexBehind) {
+		until := min(head.Seq, f.after+uint64(step))
+		if err := s.matcher.Await(ctx, until); err != nil && !errors.Is(err, matcher.ErrIndexBehind) {
 			return nil, head, err
 		}
 		state := s.matcher.Follower().State()
 		if state == nil {
 			return nil, head, matcher.ErrNotReady
 		}
-		seen := []storage.Change{}
-		before := f.after
+		if state.Seq <= f.after {
+			break
+		}
+		changes, err := s.changes(ctx, f.after, int(min(until, state.Seq)-f.after))
+		if err != nil || len(changes) == 0 {
+			return seen, head, err
+		}
 		for _, c := range changes {
-			if c.Seq > state.Seq {
+			if len(seen) == limit {
 				break
 			}
-			f.after = c.Seq
-			if f.bank == 0 {
-				seen = append(seen, state.Redact(f.who, c))
-			} else if c.Bank == f.bank && state.MayRead(f.who, c) {
+			f.after, f.root = c.Seq, hex.EncodeToString(c.Root[:])
+			c = state.Redact(f.who, c)
+			if f.bank == 0 || c.Bank == f.bank { // of what is redacted nobody knows the bank
 				seen = append(seen, c)
 			}
 		}
-		if len(seen) > 0 || f.after == before {
-			return seen, head, nil
-		}
 	}
-	return nil, head, nil
+	if len(seen) == 0 && f.bank != 0 {
+		return nil, head, s.reads(f.who, f.bank)
+	}
+	return seen, head, nil
+}
+
+// reads is an error if a bank was taken from its reader meanwhile.
+func (s *Server) reads(who matcher.Principal, bank storage.BankID) error {
+	banks, all, err := s.matcher.Readable(who)
+	if err == nil && !all && !slices.Contains(banks, bank) {
+		err = matcher.ErrUnknownBank
+	}
+	return err
 }
 
 // poll reads until there is something, at most for a while.
@@ -184,12 +295,13 @@ type stream struct {
 	ctx    context.Context //nolint:containedctx // lives as long as the one call that writes the answer
 	server *Server
 	feed   feed
+	leave  func()
 }
 
 // VisitListChangesResponse writes events until the reader goes, is too slow, or may not read on.
 func (t stream) VisitListChangesResponse(w http.ResponseWriter) error {
+	defer t.leave()
 	s := t.server
-	defer s.streams.Release(1)
 	control := http.NewResponseController(w)
 	h := w.Header()
 	h.Set("Content-Type", eventStream)
@@ -226,10 +338,11 @@ func (t stream) VisitListChangesResponse(w http.ResponseWriter) error {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(&events, "id: %s:%d\nevent: %s\ndata: %s\n\n", t.feed.logID, c.Seq, name, data)
+			id := cursorAt(t.feed.logID, c.Seq, hex.EncodeToString(c.Root[:]))
+			fmt.Fprintf(&events, "id: %s\nevent: %s\ndata: %s\n\n", id, name, data)
 		}
 		// An id without data moves a reader's cursor over what is left out, and shows that the line is alive.
-		fmt.Fprintf(&events, "id: %s:%d\n\n", t.feed.logID, t.feed.after)
+		fmt.Fprintf(&events, "id: %s\n\n", cursorAt(t.feed.logID, t.feed.after, t.feed.root))
 		if err := send(events.Bytes()); err != nil {
 			return err
 		}

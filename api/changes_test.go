@@ -9,12 +9,15 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"vigie/api"
 	v1 "vigie/api/v1"
+	"vigie/storage"
+	"vigie/storage/sqlstore"
 )
 
 const asEvents = "Accept: text/event-stream"
@@ -162,7 +165,7 @@ func TestStream(t *testing.T) {
 	var all []event
 	for _, c := range page.Changes {
 		e := s.next()
-		equal(t, "id", e.id, fmt.Sprintf("%s:%d", page.LogId, c.Seq))
+		equal(t, "id", e.id, fmt.Sprintf("%s:%d:%.16s", page.LogId, c.Seq, c.Root))
 		equal(t, "name", e.name, "change")
 		n.http.Transport.(*validator).fits("Change", []byte(e.data))
 		want, _ := json.Marshal(c)
@@ -170,13 +173,13 @@ func TestStream(t *testing.T) {
 		all = append(all, e)
 	}
 	equal(t, "of all", int64(len(all)), page.Head.Seq)
+	equal(t, "cursor of the page", page.Cursor, all[len(all)-1].id)
 
 	last := len(all) - 1
 	for name, s := range map[string]stream{
 		"by the last id":           n.follow("auditor", "", "Last-Event-ID: "+all[last-1].id),
-		"the last id wins":         n.follow("auditor", "after=1&log_id=another", "Last-Event-ID: "+all[last-1].id),
-		"by the query":             n.follow("auditor", fmt.Sprintf("after=%d&log_id=%s", last, page.LogId)),
-		"by the query and a root":  n.follow("auditor", fmt.Sprintf("after=%d&root=%s", last, page.Changes[last-1].Root)),
+		"the last id wins":         n.follow("auditor", "after=1&cursor=another:1", "Last-Event-ID: "+all[last-1].id),
+		"by the query":             n.follow("auditor", "after=1&cursor="+all[last-1].id),
 		"whatever log that may be": n.follow("auditor", fmt.Sprintf("after=%d", last)),
 	} {
 		equal(t, name, s.next(), all[last])
@@ -184,7 +187,8 @@ func TestStream(t *testing.T) {
 
 	n.flag("known", nil, digest(5)) // while the stream waits
 	e := s.next()
-	equal(t, "what comes", e.id, fmt.Sprintf("%s:%d", page.LogId, page.Head.Seq+1))
+	page, _ = n.page("auditor", "cursor="+page.Cursor)
+	equal(t, "what comes", e.id, page.Cursor)
 }
 
 // TestCursorOfAnotherLog refuses cursors that the log has never given out.
@@ -196,28 +200,30 @@ func TestCursorOfAnotherLog(t *testing.T) {
 	for name, test := range map[string]struct {
 		query, last, problem string
 	}{
-		"of the log":                {fmt.Sprintf("after=%d&log_id=%s&root=%s", head, page.LogId, root), "", ""},
-		"of another log":            {fmt.Sprintf("after=1&log_id=%s", other), "", "log-changed"},
-		"of another log, at 0":      {"log_id=" + other, "", "log-changed"},
-		"beyond the head":           {fmt.Sprintf("after=%d&log_id=%s", head+1, page.LogId), "", "log-changed"},
-		"beyond the head, of some":  {fmt.Sprintf("after=%d", head+1), "", "log-changed"},
-		"beyond the head by a root": {fmt.Sprintf("after=%d&root=%s", head+1, root), "", "log-changed"},
-		"with another root":         {fmt.Sprintf("after=%d&root=%s", head-1, root), "", "log-changed"},
-		"root of nothing":           {"after=0&root=" + root, "", ""},
-		"no root":                   {"after=1&root=xyz", "", "invalid-request"},
-		"no number":                 {"after=x", "", "invalid-request"},
-		"below 0":                   {"after=-1", "", "invalid-request"},
-		"last id":                   {"", fmt.Sprintf("%s:%d", page.LogId, head), ""},
-		"last id of another log":    {"", other + ":1", "log-changed"},
-		"last id beyond the head":   {"", fmt.Sprintf("%s:%d", page.LogId, head+1), "log-changed"},
-		"last id without a number":  {"", page.LogId, "invalid-request"},
-		"last id with no number":    {"", page.LogId + ":x", "invalid-request"},
-		"last id below 0":           {"", page.LogId + ":-1", "invalid-request"},
-		"last id of two numbers":    {"", page.LogId + ":1:1", "invalid-request"},
-		"last id beyond 63 bits":    {"", page.LogId + ":9223372036854775808", "invalid-request"},
-		"last id without a log":     {"", ":1", "invalid-request"},
-		"last id too long":          {"", strings.Repeat("0", 128) + ":1", "invalid-request"},
-		"no wait beyond a minute":   {"wait=61", "", "invalid-request"},
+		"after the head":           {fmt.Sprintf("after=%d", head), "", ""},
+		"beyond the head":          {fmt.Sprintf("after=%d", head+1), "", "log-changed"},
+		"no number":                {"after=x", "", "invalid-request"},
+		"below 0":                  {"after=-1", "", "invalid-request"},
+		"cursor":                   {"cursor=" + page.Cursor, "", ""},
+		"cursor of nothing":        {"cursor=" + page.LogId + ":0", "", ""},
+		"cursor of another log":    {"cursor=" + other + ":0", "", "log-changed"},
+		"cursor beyond the head":   {fmt.Sprintf("cursor=%s:%d:%.16s", page.LogId, head+1, root), "", "log-changed"},
+		"cursor of another past":   {fmt.Sprintf("cursor=%s:%d:%.16s", page.LogId, head-1, root), "", "log-changed"},
+		"last id":                  {"", page.Cursor, ""},
+		"last id without a root":   {"", fmt.Sprintf("%s:%d", page.LogId, head), ""},
+		"last id of another log":   {"", other + ":1", "log-changed"},
+		"last id of another past":  {"", fmt.Sprintf("%s:%d:%.16s", page.LogId, head-1, root), "log-changed"},
+		"last id beyond the head":  {"", fmt.Sprintf("%s:%d", page.LogId, head+1), "log-changed"},
+		"last id without a number": {"", page.LogId, "invalid-request"},
+		"last id with no number":   {"", page.LogId + ":x", "invalid-request"},
+		"last id below 0":          {"", page.LogId + ":-1", "invalid-request"},
+		"last id of two numbers":   {"", page.LogId + ":1:1", "invalid-request"},
+		"last id with no root":     {"", page.LogId + ":1:" + strings.Repeat("x", 16), "invalid-request"},
+		"last id of more":          {"", page.Cursor + ":1", "invalid-request"},
+		"last id beyond 63 bits":   {"", page.LogId + ":9223372036854775808", "invalid-request"},
+		"last id without a log":    {"", ":1", "invalid-request"},
+		"last id too long":         {"", strings.Repeat("0", 128) + ":1", "invalid-request"},
+		"no wait beyond a minute":  {"wait=61", "", "invalid-request"},
 	} {
 		for _, accept := range []string{"Accept: application/json", asEvents} {
 			equal(t, name+", "+accept, n.refused("auditor", test.query, accept, "Last-Event-ID: "+test.last), test.problem)
@@ -277,8 +283,9 @@ func TestChangesOfBank(t *testing.T) {
 
 		s := n.follow(who, fmt.Sprintf("bank=shared&after=%d", before))
 		log := page.LogId
-		equal(t, "events", words(s.next().id, s.next().id), fmt.Sprintf("%s:%d %s:%s", log, before+1, log, last))
-		equal(t, "over what is left out", s.any(), event{id: fmt.Sprintf("%s:%d", log, before+6)})
+		one, two := s.next(), s.next()
+		equal(t, "events", words(withoutRoot(one.id), withoutRoot(two.id)), fmt.Sprintf("%s:%d %s:%s", log, before+1, log, last))
+		equal(t, "over what is left out", withoutRoot(s.any().id), fmt.Sprintf("%s:%d", log, before+6))
 	}
 	_, problem := n.page("auditor", "bank=closed")
 	equal(t, "for its owner", problem, "")
@@ -287,6 +294,144 @@ func TestChangesOfBank(t *testing.T) {
 			equal(t, bank, n.refused("shop platform", "bank="+bank, accept), "unknown-bank")
 		}
 	}
+}
+
+// value is what p points to, or nothing.
+func value[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
+// withoutRoot is a cursor's log and number.
+func withoutRoot(cursor string) string { return cursor[:max(strings.LastIndex(cursor, ":"), 0)] }
+
+// TestRestoredLog tells a reader of a log that was restored from a backup and has grown past its cursor since, so that its number
+// stands for another change now.
+func TestRestoredLog(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	catalogue, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(dir, "catalogue.db"), storage.Options{})
+	must(t, err)
+	t.Cleanup(func() { must(t, catalogue.Close()) })
+	n := newNode(t, setup{catalogue: catalogue})
+	page, _ := n.page("auditor", "limit=1000")
+	n.bank("before")
+	lost, _ := n.page("auditor", "cursor="+page.Cursor)
+	equal(t, "read", len(lost.Changes), 1)
+	path := filepath.Join(dir, "old.db")
+	must(t, sqlstore.Backup(t.Context(), filepath.Join(dir, "catalogue.db"), path))
+	n.bank("lost")
+	lost, _ = n.page("auditor", "cursor="+lost.Cursor)
+	equal(t, "read", len(lost.Changes), 1)
+
+	old, err := sqlstore.OpenSQLite(t.Context(), path, storage.Options{})
+	must(t, err)
+	t.Cleanup(func() { must(t, old.Close()) })
+	restored := newNode(t, setup{catalogue: old})
+	restored.bank("another")
+	restored.bank("yet-another")
+	for _, by := range []string{"cursor=" + lost.Cursor, ""} {
+		for _, accept := range []string{"Accept: application/json", asEvents} {
+			last := "Last-Event-ID: "
+			if by == "" {
+				last += lost.Cursor
+			}
+			equal(t, by+last, restored.refused("auditor", by, accept, last), "log-changed")
+		}
+	}
+	whole, problem := restored.page("auditor", "cursor="+page.Cursor)
+	equal(t, "what both have", words(problem, whole.Changes[0].Kind), "bank.created")
+}
+
+// TestLostBank tells a party that a bank was taken from it, and nothing else of that change; then it reads no more of it. Others that
+// never had it, or have it still, are told nothing of that kind.
+func TestLostBank(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, setup{})
+	for _, p := range []string{"shop", "forum", "archive"} {
+		n.party(p)
+	}
+	for name, change := range map[string]struct{ with, without v1.BankChange }{
+		"members": {v1.BankChange{Members: &[]string{"shop", "archive"}}, v1.BankChange{Members: &[]string{"archive"}, Description: some("secret")}},
+		"open":    {v1.BankChange{Members: &[]string{"archive"}, Open: some(true)}, v1.BankChange{Open: some(false), Description: some("secret")}},
+	} {
+		n.bank(name)
+		alter := func(c v1.BankChange) {
+			t.Helper()
+			_, err := n.as("admin").ChangeBankWithResponse(t.Context(), name, c)
+			must(t, err)
+		}
+		alter(change.with)
+		after := fmt.Sprintf("after=%d", n.head())
+		loser := n.follow("shop platform", after)
+		ofBank := n.follow("shop platform", after+"&bank="+name)
+		alter(change.without)
+		n.flag(name, nil, digest(int(n.head())))
+		whole, _ := n.page("auditor", after)
+		lost := whole.Changes[0]
+		equal(t, name, lost.Kind, "bank.changed")
+
+		e := loser.next()
+		equal(t, "event", e.name, "change")
+		var got v1.Change
+		must(t, json.Unmarshal([]byte(e.data), &got))
+		equal(t, "placeholder", words(got.Kind, value(got.Bank), got.Record, got.Actor, string(got.Body), string(got.Private), got.Root),
+			words("bank.lost", value(lost.Bank), "", "", "", "", lost.Root))
+		equal(t, "leaf", len(value(got.Leaf)), 64)
+		equal(t, "what follows", loser.next().name, "redacted")
+		equal(t, "of the bank", ofBank.next().data, e.data)
+		ofBank.ends("unknown-bank")
+
+		for who, want := range map[string]string{"archive platform": "bank.changed", "shop auditor": "bank.lost"} {
+			page, _ := n.page(who, after)
+			equal(t, who, page.Changes[0].Kind, want)
+		}
+		page, _ := n.page("forum platform", after)
+		equal(t, "forum", page.Changes[0].Kind, map[string]string{"members": "redacted", "open": "bank.lost"}[name])
+		alter(change.with) // given back: what it had lost is all there again
+		page, _ = n.page("shop platform", after)
+		equal(t, "given back", words(page.Changes[0].Kind, page.Changes[0].Record), words("bank.changed", lost.Record))
+	}
+}
+
+// TestFeedIsAdmitted counts pages and polls to the rate of their key as other reads, and has each page take its turn.
+func TestFeedIsAdmitted(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, setup{api: api.Options{Admission: api.NewAdmission(api.AdmissionOptions{Rate: .001, Burst: 4})}})
+	for _, query := range []string{"", "after=1", "wait=1", "bank=none"} {
+		n.page("auditor", query)
+	}
+	for _, accept := range []string{"Accept: application/json", asEvents} {
+		equal(t, accept, n.refused("auditor", "", accept), "rate-limited")
+	}
+	equal(t, "another key", n.refused("platform", ""), "")
+}
+
+// TestChangesOfQuietBank looks at some of the log for a page, and says where to go on.
+func TestChangesOfQuietBank(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, setup{})
+	n.api.SetFeedScan(10)
+	n.bank("busy")
+	n.bank("quiet")
+	for i := range 25 {
+		n.flag("busy", nil, digest(i))
+	}
+	n.flag("quiet", nil, digest(100))
+	pages, found := 0, 0
+	for after := int64(0); after < int64(n.head()); pages++ {
+		page, _ := n.page("auditor", fmt.Sprintf("bank=quiet&limit=1&after=%d", after))
+		if page.Next <= after || page.Next > after+10 {
+			t.Fatalf("next is %d after %d", page.Next, after)
+		}
+		after = page.Next
+		found += len(page.Changes)
+	}
+	equal(t, "changes", found, 2)
+	page, _ := n.page("auditor", "bank=quiet&limit=1&after=6&wait=60")
+	equal(t, "a poll goes on by itself", seqs(page.Changes), fmt.Sprint(n.head()))
 }
 
 // TestPlaceholders shows a reader what it may not see: the place in the log, and nothing else.
@@ -350,7 +495,7 @@ func TestHeartbeat(t *testing.T) {
 	page, _ := n.page("auditor", "limit=1000")
 	s := n.follow("auditor", fmt.Sprintf("after=%d", page.Head.Seq))
 	for range 5 {
-		equal(t, "heartbeat", s.any(), event{id: fmt.Sprintf("%s:%d", page.LogId, page.Head.Seq)})
+		equal(t, "heartbeat", s.any(), event{id: page.Cursor})
 	}
 }
 
@@ -395,37 +540,61 @@ func TestStreamsEnd(t *testing.T) {
 	}
 }
 
-// TestTooManyStreams refuses a stream when there are as many as the node follows up, and takes another when one has ended.
-func TestTooManyStreams(t *testing.T) {
+// TestTooManyReaders refuses those who would wait for changes when there are as many as the node follows up, or as one key may
+// have; and takes others when some have gone. Pages are read all the same.
+func TestTooManyReaders(t *testing.T) {
 	t.Parallel()
-	const most = 1000
-	n := newNode(t, setup{})
+	const most, ofKey = 1000, 100
+	metrics := api.NewMetrics()
+	n := newNode(t, setup{api: api.Options{Metrics: metrics}})
 	ctx, hangUp := context.WithCancel(t.Context())
 	begun, ended := make(chan bool, most), make(chan bool, most)
-	for range most { // without connections, which not every system gives as many of
-		go func() {
-			r := httptest.NewRequestWithContext(ctx, "GET", "/v1/changes", nil)
-			r.Header = http.Header{"Authorization": {"Bearer " + n.keys["auditor"]}, "Accept": {"text/event-stream"}}
-			defer func() { ended <- recover() != nil }() // which is how net/http is told to hang up
-			n.api.Handler().ServeHTTP(&firstWrite{ResponseRecorder: httptest.NewRecorder(), begun: begun}, r)
-		}()
+	begin := func(key string, readers int) { // without connections, which not every system gives as many of
+		for range readers {
+			go func() {
+				r := httptest.NewRequestWithContext(ctx, "GET", "/v1/changes", nil)
+				r.Header = http.Header{"Authorization": {"Bearer " + key}, "Accept": {"text/event-stream"}}
+				defer func() { ended <- recover() != nil }() // which is how net/http is told to hang up
+				for ctx.Err() == nil {                       // a busy machine may refuse some of so many at once
+					n.api.Handler().ServeHTTP(&firstWrite{ResponseRecorder: httptest.NewRecorder(), begun: begun}, r)
+				}
+			}()
+		}
+		for range readers {
+			<-begun
+		}
 	}
-	for range most {
-		<-begun
+	refused := func(who string, status int, problem string) {
+		t.Helper()
+		for query, accept := range map[string]string{"": asEvents, fmt.Sprintf("after=%d&wait=60", n.head()): "Accept: */*"} {
+			answer := n.open(who, query, accept)
+			equal(t, "status", answer.StatusCode, status)
+			equal(t, "problem", problemOf(t, answer.Body).Type, "/problems/"+problem)
+			if answer.Header.Get("Retry-After") == "" {
+				t.Error("no Retry-After")
+			}
+		}
+		_, is := n.page(who, "")
+		equal(t, "a page", is, "")
 	}
-	busy := n.send("GET", "/v1/changes", nil, asEvents)
-	equal(t, "status", busy.StatusCode, http.StatusServiceUnavailable)
-	equal(t, "problem", problemOf(t, busy.Body).Type, "/problems/busy")
-	if busy.Header.Get("Retry-After") == "" {
-		t.Error("no Retry-After")
+	begin(n.keys["auditor"], ofKey)
+	refused("auditor", http.StatusTooManyRequests, "rate-limited")
+	n.follow("platform", "").next()
+	for range most/ofKey - 2 {
+		begin(n.key("operator", storage.Analyst), ofKey)
 	}
-	_, problem := n.page("auditor", "")
-	equal(t, "a page", problem, "")
+	begin(n.keys["analyst"], ofKey-1) // and the one of the platform
+	refused("admin", http.StatusServiceUnavailable, "busy")
 	hangUp()
-	for range most {
+	for range most - 1 {
 		<-ended
 	}
 	n.follow("auditor", "")
+	scrape := httptest.NewRecorder()
+	metrics.Handler().ServeHTTP(scrape, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
+	if want := `vigie_limited_total{limit="readers"} 2`; !strings.Contains(scrape.Body.String(), want) {
+		t.Errorf("no %s", want)
+	}
 }
 
 // firstWrite tells of the first write.
@@ -435,7 +604,7 @@ type firstWrite struct {
 }
 
 func (w *firstWrite) Write(b []byte) (int, error) {
-	if w.begun != nil {
+	if w.begun != nil && w.Code == http.StatusOK {
 		w.begun <- true
 		w.begun = nil
 	}

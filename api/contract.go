@@ -78,6 +78,9 @@ func (s *Server) validate(next echo.HandlerFunc) echo.HandlerFunc {
 		params := map[string]string{}
 		for i, name := range c.ParamNames() {
 			params[name] = c.ParamValues()[i]
+			if plain, err := url.PathUnescape(params[name]); err == nil { // as it is bound for the handler
+				params[name] = plain
+			}
 		}
 		err := op.checkQuery(c.Request().URL)
 		if err == nil {

@@ -115,13 +115,13 @@ func bankEditIn(in v1.BankChange) (matcher.BankEdit, error) {
 	return e, nil
 }
 
-// names are what parties and banks are called, by their numbers.
+// names are what parties and banks are called by who asks, by their numbers.
 type names struct {
 	parties map[storage.PartyID]string
 	banks   map[storage.BankID]string
 }
 
-func namesIn(r storage.Reader) (names, error) {
+func namesIn(ctx context.Context, r storage.Reader) (names, error) {
 	n := names{map[storage.PartyID]string{}, map[storage.BankID]string{}}
 	parties, err := r.Parties()
 	if err != nil {
@@ -132,15 +132,30 @@ func namesIn(r storage.Reader) (names, error) {
 	}
 	banks, err := r.Banks()
 	for _, b := range banks {
-		n.banks[b.ID] = b.Name
+		n.banks[b.ID] = matcher.Called(who(ctx).Party, b, n.parties[b.Owner])
 	}
 	return n, err
+}
+
+// banksIn are all banks by number, named as who asks calls them.
+func banksIn(ctx context.Context, r storage.Reader) (map[storage.BankID]storage.Bank, error) {
+	called, err := namesIn(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	all, err := r.Banks()
+	banks := map[storage.BankID]storage.Bank{}
+	for _, b := range all {
+		b.Name = called.banks[b.ID]
+		banks[b.ID] = b
+	}
+	return banks, err
 }
 
 // names reads what parties and banks are called now.
 func (s *Server) names(ctx context.Context) (n names, err error) {
 	err = s.catalogue.View(ctx, func(r storage.Reader) (err error) {
-		n, err = namesIn(r)
+		n, err = namesIn(ctx, r)
 		return err
 	})
 	return n, err
@@ -187,6 +202,10 @@ func proposalOut(p *storage.Proposal, called names) *v1.Proposal {
 		return nil
 	}
 	out := &v1.Proposal{Kind: string(p.Kind), Actor: p.Actor, At: p.At, Reason: some(p.Reason)}
+	if p.Kind == storage.EntryChanged {
+		labels := labelsOut(p.Labels)
+		out.Labels = &labels
+	}
 	if b := p.Bank; b != nil {
 		out.Bank = &v1.ProposedBank{
 			Name: b.Name, Description: b.Description, Members: called.members(b.Members), Open: b.Open, Dual: b.Dual,

@@ -88,19 +88,15 @@ func (s *Server) ListEntries(ctx context.Context, r v1.ListEntriesRequestObject)
 	out := v1.ListEntries200JSONResponse{Entries: []v1.Entry{}}
 	err = s.catalogue.View(ctx, func(reader storage.Reader) error {
 		if r.Params.Bank != nil {
-			b, err := s.bankFor(ctx, reader, *r.Params.Bank)
+			b, err := matcher.NamedBank(reader, who(ctx), *r.Params.Bank)
 			if err != nil {
 				return err
 			}
 			q.Bank = b.ID
 		}
-		banks, err := reader.Banks()
+		byID, err := banksIn(ctx, reader)
 		if err != nil {
 			return err
-		}
-		byID := map[storage.BankID]storage.Bank{}
-		for _, b := range banks {
-			byID[b.ID] = b
 		}
 		page, err := reader.Entries(q) // one more than asked for tells whether there is a next page
 		if err != nil {
@@ -110,11 +106,7 @@ func (s *Server) ListEntries(ctx context.Context, r v1.ListEntriesRequestObject)
 			page = page[:limit]
 			out.Next = some(cursorOut(page[limit-1].ID))
 		}
-		ids := make([]storage.EntryID, len(page))
-		for i, e := range page {
-			ids[i] = e.ID
-		}
-		counters, err := reader.Counters(ids)
+		counters, err := matcher.CountersOf(reader, who(ctx), page)
 		if err != nil {
 			return err
 		}
@@ -147,6 +139,11 @@ func (s *Server) entry(ctx context.Context, id int64, err error) (v1.Entry, erro
 	if err != nil {
 		return v1.Entry{}, err
 	}
+	called, err := s.names(ctx)
+	if err != nil {
+		return v1.Entry{}, err
+	}
+	b.Name = called.banks[b.ID]
 	out := entryOut(e, b)
 	out.Opinions = tallyOut(tally)
 	return out, s.beside(ctx, &out, counters[e.ID])

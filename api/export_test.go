@@ -1,6 +1,10 @@
 package api
 
-import "vigie/matcher"
+import (
+	"time"
+
+	"vigie/matcher"
+)
 
 // Question reads a line of a batch.
 func (s *Server) Question(line []byte) (matcher.Question, error) { return s.question(line) }
@@ -22,3 +26,11 @@ func ProblemOf(err error) (string, string) {
 
 // LineBytes is the longest line of a batch.
 const LineBytes = lineBytes
+
+// Behind makes the admission take goroutines for so late.
+func (a *Admission) Behind(wait func() time.Duration) {
+	a.crowd.wait = func() (time.Duration, bool) { d := wait(); return d, d > 0 }
+}
+
+// SetFeedScan sets how many changes a reader of one bank looks at in one go.
+func (s *Server) SetFeedScan(n int) { s.feedScan = n }

@@ -17,9 +17,10 @@ import (
 // half of the turns, and batches get one in sixteen, so that a backfill neither holds up anybody nor stands still.
 //
 // Short: a queue that is never empty serves nobody more than one that often is, and adds its length to each answer. So a
-// burst may wait for as long as patience, but once a key has had somebody waiting for the time standing, those who come
-// after may wait for target only (as CoDel has it), until none was refused for as long. Whoever would wait for longer, by what runs and waits
-// already, is refused at once; whoever does wait for longer, then.
+// burst may wait for as long as patience, but once somebody has waited at any time for as long as standing, those who come
+// after may wait for target only (as CoDel has it), until none was refused for as long. Whoever would wait for longer than half of that, by what
+// runs and waits already, is refused at once; whoever does wait for longer, then. A key that asks for less than half of its share is
+// next, and not refused: all such keys together leave the others half of the turns.
 //
 // Bounded: if the queue has no more room, the newest request of the key with most of them makes way, of the least urgent lane
 // first: it has waited least, and its caller can try again soonest. If the newcomer's own key has most, that is the newcomer.
@@ -32,14 +33,16 @@ type gate struct {
 	lanes   [lanes]queue
 	turn    uint64
 	mean    float64              // seconds that a request runs, smoothed
-	loud    map[string]time.Time // keys that asked for too much, and when last
+	since   time.Time            // when nobody waited last
+	refused time.Time            // when somebody was last who would have waited, or had, for too long
+	seen    map[string]time.Time // when each key asked last
 }
 
 type gateOptions struct {
 	slots    int                       // requests that run at a time
 	room     int                       // requests that wait; the operator's own are taken beyond it
 	patience time.Duration             // a request waits no longer
-	target   time.Duration             // nor longer than this, or twice what one takes, while its key's line stands
+	target   time.Duration             // nor longer than this, or than two turns take, while the queue stands
 	waited   func(time.Duration)       // tells how long one waited that runs now; may be nil
 	shed     func(reason refusalCause) // tells that one was refused; may be nil
 }
@@ -84,7 +87,7 @@ type queue struct {
 // line is what waits of one key, in the order in which it came. There is always something.
 type line struct {
 	key     string
-	since   time.Time // when there was nothing last
+	sparse  bool // it asks for little, and stands before those that do not
 	waiters []*waiter
 }
 
@@ -94,7 +97,7 @@ type waiter struct {
 	answer chan error // has room for the one answer; nil: it runs
 }
 
-// standing is how long a line must not have been empty to be more than a burst.
+// standing is how long a queue must not have been empty to be more than a burst.
 const standing = 100 * time.Millisecond
 
 // enter waits until the request may run, and returns what ends that: call it once. Refusals are
@@ -143,8 +146,9 @@ func (g *gate) hopeless(c claim) error {
 		return nil
 	}
 	ahead := g.ahead(c)
+	most, _ := g.limit(c)
 	switch {
-	case ahead > g.limit(c):
+	case ahead > most:
 		return g.late(c)
 	case g.waiting >= g.room && g.heaviest(c) == nil:
 		return g.refuse(causeFull, ahead)
@@ -159,10 +163,12 @@ func (g *gate) join(c claim) (*waiter, time.Duration, error) {
 	now := time.Now()
 	w := &waiter{claim: c, since: now, answer: make(chan error, 1)}
 	q := &g.lanes[c.lane]
-	limit := g.limit(c)
+	most, limit := g.limit(c)
+	sparse := g.sparse(c)
+	defer g.note(c.key, now)
 	if g.running >= g.slots {
 		ahead := g.ahead(c)
-		if !c.patient && ahead > limit {
+		if !c.patient && ahead > most {
 			return nil, 0, g.late(c)
 		}
 		if g.waiting >= g.room && !c.own {
@@ -177,8 +183,13 @@ func (g *gate) join(c claim) (*waiter, time.Duration, error) {
 	}
 	at := q.find(c.key)
 	if at < 0 {
-		at = len(q.turns)
-		q.turns = append(q.turns, &line{key: c.key, since: now})
+		if at = len(q.turns); sparse {
+			at = q.sparse()
+		}
+		q.turns = slices.Insert(q.turns, at, &line{key: c.key, sparse: sparse})
+	}
+	if g.waiting == 0 {
+		g.since = now
 	}
 	q.turns[at].waiters = append(q.turns[at].waiters, w)
 	q.waiting++
@@ -213,6 +224,7 @@ func (g *gate) next() *waiter {
 	for _, l := range [...]lane{first, interactive, checks, batches} {
 		if q := &g.lanes[l]; q.waiting > 0 {
 			key := q.turns[0]
+			key.sparse = false
 			copy(q.turns, q.turns[1:])
 			q.turns[len(q.turns)-1] = key
 			return key.waiters[0]
@@ -265,39 +277,54 @@ func (g *gate) leave(took time.Duration) {
 	g.grant()
 }
 
-// limit is how long who comes now may wait.
-func (g *gate) limit(c claim) time.Duration {
-	q := &g.lanes[c.lane]
-	at := q.find(c.key)
-	if (at < 0 || time.Since(q.turns[at].since) < standing) && time.Since(g.loud[c.key]) >= standing {
-		return g.patience
+// limit is how long who comes now may have to wait, as far as can be told, and may wait indeed.
+func (g *gate) limit(c claim) (most, limit time.Duration) {
+	short := g.waiting == 0 || time.Since(g.since) < standing
+	if short && time.Since(g.refused) >= standing || g.sparse(c) {
+		return g.patience, g.patience
 	}
-	return min(g.patience, max(g.target, seconds(2*g.mean)))
+	limit = min(g.patience, max(g.target, seconds(2*g.mean/float64(g.slots))))
+	return limit / 2, limit
+}
+
+// sparse reports whether a key asks for less than half of what it would have if it took turns with all that wait.
+func (g *gate) sparse(c claim) bool {
+	round := seconds(float64(len(g.lanes[c.lane].turns)) * g.mean / float64(g.slots))
+	return time.Since(g.seen[c.key]) >= max(standing, 2*round)
+}
+
+// note remembers that a key has asked. Those that have not for long are forgotten.
+func (g *gate) note(key string, now time.Time) {
+	if len(g.seen) > g.room {
+		maps.DeleteFunc(g.seen, func(_ string, at time.Time) bool { return now.Sub(at) >= g.patience })
+	}
+	if g.seen == nil {
+		g.seen = map[string]time.Time{}
+	}
+	g.seen[key] = now
 }
 
 // late refuses a request that would wait, or has waited, for too long.
 func (g *gate) late(c claim) error {
-	now := time.Now()
-	if len(g.loud) > g.room {
-		maps.DeleteFunc(g.loud, func(_ string, at time.Time) bool { return now.Sub(at) >= standing })
-	}
-	if g.loud == nil {
-		g.loud = map[string]time.Time{}
-	}
-	g.loud[c.key] = now
+	g.refused = time.Now()
+	g.note(c.key, g.refused)
 	return g.refuse(causeLate, g.ahead(c))
 }
 
 // ahead is how long it will take to run what comes before a newcomer, as far as can be told: of each other key in its
-// lane as many as its own has and one more, and half of the turns are another lane's.
+// lane as many as its own has and one more, or of those that are sparse one if it is, and half of the turns are another lane's.
 func (g *gate) ahead(c claim) time.Duration {
 	q := &g.lanes[c.lane]
 	mine, before := 0, 0
 	if at := q.find(c.key); at >= 0 {
 		mine = len(q.turns[at].waiters)
 	}
-	for _, key := range q.turns {
-		before += min(len(key.waiters), mine+1)
+	if mine == 0 && g.sparse(c) {
+		before = q.sparse()
+	} else {
+		for _, key := range q.turns {
+			before += min(len(key.waiters), mine+1)
+		}
 	}
 	if c.lane <= checks && g.lanes[1-c.lane].waiting > 0 {
 		before *= 2
@@ -352,6 +379,15 @@ func (g *gate) load() (running int, waiting [lanes]int) {
 		waiting[l] = g.lanes[l].waiting
 	}
 	return g.running, waiting
+}
+
+// sparse is how many keys stand there that ask for little.
+func (q *queue) sparse() int {
+	n := 0
+	for n < len(q.turns) && q.turns[n].sparse {
+		n++
+	}
+	return n
 }
 
 func (q *queue) find(key string) int {

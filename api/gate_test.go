@@ -356,3 +356,36 @@ func TestRates(t *testing.T) {
 		}
 	})
 }
+
+// TestGateSparse: while 20 keys send twice of what can be done, one that sends little is next, and never refused.
+func TestGateSparse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := watching(newGate(1, 1024, 10*time.Second, 10*step))
+		r := rand.New(rand.NewPCG(1, 2))
+		for n := range 10_000 {
+			time.Sleep(time.Duration(r.Int64N(int64(step)))) // half a step
+			p.send(t.Context(), claim{key: fmt.Sprint("loud", r.IntN(20)), lane: checks}, step)
+			if n > 200 && n%200 == 0 {
+				p.send(t.Context(), claim{key: "quiet", lane: checks}, step)
+			}
+		}
+		p.emptied(t)
+		if waits := p.waits["quiet"]; p.refused["quiet"] > 0 || len(waits) < 40 || slices.Max(waits) > 4*step {
+			t.Errorf("of the quiet key %d were refused; the others waited %v", p.refused["quiet"], waits)
+		}
+		all := []time.Duration{}
+		for key, waits := range p.waits {
+			if key != "quiet" {
+				all = append(all, waits...)
+				if len(waits) < 100 {
+					t.Errorf("%s had %d turns of %d", key, len(waits), len(p.order))
+				}
+			}
+		}
+		slices.Sort(all)
+		if p99 := all[len(all)*99/100]; p99 > 10*step {
+			t.Errorf("the others waited up to %v (p99)", p99)
+		}
+	})
+}

@@ -18,7 +18,7 @@ func (s *Server) ListKeys(ctx context.Context, _ v1.ListKeysRequestObject) (v1.L
 	}
 	out := v1.ListKeys200JSONResponse{Keys: []v1.Key{}}
 	err = s.catalogue.View(ctx, func(reader storage.Reader) error {
-		called, err := namesIn(reader)
+		called, err := namesIn(ctx, reader)
 		if err != nil {
 			return err
 		}

@@ -1,12 +1,15 @@
 package api
 
 import (
+	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"mime"
 	"net/http"
 	"strings"
 	"time"
@@ -21,11 +24,12 @@ import (
 )
 
 const (
-	listPart     = 256     // rows that are flagged at a time, if they have no more signals than
-	listSignals  = 10_000  // which a video may have alone
-	listRows     = 100_000 // of one request
-	listBytes    = 1 << 30 // of one request: blank lines and rows that are too long count, too
-	listExamples = 1000    // skipped rows that are told one by one
+	listPart      = 256     // rows that are flagged at a time, if they have no more signals than
+	listSignals   = 10_000  // which a video may have alone
+	listRows      = 100_000 // of one request
+	listBytes     = 1 << 30 // of one request: blank lines and rows that are too long count, too
+	listExamples  = 1000    // skipped rows that are told one by one
+	maxRehearsals = 4       // dry runs at a time that remember their list, each at most matcher.MaxRehearsed
 )
 
 // Reasons why a row of a list is left out, beside those of package exchange.
@@ -40,14 +44,14 @@ const (
 // FlagList answers POST /v1/banks/{bank}/entries:batch: rows are stored while they are read. If it cannot go on when some
 // are stored, the answer says so beside what became of those.
 func (s *Server) FlagList(ctx context.Context, r v1.FlagListRequestObject) (v1.FlagListResponseObject, error) {
-	format, err := exchange.ParseFormat(string(or(r.Params.Format, v1.Ndjson)))
-	if err != nil {
-		return nil, err
-	}
 	l := intake{
 		server: s, who: who(ctx), bank: r.Bank, source: or(r.Params.Source, ""),
 		options: matcher.ListOptions{DryRun: or(r.Params.DryRun, false), DespiteKnownGood: or(r.Params.DespiteKnownGood, false)},
 		report:  v1.ListReport{Reasons: map[string]int{}, Rows: []v1.SkippedRow{}},
+	}
+	if l.options.DryRun && s.rehearsals.TryAcquire(1) {
+		defer s.rehearsals.Release(1)
+		l.options.Rehearsal = &matcher.Rehearsal{}
 	}
 	if _, err := s.matcher.Bank(ctx, l.who, r.Bank); err != nil {
 		return nil, err
@@ -55,11 +59,17 @@ func (s *Server) FlagList(ctx context.Context, r v1.FlagListRequestObject) (v1.F
 	l.body, _ = r.Body.(*arriving)
 	var o exchange.ReadOptions
 	if a := or((*string)(r.Params.Algorithm), ""); a != "" {
+		var err error
 		if o.Algorithm, err = hashing.ParseAlgorithm(a); err != nil {
 			return nil, err
 		}
 	}
-	if l.rows, err = exchange.NewReader(http.MaxBytesReader(nil, io.NopCloser(r.Body), listBytes), format, o); err != nil {
+	body := bufio.NewReaderSize(http.MaxBytesReader(nil, io.NopCloser(r.Body), listBytes), exchange.DetectBytes)
+	format, err := l.format(r.Params.Format, body, o.Algorithm.Valid())
+	if err != nil {
+		return nil, err
+	}
+	if l.rows, err = exchange.NewReader(body, format, o); err != nil {
 		return nil, listError(err)
 	}
 	if err := l.read(ctx); err != nil {
@@ -69,9 +79,57 @@ func (s *Server) FlagList(ctx context.Context, r v1.FlagListRequestObject) (v1.F
 		p := document(err, "")
 		l.report.Ended = &p
 	}
+	if r := l.options.Rehearsal; l.options.DryRun && (r == nil || r.Full()) {
+		unseen := true
+		l.report.RepeatsUnseen = &unseen
+	}
 	// A body that came too slowly has ended the context.
 	l.report.Matchable = s.matcher.Await(context.WithoutCancel(ctx), uint64(l.report.Seq)) == nil
 	return listAnswer{v1.FlagList200JSONResponse(l.report), s, l.body}, nil
+}
+
+// format is that of a list: as it is given, or as the Content-Type or the first line tell it. Bare says that a line may be a hash
+// alone.
+func (l *intake) format(given *v1.FlagListParamsFormat, list *bufio.Reader, bare bool) (exchange.Format, error) {
+	if given != nil {
+		f, err := exchange.ParseFormat(string(*given))
+		return f, err
+	}
+	kind := ndjson
+	if l.body != nil {
+		kind, _, _ = mime.ParseMediaType(l.body.kind)
+	}
+	if kind == ndjson {
+		return exchange.NDJSON, nil
+	}
+	first, err := firstLine(list)
+	if err != nil {
+		return "", bodyError(err)
+	}
+	f, err := exchange.Detect("", first)
+	switch {
+	case kind == "text/csv" && (err != nil || f != exchange.TXCSV):
+		return exchange.CSV, nil // whose header says what is wrong with it
+	case err != nil && bare:
+		return exchange.LocalFile, nil
+	case err != nil:
+		return "", refuse(pInvalid, "its first line does not tell the format; accepted are text/csv, application/x-ndjson, or format=csv, ndjson, tx-csv or local-file")
+	}
+	return f, nil
+}
+
+// firstLine is the beginning of a list, at least to the end of the first line that is not empty, or as much as is looked at.
+func firstLine(list *bufio.Reader) ([]byte, error) {
+	for n := 1; ; n = list.Buffered() + 1 {
+		_, err := list.Peek(n)
+		first, _ := list.Peek(list.Buffered())
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, bufio.ErrBufferFull), bytes.IndexByte(bytes.TrimLeft(first, " \t\r\n"), '\n') >= 0:
+			return first, nil
+		case err != nil:
+			return nil, err
+		}
+	}
 }
 
 // listAnswer is a report. If nobody wants the rest of the list, its sender may still be sending that; see Server.linger.
@@ -120,8 +178,9 @@ type intake struct {
 
 // row is a row that was read.
 type row struct {
-	line int
-	skip *v1.SkippedRow // why it is not to be flagged
+	line  int
+	noted int            // of its labels, those that the list's own words are kept of
+	skip  *v1.SkippedRow // why it is not to be flagged
 }
 
 // read flags all rows, some at a time. They are told of in order, so that a report which ends is of the first rows.
@@ -163,18 +222,27 @@ func (l *intake) read(ctx context.Context) error {
 // add puts a row into the part.
 func (l *intake) add(line int, i exchange.Item, bad *exchange.RowError) {
 	if bad != nil {
-		l.part = append(l.part, row{line, &v1.SkippedRow{Line: line, Reason: string(bad.Reason), Column: some(bad.Column), Detail: some(bad.Detail)}})
+		l.part = append(l.part, row{line: line, skip: &v1.SkippedRow{Line: line, Reason: string(bad.Reason), Column: some(bad.Column), Detail: some(bad.Detail)}})
 		return
 	}
-	l.part = append(l.part, row{line: line})
+	var more []storage.Source
+	for _, s := range i.More {
+		more = append(more, l.sourceOf(s))
+	}
+	l.part = append(l.part, row{line: line, noted: i.Noted})
 	l.listed = append(l.listed, matcher.Listed{
 		Signals: i.Signals, ExactOnly: i.ExactOnly, Labels: i.Labels, Note: i.Note,
 		Media: storage.MediaInfo{
 			Format: i.Media.Format, Width: i.Media.Width, Height: i.Media.Height, Bytes: i.Media.Bytes, Duration: uint32(i.Media.DurationMS),
 		},
-		Source: storage.Source{Origin: i.Origin, List: cmp.Or(i.Source, l.source), Foreign: i.Foreign, At: i.CreatedAt},
+		Source: l.sourceOf(exchange.Source{Origin: i.Origin, List: i.Source, Foreign: i.Foreign, CreatedAt: i.CreatedAt}),
+		More:   more,
 	})
 	l.signals += len(i.Signals)
+}
+
+func (l *intake) sourceOf(s exchange.Source) storage.Source {
+	return storage.Source{Origin: s.Origin, List: cmp.Or(s.List, l.source), Foreign: s.Foreign, At: s.CreatedAt}
 }
 
 // flag stores the part that was read.
@@ -207,6 +275,9 @@ func (l *intake) flag(ctx context.Context) error {
 		default:
 			l.report.Read++
 			l.report.Sourced++
+		}
+		if out[0].Err == nil {
+			l.report.Noted += row.noted + out[0].Noted
 		}
 		out = out[1:]
 	}

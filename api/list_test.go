@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"vigie/api"
@@ -153,6 +154,75 @@ func TestFlagListFormats(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Without a format the Content-Type tells it, or else the first line.
+func TestFlagListFormatFound(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, setup{})
+	n.bank("b")
+	line := `{"signals":[{"algorithm":"md5","value":"` + listMD5 + `"}]}` + "\n"
+	tx := "signal_type,signal_str,collab,category,tags\r\nvideo_md5," + listMD5 + ",list,POSITIVE_CLASS,\r\n"
+	for i, c := range []struct {
+		query, contentType, body string
+		same, skipped            int
+	}{
+		{"", asCSV, "md5\n" + listMD5 + "\n", 1, 0},
+		{"", asCSV + "; charset=utf-8", tx, 1, 0},
+		{"", asText, "\n\nmd5\n" + listMD5 + "\n", 1, 0},
+		{"", asText, tx, 1, 0},
+		{"", asText, "md5 " + listMD5 + "\nbad\n", 1, 1},
+		{"", asText, line, 1, 0},
+		{"", asNDJSON, "bad\n" + line, 1, 1},
+		{"?algorithm=md5", asText, listMD5, 1, 0},
+		{"?format=ndjson", asText, "bad\n" + line, 1, 1},
+		{"?format=csv", asNDJSON, "md5\n" + listMD5 + "\n", 1, 0},
+	} {
+		n.list(c.query, c.contentType, strings.NewReader(c.body))
+		out := n.list(c.query, c.contentType, iotest.OneByteReader(strings.NewReader(c.body)))
+		equal(t, fmt.Sprintf("list %d", i), [2]int{out.Same, out.Skipped}, [2]int{c.same, c.skipped})
+	}
+	for _, body := range []string{"a,b\n1,2\n", "words", strings.Repeat("x", 100<<10)} {
+		answer := n.send("POST", "/v1/banks/b/entries:batch", strings.NewReader(body), asText)
+		p := problemOf(t, answer.Body)
+		equal(t, body[:min(9, len(body))], answer.StatusCode, 400)
+		if !strings.Contains(or(p.Detail), "text/csv, application/x-ndjson, or format=") {
+			t.Errorf("it says %v", or(p.Detail))
+		}
+	}
+	answer := n.send("POST", "/v1/banks/b/entries:batch", strings.NewReader(line), "Content-Type: application/x-www-form-urlencoded")
+	equal(t, "as curl sends it", answer.StatusCode, 415)
+	if p := problemOf(t, answer.Body); !strings.Contains(or(p.Detail), "accepted are application/x-ndjson, text/csv, text/plain") {
+		t.Errorf("it says %v", or(p.Detail))
+	}
+}
+
+// What stands twice in a list is told by a dry run, too, however far apart; labels that end in notes are counted, and all sources are
+// kept.
+func TestFlagListTellsAll(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, setup{})
+	n.bank("b")
+	body := "md5,labels,source,more_sources\n" +
+		listMD5 + `,"severity=high, Far Right, a",x,"[{""source"":""y"",""foreign_id"":""7"",""origin"":""case"",""created_at"":""2024-02-29T12:00:00Z""},{}]"` + "\n"
+	for i := range 300 {
+		body += fmt.Sprintf("%032x,,,\n", i)
+	}
+	body += listMD5 + ",,z,\n" + listMD5 + ",,z,\n"
+	for _, query := range []string{"?source=list&dry_run=true", "?source=list"} {
+		out := n.list(query, asCSV, strings.NewReader(body))
+		equal(t, query, [4]int{out.Created, out.Sourced, out.Same, out.Noted}, [4]int{301, 1, 1, 2})
+		equal(t, "repeats unseen", out.RepeatsUnseen == nil, true)
+	}
+	e, err := n.as("analyst").GetEntryWithResponse(t.Context(), 1)
+	must(t, err)
+	equal(t, "labels", fmt.Sprint(e.JSON200.Labels), "[a far-right]")
+	equal(t, "note", e.JSON200.Note, "labels: severity=high, Far Right, a\nlabels: severity:high")
+	var sources []string
+	for _, s := range e.JSON200.Sources {
+		sources = append(sources, fmt.Sprintf("%s %s %s %v", or(s.List), or(s.ForeignId), or(s.Origin), s.At.Year() == 2024))
+	}
+	equal(t, "sources", strings.Join(sources, "; "), "x   false; y 7 case true; list   false; z   false")
 }
 
 // What is no list at all is refused as a whole.

@@ -23,7 +23,7 @@ func (s *Server) ListMatches(ctx context.Context, r v1.ListMatchesRequestObject)
 	}
 	if in.Bank != nil {
 		err := s.catalogue.View(ctx, func(reader storage.Reader) error {
-			b, err := s.bankFor(ctx, reader, *in.Bank)
+			b, err := matcher.NamedBank(reader, who(ctx), *in.Bank)
 			q.Bank = b.ID
 			return err
 		})
@@ -79,7 +79,8 @@ func (s *Server) Decide(ctx context.Context, r v1.DecideRequestObject) (v1.Decid
 		return nil, err
 	}
 	return v1.Decide200JSONResponse{
-		Match: r.Match, Decision: decisionOut(decided.Decision), Quarantined: numbers(decided.Quarantined), Seq: int64(decided.Seq),
+		Match: r.Match, Decision: decisionOut(decided.Decision), Seq: int64(decided.Seq),
+		Quarantined: numbers(decided.Quarantined), Disabled: numbers(decided.Disabled), Inactive: numbers(decided.Inactive),
 	}, nil
 }
 
@@ -101,12 +102,13 @@ func matchIn(text string) (storage.MatchID, error) {
 func matchOut(m matcher.MatchView, called names) v1.RecordedMatch {
 	out := v1.RecordedMatch{
 		Id: m.ID.String(), At: m.At, Party: called.parties[m.Party], Key: some(m.Key), ContentId: some(m.ContentID),
-		Level: v1.Level(m.Level), Action: v1.Recommendation(m.Action), IndexSeq: int64(m.IndexSeq),
+		Level: v1.Level(m.Level), Action: some(v1.Recommendation(m.Action)), IndexSeq: int64(m.IndexSeq),
 		Entries: []v1.MatchedEntry{}, Decisions: []v1.Decision{}, Verdict: json.RawMessage(m.Verdict),
 	}
 	for _, e := range m.Entries {
 		out.Entries = append(out.Entries, v1.MatchedEntry{
 			Entry: int64(e.Entry), Bank: some(called.banks[e.Bank]), Level: v1.Level(e.Level), Exact: e.Exact,
+			Status: some(v1.Status(m.Now[e.Entry].Status)), Out: some(v1.Out(m.Now[e.Entry].Out)),
 		})
 	}
 	for _, d := range m.Decisions {

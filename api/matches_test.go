@@ -41,7 +41,7 @@ func TestMatchIsTheVerdict(t *testing.T) {
 	got, err := n.as("auditor").GetMatchWithResponse(t.Context(), id)
 	must(t, err)
 	m := got.JSON200
-	equal(t, "match", words(m.Id, m.Party, *m.ContentId, m.Level, m.Action, m.Entries), words(id, "operator", "post 4711", "match", "review", m.Entries))
+	equal(t, "match", words(m.Id, m.Party, *m.ContentId, m.Level, or(m.Action), m.Entries), words(id, "operator", "post 4711", "match", "review", m.Entries))
 	equal(t, "entry", words(m.Entries[0].Entry, *m.Entries[0].Bank, m.Entries[0].Level, m.Entries[0].Exact), "1 known match true")
 	var kept map[string]any
 	must(t, json.Unmarshal(m.Verdict, &kept))
@@ -201,10 +201,20 @@ func TestDecisions(t *testing.T) {
 	if !strings.Contains(*e.JSON200.Reason, "overturned") {
 		t.Errorf("reason: %s", *e.JSON200.Reason)
 	}
-	decide(second, v1.NewDecision{Ruling: v1.RulingRemoved})
+	equal(t, "about what is out", words(decide(second, v1.NewDecision{Ruling: v1.RulingRemoved}).JSON200.Inactive), words([]int64{entry}))
 	read, err := n.as("platform").GetMatchWithResponse(t.Context(), second)
 	must(t, err)
 	equal(t, "decisions", words(read.JSON200.Decisions[0].Ruling, read.JSON200.Decisions[1].Ruling), "wrong_match removed")
+	equal(t, "where it stands", words(*read.JSON200.Entries[0].Status, *read.JSON200.Entries[0].Out), "quarantined overturned")
+
+	n.party("shop")
+	n.shared("theirs", "shop")
+	_, err = n.as("admin").ChangeBankWithResponse(t.Context(), "theirs", v1.BankChange{Overturn: &v1.Overturn{Rate: 0.5, Min: 1}})
+	must(t, err)
+	entry = n.flag("theirs", nil, digest(7)).Entry.Id
+	alone, err := n.as("shop platform").DecideWithResponse(t.Context(), n.found("shop platform", "1", digest(7)), v1.NewDecision{Ruling: v1.RulingBadHash})
+	must(t, err)
+	equal(t, "by another party alone", words(alone.JSON200.Quarantined, alone.JSON200.Disabled), words([]int64{}, []int64{entry}))
 }
 
 // TestEraseContent takes a name out of the party's matches, whatever it is made of.

@@ -73,10 +73,10 @@ func NewMetrics() *Metrics {
 		Name: "vigie_wait_seconds", Help: "Time that admitted work waited for its turn, by its kind.", Buckets: fast,
 	}, []string{"work"})
 	m.shed = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "vigie_shed_total", Help: "Requests refused as there was too much work, by its kind and why: late (it would wait, or waited, too long), full (no room to wait), way (it made way for another).",
+		Name: "vigie_shed_total", Help: "Requests refused as there was too much work, by its kind and why: late (it would wait, or waited, too long), full (no room to wait), way (it made way for another), crowd (of any work: there was no processor left for it).",
 	}, []string{"work", "reason"})
 	m.limited = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "vigie_limited_total", Help: "Requests answered 429: beyond the rate of their key, or without a good key again and again.",
+		Name: "vigie_limited_total", Help: "Requests answered 429: beyond the rate of their key, without a good key again and again, or one reader of changes too many.",
 	}, []string{"limit"})
 	m.commits = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "vigie_commit_seconds", Help: "Time of a transaction that changes the catalogue, from its being asked for until it is on disk.", Buckets: fast,

@@ -55,7 +55,7 @@ func (s *Server) ChangeParty(ctx context.Context, r v1.ChangePartyRequestObject)
 // partyOut is a party as who asks may see it: of others, who they are.
 func partyOut(ctx context.Context, p storage.Party) v1.Party {
 	out := v1.Party{Id: int64(p.ID), Name: p.Name, Kind: v1.PartyKind(p.Kind), CreatedAt: p.CreatedAt, Seq: int64(p.Seq)}
-	if asks := who(ctx).Party; asks == p.ID || asks == storage.Operator {
+	if asks := who(ctx); asks.Party == p.ID || asks.Oversees() {
 		out.KeepMatches, out.Suspended = &p.KeepMatches, &p.Suspended
 	}
 	return out

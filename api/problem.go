@@ -57,6 +57,7 @@ var (
 	pSlowBody    = problemType{"body-timeout", 408, "The request took too long to arrive", "Send it in one go."}
 	pBankExists  = problemType{"bank-exists", 409, "A bank of that name exists", "Choose another name."}
 	pDuplicate   = problemType{"duplicate-entry", 409, "Another active entry has the same media", "Retract that one first, or leave it."}
+	pAmbiguous   = problemType{"ambiguous-bank", 409, "Several banks have that name", "Say whose it is: `owner:name`, as detail lists them."}
 	pPartyExists = problemType{"party-exists", 409, "A party of that name exists", "Choose another name."}
 	pPending     = problemType{"pending", 409, "Another change waits for a second person", "Confirm or reject it first."}
 	pNoProposal  = problemType{"nothing-proposed", 409, "There is nothing to confirm or to reject", "Somebody else may have done it already."}
@@ -88,7 +89,7 @@ var (
 	pOverloaded  = problemType{"overloaded", 503, "The node has more work than it can do in time", "Try again after Retry-After seconds, less and less often."}
 	problemTypes = []problemType{
 		pInvalid, pSignal, pBeyond, pEmpty, pNoKey, pBadKey, pExpired, pRevoked, pSuspended, pForeign, pOperator, pForbidden, pNoBank, pNoEntry,
-		pNoParty, pNoMatch, pPartyExists, pPending, pNoProposal, pSecond, pKnownGood, pRunning, pSecretShown, pKeyReused,
+		pNoParty, pNoMatch, pAmbiguous, pPartyExists, pPending, pNoProposal, pSecond, pKnownGood, pRunning, pSecretShown, pKeyReused,
 		pNoKeyID, pNoRoute, pMethod, pSlowBody, pBankExists, pDuplicate, pBodyBig, pMediaBig, pContent, pFormat,
 		pCorrupt, pTimedOut, pDecoderMem, pCrashed, pNoDecoder, pUnhashable, pBatchLong, pLineLong, pCancelled, pLimited, pInternal,
 		pLogChanged, pMemory, pBehind, pNotReady, pBusy, pOverloaded,
@@ -114,6 +115,7 @@ var bySentinel = []struct {
 	{matcher.ErrKeyReused, pKeyReused},
 	{matcher.ErrSuspended, pSuspended},
 	{matcher.ErrBankExists, pBankExists},
+	{matcher.ErrAmbiguous, pAmbiguous},
 	{matcher.ErrDuplicate, pDuplicate},
 	{matcher.ErrIndexBehind, pBehind},
 	{matcher.ErrBeyondHead, pBeyond},

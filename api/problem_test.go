@@ -378,6 +378,7 @@ func TestProblems(t *testing.T) {
 
 // elsewhere says where problems are tested that no single request brings about.
 var elsewhere = map[string]string{
+	"/problems/ambiguous-bank":         "TestBankNames",
 	"/problems/decoder-missing":        "TestVideos; by a node that lacks the program in cmd/vigie, script video",
 	"/problems/decoder-memory":         "TestDecoderMemory",
 	"/problems/memory-limit":           "TestMemoryLimit",

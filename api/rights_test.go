@@ -338,7 +338,10 @@ func TestListsShowWhatMayBeRead(t *testing.T) {
 		{"/v1/banks", `"name":"` + w.bank + `"`, [relations]bool{owner: true, member: true, overseer: true}},
 		{"/v1/entries", fmt.Sprintf(`"value":"%s"`, w.entry.Signals[0].Hex()), [relations]bool{owner: true, member: true, overseer: true}},
 		{"/v1/matches", `"id":"` + w.match + `"`, [relations]bool{owner: true, overseer: true}},
-		{"/v1/subscriptions", `"bank":"` + w.bank + `"`, [relations]bool{owner: true, member: true}},
+		{"/v1/subscriptions", `"bank":"` + w.bank + `"`, [relations]bool{owner: true}},
+		{"/v1/subscriptions", `"bank":"owner:` + w.bank + `"`, [relations]bool{member: true}}, // what another calls it
+		{"/v1/entries", `"counters":`, [relations]bool{owner: true, overseer: true}},
+		{"/v1/parties", `"suspended":true`, [relations]bool{overseer: true}},
 		{"/v1/keys", `"id":"` + key.ID + `"`, [relations]bool{owner: true, overseer: true}},
 	} {
 		for _, c := range w.column {

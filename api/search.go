@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -33,23 +34,19 @@ func (s *Server) searchEntries(ctx context.Context, p v1.ListEntriesParams) (v1.
 		q.Text.Facets = append(q.Text.Facets, string(f))
 	}
 	found, err := s.matcher.SearchText(ctx, who(ctx), q)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, refuse(pOverloaded, "the search took too long and was ended; ask for less at once: rarer words, longer beginnings, no facets")
+	}
 	if err != nil {
 		return nil, err
 	}
-	banks, ids := map[storage.BankID]storage.Bank{}, make([]storage.EntryID, len(found.Entries))
-	for i, e := range found.Entries {
-		ids[i] = e.ID
-	}
+	var banks map[storage.BankID]storage.Bank
 	var counters map[storage.EntryID]storage.Counters
-	err = s.catalogue.View(ctx, func(r storage.Reader) error {
-		all, err := r.Banks()
-		if err != nil {
+	err = s.catalogue.View(ctx, func(r storage.Reader) (err error) {
+		if banks, err = banksIn(ctx, r); err != nil {
 			return err
 		}
-		for _, b := range all {
-			banks[b.ID] = b
-		}
-		counters, err = r.Counters(ids)
+		counters, err = matcher.CountersOf(r, who(ctx), found.Entries)
 		return err
 	})
 	if err != nil {

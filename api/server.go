@@ -100,7 +100,9 @@ type Server struct {
 	contract   *openapi3.T
 	operations map[string]*operation // by "METHOD /echo/:path"
 	uploads    *semaphore.Weighted   // bytes
-	streams    *semaphore.Weighted   // readers that follow the log
+	rehearsals *semaphore.Weighted   // dry runs of lists that remember them
+	readers    readers               // who wait for changes
+	feedScan   int                   // changes; see the constant
 	running    running               // requests with an Idempotency-Key
 	draining   atomic.Bool
 	echo       *echo.Echo
@@ -115,7 +117,7 @@ func New(m *matcher.Matcher, c storage.Catalogue, o Options) (*Server, error) {
 	}
 	s := &Server{
 		matcher: m, catalogue: c, o: o, contract: contract, operations: operations,
-		uploads: semaphore.NewWeighted(o.UploadMemory), streams: semaphore.NewWeighted(maxStreams), echo: echo.New(),
+		uploads: semaphore.NewWeighted(o.UploadMemory), rehearsals: semaphore.NewWeighted(maxRehearsals), feedScan: feedScan, echo: echo.New(),
 	}
 	e := s.echo
 	e.HTTPErrorHandler = s.writeProblem
@@ -136,7 +138,9 @@ func (s *Server) Handler() http.Handler {
 			get.Header.Del(echo.HeaderAccept) // no stream, whose end nobody would wait for
 			r = &get
 		}
-		s.echo.ServeHTTP(w, r)
+		if !s.crowded(w, r) {
+			s.echo.ServeHTTP(w, r)
+		}
 	})
 }
 
@@ -233,7 +237,7 @@ func (s *Server) patience(next echo.HandlerFunc) echo.HandlerFunc {
 		c.Response().Before(func() { _ = control.SetWriteDeadline(time.Now().Add(s.o.BodyTime)) })
 		if r := c.Request(); r.Body != nil && r.Body != http.NoBody {
 			_ = control.SetReadDeadline(time.Now().Add(s.o.BodyTime))
-			body := &arriving{ReadCloser: r.Body, control: control, due: time.Now().Add(s.o.BodyTime)}
+			body := &arriving{ReadCloser: r.Body, control: control, due: time.Now().Add(s.o.BodyTime), kind: r.Header.Get(echo.HeaderContentType)}
 			r.Body = body
 			c.Set(bodyKey, body)
 		}
@@ -247,7 +251,8 @@ type arriving struct {
 	io.ReadCloser
 	control *http.ResponseController
 	due     time.Time
-	fresh   int // bytes since the deadline was put off
+	kind    string // Content-Type, as the caller gave it
+	fresh   int    // bytes since the deadline was put off
 	over    bool
 }
 

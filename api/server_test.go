@@ -101,6 +101,7 @@ func newNode(t testing.TB, o setup) *node {
 	}
 	o.matcher.Events = o.api.Metrics.Watch(o.matcher.Events)
 	o.matcher.Journal, o.matcher.Render, o.matcher.Ship = n.ledger, api.RenderVerdict, n.ledger.ship
+	o.matcher.Reach = func(ctx context.Context, _ journal.ID) error { return n.ledger.ship(ctx) }
 	n.matcher = matcher.New(catalogue, blobs, o.hasher, index.New(o.index), o.matcher)
 	n.ledger.deliver = n.matcher.Deliver
 	n.api, err = api.New(n.matcher, catalogue, o.api)
@@ -137,7 +138,7 @@ func newNode(t testing.TB, o setup) *node {
 // key makes a key of a party.
 func (n *node) key(party string, role storage.Role) string {
 	n.t.Helper()
-	_, secret, err := n.matcher.CreateKey(n.t.Context(), matcher.Local(), matcher.NewKey{Name: "test " + string(role), Role: role, Party: party})
+	_, secret, err := n.matcher.CreateKey(n.t.Context(), matcher.Local(), matcher.NewKey{Name: fmt.Sprint("test ", role, len(n.keys)), Role: role, Party: party})
 	must(n.t, err)
 	return secret
 }

@@ -39,7 +39,7 @@ func (s *Server) Subscribe(ctx context.Context, r v1.SubscribeRequestObject) (v1
 
 func subscriptionOut(s matcher.Subscription, called names) v1.Subscription {
 	return v1.Subscription{
-		Bank: s.Bank.Name, Kind: v1.BankKind(s.Bank.Kind), Owner: called.parties[s.Bank.Owner], On: s.On, Said: s.Said,
+		Bank: called.banks[s.Bank.ID], Kind: v1.BankKind(s.Bank.Kind), Owner: called.parties[s.Bank.Owner], On: s.On, Said: s.Said,
 		Cap: capOut(s.Cap), Action: some(v1.Action(s.Action)), Link: some(s.Link), Policy: policyOut(s.Count),
 	}
 }

@@ -11,7 +11,7 @@ import (
 // ownColumns are the columns of Vigie's CSV, in their order.
 var ownColumns = []string{
 	"signals", "labels", "note", "origin", "source", "foreign_id", "created_at", "status", "exact_only",
-	"format", "width", "height", "bytes", "duration_ms",
+	"format", "width", "height", "bytes", "duration_ms", "more_sources",
 }
 
 // aliases are names of columns in other lists for what Vigie has a column for.
@@ -59,14 +59,7 @@ var setters = map[string]setter{
 		}
 		return nil
 	},
-	"labels": func(d *draft, cell string) *RowError {
-		for l := range strings.FieldsSeq(cell) {
-			if d.Labels = append(d.Labels, l); len(d.Labels) > maxLabels {
-				break
-			}
-		}
-		return checkLabels(d.Labels)
-	},
+	"labels":     setLabels,
 	"note":       func(d *draft, cell string) *RowError { d.Note = cell; return nil },
 	"origin":     func(d *draft, cell string) *RowError { d.Origin = cell; return nil },
 	"source":     func(d *draft, cell string) *RowError { d.Source = cell; return nil },
@@ -85,6 +78,13 @@ var setters = map[string]setter{
 		d.Media.DurationMS, bad = parseSize(trim(cell), 63)
 		return bad
 	},
+	"more_sources": func(d *draft, cell string) *RowError {
+		t := tokensOf(cell)
+		if err := t.sources(&d.More); err != nil {
+			return err
+		}
+		return t.end()
+	},
 
 	"hash":      func(d *draft, cell string) *RowError { d.hash = trim(cell); return nil },
 	"algorithm": func(d *draft, cell string) *RowError { d.kind = trim(cell); return nil },
@@ -92,9 +92,7 @@ var setters = map[string]setter{
 	"tags":      setTags,
 	"category":  setCategory,
 	"share_level": func(d *draft, cell string) *RowError {
-		// The Traffic Light Protocol 2.0 calls WHITE CLEAR; labels have no plus.
-		level := strings.NewReplacer("white", "clear", "+", "-").Replace(strings.ToLower(trim(cell)))
-		d.remark("share_level", cell, d.label("tlp:"+level))
+		d.named("tlp", "share_level", cell)
 		return nil
 	},
 	"deleted": func(d *draft, cell string) *RowError {
@@ -111,7 +109,7 @@ func setterOf(name string) setter {
 	switch {
 	case slices.Contains(labelColumns, name):
 		return func(d *draft, cell string) *RowError {
-			d.remark(name, cell, d.label(name+":"+trim(cell)))
+			d.named(name, name, cell)
 			return nil
 		}
 	case slices.Contains(hashColumns, name):
@@ -145,52 +143,12 @@ func setStatus(d *draft, cell string) *RowError {
 	return err
 }
 
-// setTags makes labels of words between spaces or, unless the list is ThreatExchange's, of what stands
-// between commas, semicolons or bars.
-func setTags(d *draft, cell string) *RowError {
-	between := " "
-	if d.format != TXCSV && strings.ContainsAny(cell, ",;|") {
-		between = ",;|"
-	}
-	complete := true
-	for tag := range strings.FieldsFuncSeq(cell, func(r rune) bool { return strings.ContainsRune(between, r) }) {
-		if tag = trim(tag); tag != "" {
-			complete = d.label(tag) && complete
-		}
-	}
-	d.remark("tags", cell, complete)
-	return nil
-}
-
 func setCategory(d *draft, cell string) *RowError {
 	label, err := parseCategory(trim(cell))
 	if err == nil {
 		d.Labels = append(d.Labels, label)
 	}
 	return err
-}
-
-// label adds a label made of the words of another list, in small letters and with hyphens for spaces. It
-// reports whether it says the same, but for capitals.
-func (d *draft) label(words string) bool {
-	label := strings.ReplaceAll(strings.ToLower(words), " ", "-")
-	if !labelName.MatchString(label) {
-		return false
-	}
-	if !slices.Contains(d.Labels, label) {
-		if len(d.Labels) == maxLabels {
-			return false
-		}
-		d.Labels = append(d.Labels, label)
-	}
-	return strings.EqualFold(label, words)
-}
-
-// remark keeps in the note what labels do not say.
-func (d *draft) remark(column, cell string, said bool) {
-	if !said {
-		d.remarks = append(d.remarks, column+": "+cell)
-	}
 }
 
 func (d *draft) add(k kind, text string) *RowError {
@@ -227,12 +185,7 @@ func (d *draft) finish() (Item, *RowError) {
 			}
 		}
 	}
-	if len(d.remarks) > 0 {
-		if d.Note != "" {
-			d.Note += "\n"
-		}
-		d.Note += strings.Join(d.remarks, "\n")
-	}
+	d.Note = annotated(d.Note, d.remarks)
 	return d.Item, nil
 }
 

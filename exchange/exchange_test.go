@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -141,6 +142,19 @@ func TestRoundTripsOfFiles(t *testing.T) {
 	}
 }
 
+// Lists that were written before entries had more than one source there are read as they were.
+func TestListsWithOneSource(t *testing.T) {
+	text := "signals,labels,note,origin,source,foreign_id,created_at,status,exact_only,format,width,height,bytes,duration_ms\n" +
+		"md5:" + md5Hex + ",a,n,o,s,f,2024-02-29T12:00:00Z,,true,mp4,1,2,3,4\n"
+	want := Item{
+		Signals: []hashing.Signal{signal(t, "md5:"+md5Hex)}, ExactOnly: true, Labels: []string{"a"}, Note: "n", Origin: "o", Source: "s", Foreign: "f",
+		CreatedAt: time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC), Media: Media{"mp4", 1, 2, 3, 4},
+	}
+	if d := diff([]Item{want}, items(t, text, CSV)); d != "" {
+		t.Error(d)
+	}
+}
+
 // What lists of other programs say, as Vigie's NDJSON.
 func TestForeignLists(t *testing.T) {
 	for _, name := range []string{"tat.csv", "excel.csv", "descriptors.csv", "tx.csv"} {
@@ -221,10 +235,18 @@ var anyItem = rapid.Custom(func(t *rapid.T) Item {
 			anyText.Draw(t, "format"), int(size.Draw(t, "width")), int(size.Draw(t, "height")), size.Draw(t, "bytes"), size.Draw(t, "duration"),
 		},
 	}
-	if s := rapid.Int64Range(-60_000_000_000, 250_000_000_000).Draw(t, "created"); s > 0 || rapid.Bool().Draw(t, "old") {
-		i.CreatedAt = time.Unix(s, rapid.Int64Range(0, 999_999_999).Draw(t, "ns")).UTC()
-	}
+	i.CreatedAt = anyTime.Draw(t, "created")
+	i.More = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Source {
+		return Source{anyText.Draw(t, "origin"), anyText.Draw(t, "list"), anyText.Draw(t, "foreign"), anyTime.Draw(t, "at")}
+	}), 0, 2).Draw(t, "more")
 	return i
+})
+
+var anyTime = rapid.Custom(func(t *rapid.T) (at time.Time) {
+	if s := rapid.Int64Range(-60_000_000_000, 250_000_000_000).Draw(t, "s"); s > 0 || rapid.Bool().Draw(t, "old") {
+		at = time.Unix(s, rapid.Int64Range(0, 999_999_999).Draw(t, "ns")).UTC()
+	}
+	return at
 })
 
 func TestRoundTripsOfItems(t *testing.T) {
@@ -245,7 +267,7 @@ func TestRoundTripsOfItems(t *testing.T) {
 	}
 }
 
-// The longest video that a bank may keep fits into a row.
+// The longest video that a bank may keep fits into a row, with all the sources that an entry keeps.
 func TestLongVideo(t *testing.T) {
 	var i Item
 	for n := range uint32(10_000) {
@@ -254,6 +276,9 @@ func TestLongVideo(t *testing.T) {
 		i.Signals = append(i.Signals, s)
 	}
 	i.Note = strings.Repeat("\"", 10_000)
+	for n := range 199 {
+		i.More = append(i.More, Source{strings.Repeat("o", 1500), "a list", fmt.Sprint(n), time.Unix(int64(n), 0).UTC()})
+	}
 	for _, f := range []Format{CSV, NDJSON} {
 		text, _ := written(t, f, i)
 		if again := items(t, text, f); len(again) != 1 || !reflect.DeepEqual(again[0], i) {
@@ -293,6 +318,8 @@ func TestWriterRefuses(t *testing.T) {
 		{"not UTF-8", Item{Signals: pdq, Origin: "\xff"}, BadText},
 		{"status", Item{Signals: pdq, Status: "Retracted"}, BadStatus},
 		{"two words for one status", Item{Signals: pdq, Status: "active"}, BadStatus},
+		{"NUL in a source", Item{Signals: pdq, More: []Source{{List: "a\x00"}}}, BadText},
+		{"year of a source", Item{Signals: pdq, More: []Source{{CreatedAt: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)}}}, BadTime},
 		{"year", Item{Signals: pdq, CreatedAt: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)}, BadTime},
 		{"size", Item{Signals: pdq, Media: Media{Bytes: -1}}, BadNumber},
 		{"too long", Item{Signals: many}, TooLong},
@@ -323,7 +350,7 @@ func TestLosses(t *testing.T) {
 			signal(t, "md5:"+md5Hex), signal(t, "pdq:"+pdqHex+"?q=90"), signal(t, "pdq:"+pdqHex+"?t=1500"),
 			signal(t, "pdq/cli:"+pdqHex+"?q=90&t=1500"), signal(t, "pdq:"+pdqHex+"?q=49&t=2000"),
 		},
-		Labels: []string{"a", "opinion:disputed"}, Source: "a list",
+		Labels: []string{"a", "opinion:disputed"}, Source: "a list", More: []Source{{List: "another"}},
 	}
 	picture := Item{
 		Signals: []hashing.Signal{signal(t, "pdq/white:"+pdqHex+"?q=90"), signal(t, "phash:0000000000000000")},
@@ -355,7 +382,7 @@ func TestLosses(t *testing.T) {
 		"pdq," + pdqHex + ",,INVESTIGATION_SEED,\r\n"; text != want {
 		t.Errorf("got %s, want %s", text, want)
 	}
-	both[LostOpinion] = 1
+	both[LostOpinion], both[LostSource] = 1, 1
 	if d := diff(both, lost); d != "" {
 		t.Error(d)
 	}

@@ -20,13 +20,26 @@ type Item struct {
 	ExactOnly bool
 	Labels    []string // at most 32, in the order of the list, each of the API's alphabet
 	Note      string
+	// Noted is how many labels the list has that labels here cannot say: they stand in Note, as far as it has room. It is not
+	// written.
+	Noted     int
 	Origin    string    // where the media comes from: a URL, a case number
 	Source    string    // the list, collaboration or exchange that the entry came from, by its name
 	Foreign   string    // its id there
 	CreatedAt time.Time // in UTC; zero if unknown
+	// More are further sources of the same entry, in order; the first are the four fields above.
+	More []Source
 	// Status is "" for an active entry, or one word in lower case: "retracted", ...
 	Status string
 	Media  Media
+}
+
+// Source says whence an entry is, in the words of [Item].
+type Source struct {
+	Origin    string
+	List      string // [Item.Source]
+	Foreign   string
+	CreatedAt time.Time
 }
 
 // Retracted is the [Item.Status] of what was taken back.
@@ -42,6 +55,7 @@ type Media struct {
 
 const (
 	maxLabels = 32            // as the API
+	maxNote   = 10_000        // bytes, as the API: what is kept there of labels is cut to it
 	maxTime   = math.MaxInt32 // of a signal, in milliseconds, as the API
 )
 
@@ -67,16 +81,30 @@ func (i Item) check() *RowError {
 			return err
 		}
 	}
+	for _, s := range i.More {
+		for _, text := range []string{s.Origin, s.List, s.Foreign} {
+			if err := checkText("more_sources", text); err != nil {
+				return err
+			}
+		}
+		if !writable(s.CreatedAt) {
+			return badYear("more_sources")
+		}
+	}
 	switch {
 	case i.Status != "" && (i.Status == active || !statusName.MatchString(i.Status)):
 		return bad(BadStatus, "status", `accepted are one word in lower case, and "" for active`)
 	case min(i.Media.Width, i.Media.Height) < 0 || max(i.Media.Width, i.Media.Height) > math.MaxInt32,
 		i.Media.Bytes < 0, i.Media.DurationMS < 0:
 		return bad(BadNumber, "media", "accepted are whole numbers of 0 or more")
-	case !i.CreatedAt.IsZero() && !writable(i.CreatedAt):
-		return bad(BadTime, "created_at", "accepted are the years 1 to 9999, in UTC")
+	case !writable(i.CreatedAt):
+		return badYear("created_at")
 	}
 	return checkLabels(i.Labels)
+}
+
+func badYear(column string) *RowError {
+	return bad(BadTime, column, "accepted are the years 1 to 9999, in UTC")
 }
 
 func checkSignal(s hashing.Signal) error {
@@ -119,7 +147,7 @@ func checkText(column, s string) *RowError {
 	return nil
 }
 
-// writable reports whether RFC 3339 can say t, so that it is read back as it was.
+// writable reports whether RFC 3339 can say t, so that it is read back as it was, if it is a time at all.
 func writable(t time.Time) bool {
-	return t.Location() == time.UTC && t.Year() >= 1 && t.Year() <= 9999
+	return t.IsZero() || t.Location() == time.UTC && t.Year() >= 1 && t.Year() <= 9999
 }

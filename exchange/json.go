@@ -1,10 +1,12 @@
 package exchange
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"vigie/hashing"
@@ -23,6 +25,14 @@ type jsonItem struct {
 	CreatedAt string       `json:"created_at,omitempty"`
 	Status    string       `json:"status,omitempty"`
 	Media     jsonMedia    `json:"media,omitzero"`
+	More      []jsonSource `json:"more_sources,omitempty"`
+}
+
+type jsonSource struct {
+	Origin    string `json:"origin,omitempty"`
+	Source    string `json:"source,omitempty"`
+	Foreign   string `json:"foreign_id,omitempty"`
+	CreatedAt string `json:"created_at,omitempty"`
 }
 
 type jsonMedia struct {
@@ -46,7 +56,7 @@ type jsonSignal struct {
 func jsonOf(i Item) jsonItem {
 	out := jsonItem{
 		ExactOnly: i.ExactOnly, Labels: i.Labels, Note: i.Note, Origin: i.Origin, Source: i.Source, Foreign: i.Foreign,
-		CreatedAt: formatTime(i.CreatedAt), Status: i.Status, Media: jsonMedia(i.Media),
+		CreatedAt: formatTime(i.CreatedAt), Status: i.Status, Media: jsonMedia(i.Media), More: jsonSources(i.More),
 	}
 	for _, s := range i.Signals {
 		j := jsonSignal{Algorithm: s.Algorithm.String(), Variant: s.Variant.String(), Value: s.Hex(), TimeMS: s.Time}
@@ -61,29 +71,45 @@ func jsonOf(i Item) jsonItem {
 	return out
 }
 
+func jsonSources(more []Source) (out []jsonSource) {
+	for _, s := range more {
+		out = append(out, jsonSource{s.Origin, s.List, s.Foreign, formatTime(s.CreatedAt)})
+	}
+	return out
+}
+
+// jsonText is JSON as it is written: what HTML would take for its own stays as it is.
+func jsonText(v any) ([]byte, error) {
+	var line bytes.Buffer
+	enc := json.NewEncoder(&line)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return line.Bytes(), err
+}
+
 // parseJSON reads a line of NDJSON, token by token: encoding/json would take a member that stands twice, of
 // other capitals, or null, and makes whole lists of what the first element shows to be none.
 func parseJSON(row string) (Item, *RowError) {
 	if err := checkText("", row); err != nil {
 		return Item{}, err
 	}
-	t := tokens{in: json.NewDecoder(strings.NewReader(row)), row: row}
-	t.in.UseNumber()
-	var i Item
+	t := tokensOf(row)
+	var i draft
 	err := t.object(func(name string) *RowError { return t.item(&i, name) })
 	if err != nil {
 		return Item{}, err
 	}
-	if _, err := t.in.Token(); err != io.EOF {
-		return Item{}, bad(BadJSON, "", "something stands behind the object")
+	if err := t.end(); err != nil {
+		return Item{}, err
 	}
 	if len(i.Signals) == 0 {
 		return Item{}, bad(NoSignal, "signals", "none; accepted is at least one")
 	}
-	return i, nil
+	i.Note = annotated(i.Note, i.remarks)
+	return i.Item, nil
 }
 
-func (t tokens) item(i *Item, name string) (err *RowError) {
+func (t tokens) item(i *draft, name string) (err *RowError) {
 	switch name {
 	case "signals":
 		return t.array(func() *RowError {
@@ -92,17 +118,20 @@ func (t tokens) item(i *Item, name string) (err *RowError) {
 			return err
 		})
 	case "labels":
+		var odd []string
 		err = t.array(func() *RowError {
 			l, err := t.text()
-			i.Labels = append(i.Labels, l)
-			if len(i.Labels) > maxLabels {
-				return checkLabels(i.Labels)
+			switch {
+			case err != nil:
+				return err
+			case labelName.MatchString(l) && len(i.Labels) < maxLabels:
+				i.Labels = append(i.Labels, l)
+			case !i.label(l):
+				odd = append(odd, l)
 			}
-			return err
+			return nil
 		})
-		if err == nil {
-			err = checkLabels(i.Labels)
-		}
+		i.remark("labels", strings.Join(odd, " "), len(odd) == 0)
 	case "exact_only":
 		i.ExactOnly, err = t.bool()
 	case "note":
@@ -114,10 +143,9 @@ func (t tokens) item(i *Item, name string) (err *RowError) {
 	case "foreign_id":
 		i.Foreign, err = t.text()
 	case "created_at":
-		var text string
-		if text, err = t.text(); err == nil {
-			i.CreatedAt, err = parseTime(text)
-		}
+		i.CreatedAt, err = t.time()
+	case "more_sources":
+		err = t.sources(&i.More)
 	case "status":
 		var text string
 		if text, err = t.text(); err == nil {
@@ -126,9 +154,33 @@ func (t tokens) item(i *Item, name string) (err *RowError) {
 	case "media":
 		return t.object(func(name string) *RowError { return t.media(&i.Media, name) })
 	default:
-		return bad(UnknownField, "", "accepted are signals, exact_only, labels, note, origin, source, foreign_id, created_at, status, media")
+		return bad(UnknownField, "", "accepted are signals, exact_only, labels, note, origin, source, foreign_id, created_at, status, media, more_sources")
 	}
 	return err
+}
+
+// sources reads an array of sources behind others.
+func (t tokens) sources(all *[]Source) *RowError {
+	return t.array(func() *RowError {
+		var s Source
+		err := t.object(func(name string) (err *RowError) {
+			switch name {
+			case "origin":
+				s.Origin, err = t.text()
+			case "source":
+				s.List, err = t.text()
+			case "foreign_id":
+				s.Foreign, err = t.text()
+			case "created_at":
+				s.CreatedAt, err = t.time()
+			default:
+				err = bad(UnknownField, "", "accepted are origin, source, foreign_id, created_at")
+			}
+			return err
+		})
+		*all = append(*all, s)
+		return err
+	})
 }
 
 func (t tokens) media(m *Media, name string) (err *RowError) {
@@ -188,6 +240,20 @@ func (t tokens) signal() (hashing.Signal, *RowError) {
 type tokens struct {
 	in  *json.Decoder
 	row string
+}
+
+func tokensOf(text string) tokens {
+	t := tokens{in: json.NewDecoder(strings.NewReader(text)), row: text}
+	t.in.UseNumber()
+	return t
+}
+
+// end is an error if anything is left.
+func (t tokens) end() *RowError {
+	if _, err := t.in.Token(); err != io.EOF {
+		return bad(BadJSON, "", "something stands behind it")
+	}
+	return nil
 }
 
 // object reads an object: member is called for each of its members, to read the value.
@@ -252,6 +318,14 @@ func (t tokens) text() (string, *RowError) {
 		return "", bad(BadText, "", "half of a surrogate pair")
 	}
 	return s, checkText("", s)
+}
+
+func (t tokens) time() (time.Time, *RowError) {
+	text, err := t.text()
+	if err != nil {
+		return time.Time{}, err
+	}
+	return parseTime(text)
 }
 
 func (t tokens) bool() (bool, *RowError) { return token[bool](t, "true or false") }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"unicode/utf8"
 
 	"vigie/hashing"
 )
@@ -19,7 +20,7 @@ func TestBadRows(t *testing.T) {
 	const good = "md5:" + md5Hex
 	own := strings.Join(ownColumns, ",") + "\n"
 	row := func(signals, labels, more string) string { return signals + "," + labels + "," + more + "\n" }
-	const empty = ",,,,,,,,,,," // after labels
+	const empty = ",,,,,,,,,,,," // after labels
 	json := func(member string) string {
 		return `{"signals":[{"algorithm":"md5","value":"` + md5Hex + `"}],` + member + "}\n"
 	}
@@ -41,20 +42,20 @@ func TestBadRows(t *testing.T) {
 		{"time in a video", CSV, row("pdq:"+pdqHex+"?t=2147483648", "", empty), BadTime, "signals"},
 		{"twice", CSV, row("pdq:"+pdqHex+"?q=1&q=2", "", empty), BadHash, "signals"},
 		{"unknown part", CSV, row("pdq:"+pdqHex+"?x=1", "", empty), BadHash, "signals"},
-		{"label", CSV, row(good, "Flag", empty), BadLabel, "labels"},
-		{"labels", CSV, row(good, strings.Repeat("a ", 33), empty), BadLabel, "labels"},
-		{"created", CSV, row(good, "", ",,,,yesterday,,,,,,,"), BadTime, "created_at"},
-		{"status", CSV, row(good, "", ",,,,,Gone!,,,,,,"), BadStatus, "status"},
-		{"exact", CSV, row(good, "", ",,,,,,maybe,,,,,"), BadNumber, "exact_only"},
-		{"width", CSV, row(good, "", ",,,,,,,,-1,,,"), BadNumber, "width"},
+		{"created", CSV, row(good, "", ",,,,yesterday,,,,,,,,"), BadTime, "created_at"},
+		{"status", CSV, row(good, "", ",,,,,Gone!,,,,,,,"), BadStatus, "status"},
+		{"exact", CSV, row(good, "", ",,,,,,maybe,,,,,,"), BadNumber, "exact_only"},
+		{"width", CSV, row(good, "", ",,,,,,,,-1,,,,"), BadNumber, "width"},
+		{"sources", CSV, row(good, "", empty+"x"), BadJSON, "more_sources"},
+		{"sources and more", CSV, row(good, "", empty+"[][]"), BadJSON, "more_sources"},
 		{"cells", CSV, good + "\n", WrongCells, ""},
 		{"more cells", CSV, row(good, "", empty+","), WrongCells, ""},
 		{"quote", CSV, row(good, `a""`, empty), BadQuote, ""},
 		{"behind a quote", CSV, row(good, `"a"b`, empty), BadQuote, ""},
 		{"open quote", CSV, row(good, `"a`, empty), OpenQuote, ""},
-		{"UTF-8", CSV, row(good, "", "\xff,,,,,,,,,,,"), BadText, "note"},
-		{"NUL", CSV, row(good, "", "a\x00,,,,,,,,,,,"), BadText, "note"},
-		{"long", CSV, row(good, "", strings.Repeat("a", MaxRow)+",,,,,,,,,,,"), TooLong, ""},
+		{"UTF-8", CSV, row(good, "", "\xff,,,,,,,,,,,,"), BadText, "note"},
+		{"NUL", CSV, row(good, "", "a\x00,,,,,,,,,,,,"), BadText, "note"},
+		{"long", CSV, row(good, "", strings.Repeat("a", MaxRow)+",,,,,,,,,,,,"), TooLong, ""},
 
 		{"no JSON", NDJSON, "{\"note\":\n", BadJSON, "note"},
 		{"no object", NDJSON, "[]\n", BadJSON, ""},
@@ -63,13 +64,12 @@ func TestBadRows(t *testing.T) {
 		{"other capitals", NDJSON, json(`"Note":"x"`), UnknownField, ""},
 		{"member twice", NDJSON, json(`"note":"x","note":"y"`), DuplicateField, ""},
 		{"null", NDJSON, json(`"note":null`), BadJSON, "note"},
+		{"JSON label", NDJSON, json(`"labels":[1]`), BadJSON, "labels"},
 		{"number for text", NDJSON, json(`"note":1`), BadJSON, "note"},
 		{"NUL escaped", NDJSON, json(`"note":"\u0000"`), BadText, "note"},
 		{"half a pair", NDJSON, json(`"note":"\ud800"`), BadText, "note"},
 		{"no signals", NDJSON, `{"note":"x"}` + "\n", NoSignal, "signals"},
 		{"empty signals", NDJSON, `{"signals":[]}` + "\n", NoSignal, "signals"},
-		{"JSON label", NDJSON, json(`"labels":["A"]`), BadLabel, "labels"},
-		{"JSON labels", NDJSON, json(`"labels":["a"` + strings.Repeat(`,"a"`, 32) + `]`), BadLabel, "labels"},
 		{"JSON time", NDJSON, json(`"created_at":"soon"`), BadTime, "created_at"},
 		{"JSON exact", NDJSON, json(`"exact_only":1`), BadJSON, "exact_only"},
 		{"JSON size", NDJSON, json(`"media":{"width":1.5}`), BadNumber, "width"},
@@ -79,6 +79,9 @@ func TestBadRows(t *testing.T) {
 		{"JSON empty signal", NDJSON, sig(``), UnknownAlgorithm, "signals"},
 		{"JSON quality", NDJSON, sig(`"algorithm":"pdq","quality":101,"value":"` + pdqHex + `"`), BadQuality, "signals"},
 		{"JSON time in a video", NDJSON, sig(`"algorithm":"pdq","value":"` + pdqHex + `","time_ms":2147483648`), BadNumber, "time_ms"},
+		{"JSON sources", NDJSON, json(`"more_sources":{}`), BadJSON, "more_sources"},
+		{"JSON source member", NDJSON, json(`"more_sources":[{"name":"x"}]`), UnknownField, ""},
+		{"JSON source time", NDJSON, json(`"more_sources":[{"created_at":"soon"}]`), BadTime, "created_at"},
 		{"deep", NDJSON, strings.Repeat("[", 100_000) + "\n", BadJSON, ""},
 
 		{"word", LocalFile, "pdq\n", UnknownAlgorithm, "signal"},
@@ -288,6 +291,59 @@ func TestTags(t *testing.T) {
 	}
 	if len(list[2].Labels) != maxLabels || list[2].Note != "tags: "+many {
 		t.Error(list[2])
+	}
+}
+
+// No row is lost to its labels: other spellings are read as what they mean, and what labels cannot say stays in the note and is
+// counted.
+func TestLabels(t *testing.T) {
+	many := ""
+	for n := range 33 {
+		many += fmt.Sprintf("a%02d ", n)
+	}
+	for _, c := range []struct {
+		column, cell string
+		labels       string
+		note         string
+		noted        int
+	}{
+		{"labels", "a a b:c/d", "a a b:c/d", "", 0}, // as Vigie writes them
+		{"labels", "severity=high", "severity:high", "", 0},
+		{"labels", "Severity:3 TLP:AMBER+STRICT tlp=WHITE", "severity:3 tlp:amber-strict tlp:clear", "", 0},
+		{"labels", "cat:irf; Far Right | x", "cat:irf far-right x", "labels: cat:irf; Far Right | x", 1},
+		{"labels", "a راية #flag", "a", "labels: a راية #flag", 2},
+		{"labels", strings.Repeat("a ", 33), "a", "", 0},
+		{"labels", many, many[:len(many)-4], "labels: " + many, 1},
+		{"tags", "source:member=x Confidence=90, b", "b", "tags: source:member=x Confidence=90, b", 1},
+		{"share_level", "TLP:AMBER+STRICT", "tlp:amber-strict", "", 0},
+		{"tlp", "tlp = white", "tlp:clear", "", 0},
+		{"severity", "severity=SEVERE", "severity:severe", "", 0},
+		{"confidence", "0.9%", "", "confidence: 0.9%", 1},
+	} {
+		list := items(t, "md5,"+c.column+"\n"+md5Hex+",\""+c.cell+"\"\n", CSV)
+		want := Item{Signals: list[0].Signals, Labels: strings.Fields(c.labels), Note: c.note, Noted: c.noted}
+		if d := diff([]Item{want}, list); d != "" {
+			t.Errorf("%s %s: %s", c.column, c.cell, d)
+		}
+	}
+	line := `{"signals":[{"algorithm":"md5","value":"` + md5Hex + `"}],"note":"n","labels":["a","TLP:RED","severity=high","a b","راية"]}`
+	want := Item{Signals: []hashing.Signal{signal(t, "md5:"+md5Hex)}, Labels: []string{"a", "tlp:red", "severity:high", "a-b"}, Note: "n\nlabels: a b راية", Noted: 2}
+	if d := diff([]Item{want}, items(t, line, NDJSON)); d != "" {
+		t.Error(d)
+	}
+}
+
+// What the note has no room for is cut: the catalogue takes notes of so many bytes.
+func TestLabelsBeyondTheNote(t *testing.T) {
+	for _, before := range []int{0, maxNote - 20, maxNote - 2, maxNote, maxNote + 1} {
+		text := "md5,note,tags\n" + md5Hex + "," + strings.Repeat("n", before) + "," + strings.Repeat("راية ", 5000) + "\n"
+		i := items(t, text, CSV)[0]
+		if len(i.Note) > max(maxNote, before) || !utf8.ValidString(i.Note) || !strings.HasPrefix(i.Note, strings.Repeat("n", before)) {
+			t.Errorf("a note of %d bytes became one of %d", before, len(i.Note))
+		}
+		if i.Noted != 5000 || before < maxNote-20 && !strings.HasSuffix(i.Note, "...") {
+			t.Errorf("%d labels in %.20s", i.Noted, i.Note)
+		}
 	}
 }
 
@@ -509,6 +565,7 @@ func FuzzReader(f *testing.F) {
 			}
 		}
 		for n, o := range all {
+			o.item.Noted = 0 // not written
 			if o.at.Offset <= at.Offset || o.at.Line <= at.Line {
 				t.Fatalf("row %d ends at %v and the one before at %v", n, o.at, at)
 			}

@@ -37,7 +37,7 @@ func (r *Report) Add() {
 	r.OK++
 }
 
-// Skip counts a row that was skipped. Its reason may be one of the caller's own.
+// Skip counts a row that was skipped. Its reason may be one of the caller's own. It is no example without a line.
 func (r *Report) Skip(e *RowError) {
 	r.Read++
 	if r.Skipped == nil {
@@ -49,7 +49,7 @@ func (r *Report) Skip(e *RowError) {
 		r.Skipped[e.Reason] = s
 	}
 	s.Rows++
-	if len(s.Examples) < maxExamples {
+	if e.Line > 0 && len(s.Examples) < maxExamples {
 		s.Examples = append(s.Examples, Example{e.Line, e.Column})
 	}
 }
@@ -63,9 +63,11 @@ func (r *Report) String() string {
 	})
 	for _, reason := range reasons {
 		s := r.Skipped[reason]
-		fmt.Fprintf(&b, "\n  %s: %d, at line", reason, s.Rows)
+		fmt.Fprintf(&b, "\n  %s: %d", reason, s.Rows)
 		for i, e := range s.Examples {
-			if i > 0 {
+			if i == 0 {
+				b.WriteString(", at line")
+			} else {
 				b.WriteByte(',')
 			}
 			fmt.Fprintf(&b, " %d", e.Line)

@@ -22,8 +22,10 @@ func TestReport(t *testing.T) {
 	}
 	r.Skip(&RowError{Line: 90, Reason: "flat"})
 	r.Skip(&RowError{Line: 91, Reason: OpenQuote})
-	const want = "19 rows: 10 taken, 9 skipped\n" +
+	r.Skip(&RowError{Reason: BadTime}) // of which the line is not known
+	const want = "20 rows: 10 taken, 10 skipped\n" +
 		"  bad-hash: 7, at line 1 (md5), 2 (md5), 3 (md5), 4 (md5), 5 (md5), ...\n" +
+		"  bad-time: 1, ...\n" +
 		"  flat: 1, at line 90\n" +
 		"  open-quote: 1, at line 91"
 	if s := r.String(); s != want {
@@ -38,7 +40,7 @@ func TestReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	again.Skip(&RowError{Line: 92, Reason: "flat"}) // a resumed import goes on counting
-	if !strings.Contains(again.String(), "20 rows: 10 taken, 10 skipped\n") || !strings.Contains(again.String(), "  flat: 2, at line 90, 92\n") {
+	if !strings.Contains(again.String(), "21 rows: 10 taken, 11 skipped\n") || !strings.Contains(again.String(), "  flat: 2, at line 90, 92\n") {
 		t.Error(again.String())
 	}
 }

@@ -25,7 +25,7 @@ const (
 	LostLabels   Loss = "labels"      // items written without their labels; likewise the others
 	LostNote     Loss = "note"
 	LostOrigin   Loss = "origin"
-	LostSource   Loss = "source"
+	LostSource   Loss = "source" // also those behind the first
 	LostForeign  Loss = "foreign_id"
 	LostTime     Loss = "created_at"
 	LostMedia    Loss = "media"
@@ -58,7 +58,7 @@ func (w *Writer) writeTX(i Item) error {
 		LostGroup:   len(signals) > 1,
 		LostOpinion: w.format == TXCSV && opinion == "",
 		LostLabels:  w.format == LocalFile && len(i.Labels) > 0,
-		LostSource:  w.format == LocalFile && i.Source != "",
+		LostSource:  w.format == LocalFile && i.Source != "" || len(i.More) > 0,
 		LostNote:    i.Note != "",
 		LostOrigin:  i.Origin != "",
 		LostForeign: i.Foreign != "",

@@ -2,8 +2,6 @@ package exchange
 
 import (
 	"bufio"
-	"bytes"
-	"encoding/json"
 	"io"
 	"strconv"
 	"strings"
@@ -42,13 +40,11 @@ func (w *Writer) Write(i Item) error {
 	case CSV:
 		return w.row(append(appendRecord(nil, cellsOf(i)...), '\n'))
 	case NDJSON:
-		var line bytes.Buffer
-		enc := json.NewEncoder(&line)
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(jsonOf(i)); err != nil {
+		line, err := jsonText(jsonOf(i))
+		if err != nil {
 			return err
 		}
-		return w.row(line.Bytes())
+		return w.row(line)
 	default:
 		return w.writeTX(i)
 	}
@@ -92,8 +88,14 @@ func cellsOf(i Item) []string {
 	if i.ExactOnly {
 		exact = "true"
 	}
+	more := ""
+	if len(i.More) > 0 {
+		text, _ := jsonText(jsonSources(i.More)) // texts alone
+		more = strings.TrimSuffix(string(text), "\n")
+	}
 	return []string{
 		string(signals), strings.Join(i.Labels, " "), i.Note, i.Origin, i.Source, i.Foreign, formatTime(i.CreatedAt), i.Status, exact,
 		i.Media.Format, number(int64(i.Media.Width)), number(int64(i.Media.Height)), number(i.Media.Bytes), number(i.Media.DurationMS),
+		more,
 	}
 }

@@ -124,23 +124,22 @@ func (m *Matcher) CreateBank(ctx context.Context, who Principal, n NewBank) (sto
 	if n.Kind != "" && !slices.Contains(storage.BankKinds(), n.Kind) {
 		return storage.Bank{}, invalid("kind", "%q; accepted are positive, known_good, test", n.Kind)
 	}
-	return m.changeBank(ctx, who, func(w storage.Writer) (storage.Bank, storage.Kind, error) {
-		b := storage.Bank{Owner: who.Party, Kind: cmp.Or(n.Kind, storage.Positive), Policy: DefaultPolicy()}
+	return m.changeBank(ctx, who, nil, func(w storage.Writer, b *storage.Bank) (storage.Kind, error) {
+		*b = storage.Bank{Owner: who.Party, Kind: cmp.Or(n.Kind, storage.Positive), Policy: DefaultPolicy()}
 		if n.Owner != "" {
 			owner, err := w.PartyNamed(n.Owner)
 			if err != nil {
-				return b, "", translate(err, ErrUnknownParty, n.Owner)
+				return "", translate(err, ErrUnknownParty, n.Owner)
 			}
 			if owner.ID != who.Party && !who.runs() {
-				return b, "", ErrOperator
+				return "", ErrOperator
 			}
 			b.Owner = owner.ID
 		}
-		if err := n.apply(w, &b); err != nil {
-			return b, "", err
+		if err := n.apply(w, b); err != nil {
+			return "", err
 		}
-		err := w.CreateBank(&b)
-		return b, storage.BankCreated, err
+		return storage.BankCreated, w.CreateBank(b)
 	})
 }
 
@@ -181,35 +180,32 @@ func (m *Matcher) RestoreBank(ctx context.Context, who Principal, name string) (
 
 // alterBank lets fn alter a bank of who's party, and stores it; under dual control, as a proposal.
 func (m *Matcher) alterBank(ctx context.Context, who Principal, kind storage.Kind, name string, fn func(storage.Writer, *storage.Bank) error) (storage.Bank, error) {
-	return m.changeBank(ctx, who, func(w storage.Writer) (storage.Bank, storage.Kind, error) {
-		before, err := namedBank(w, who, name)
-		b := before
-		if err = cmp.Or(err, who.own(before)); err == nil {
-			err = fn(w, &b)
-		}
+	return m.changeBank(ctx, who, &name, func(w storage.Writer, b *storage.Bank) (storage.Kind, error) {
+		before := *b
+		err := fn(w, b)
 		switch {
 		case err != nil:
-			return b, kind, err
-		case reflect.DeepEqual(b, before):
-			return b, kind, errUnchanged
+			return "", err
+		case reflect.DeepEqual(*b, before):
+			return "", errUnchanged
 		case before.Proposal != nil:
-			return b, kind, fmt.Errorf("%w: bank %s", ErrPending, name)
+			return "", fmt.Errorf("%w: bank %s", ErrPending, name)
 		case before.Dual:
-			would := proposedBank(b)
-			b = before
+			would := proposedBank(*b)
+			*b = before
 			b.Proposal = &storage.Proposal{Kind: kind, Actor: who.Actor, At: milliseconds(m.o.Now()), Bank: &would}
-			return b, storage.BankProposed, w.UpdateBank(b)
+			return storage.BankProposed, w.UpdateBank(*b)
 		}
-		return b, kind, w.UpdateBank(b)
+		return kind, w.UpdateBank(*b)
 	})
 }
 
 // ConfirmBank carries out what somebody else has proposed of a bank. ErrUnknownBank, ErrForeign, ErrNothingProposed,
 // ErrSecondPerson, ErrBankExists.
 func (m *Matcher) ConfirmBank(ctx context.Context, who Principal, name string) (storage.Bank, error) {
-	return m.concludeBank(ctx, who, name, func(b *storage.Bank) (storage.Kind, error) {
-		if b.Proposal.Actor == who.Actor {
-			return "", ErrSecondPerson
+	return m.concludeBank(ctx, who, name, func(w storage.Writer, b *storage.Bank) (storage.Kind, error) {
+		if err := who.seconds(w, b.Proposal); err != nil {
+			return "", err
 		}
 		p := b.Proposal.Bank
 		b.Name, b.Description, b.Policy = p.Name, p.Description, p.Policy
@@ -220,25 +216,23 @@ func (m *Matcher) ConfirmBank(ctx context.Context, who Principal, name string) (
 
 // RejectBank drops what is proposed of a bank; the proposer may, too. ErrUnknownBank, ErrForeign, ErrNothingProposed.
 func (m *Matcher) RejectBank(ctx context.Context, who Principal, name string) (storage.Bank, error) {
-	return m.concludeBank(ctx, who, name, func(*storage.Bank) (storage.Kind, error) { return storage.BankRejected, nil })
+	return m.concludeBank(ctx, who, name, func(storage.Writer, *storage.Bank) (storage.Kind, error) {
+		return storage.BankRejected, nil
+	})
 }
 
 // concludeBank lets fn conclude what is proposed of a bank of who's party.
-func (m *Matcher) concludeBank(ctx context.Context, who Principal, name string, fn func(*storage.Bank) (storage.Kind, error)) (storage.Bank, error) {
-	return m.changeBank(ctx, who, func(w storage.Writer) (storage.Bank, storage.Kind, error) {
-		b, err := namedBank(w, who, name)
-		if err = cmp.Or(err, who.own(b)); err != nil {
-			return b, "", err
-		}
+func (m *Matcher) concludeBank(ctx context.Context, who Principal, name string, fn func(storage.Writer, *storage.Bank) (storage.Kind, error)) (storage.Bank, error) {
+	return m.changeBank(ctx, who, &name, func(w storage.Writer, b *storage.Bank) (storage.Kind, error) {
 		if b.Proposal == nil {
-			return b, "", fmt.Errorf("%w: bank %s", ErrNothingProposed, name)
+			return "", fmt.Errorf("%w: bank %s", ErrNothingProposed, name)
 		}
-		kind, err := fn(&b)
+		kind, err := fn(w, b)
 		if err != nil {
-			return b, "", err
+			return "", err
 		}
 		b.Proposal = nil
-		return b, kind, w.UpdateBank(b)
+		return kind, w.UpdateBank(*b)
 	})
 }
 
@@ -253,7 +247,7 @@ func proposedBank(b storage.Bank) storage.ProposedBank {
 func nameTaken(r storage.Reader, b storage.Bank) error {
 	banks, err := r.Banks()
 	for _, o := range banks {
-		if o.Deleted && o.Name == b.Name {
+		if o.Deleted && o.Owner == b.Owner && o.Name == b.Name {
 			return fmt.Errorf("%w: %s; rename or delete that one first", ErrBankExists, b.Name)
 		}
 	}
@@ -263,19 +257,31 @@ func nameTaken(r storage.Reader, b storage.Bank) error {
 // errUnchanged ends a change that finds nothing to do.
 var errUnchanged = errors.New("unchanged")
 
-// changeBank lets fn alter a bank, and drafts the change.
-func (m *Matcher) changeBank(ctx context.Context, who Principal, fn func(storage.Writer) (storage.Bank, storage.Kind, error)) (storage.Bank, error) {
+// changeBank lets fn alter and store a bank of who's party, or make one if there is no name, and drafts the change.
+func (m *Matcher) changeBank(ctx context.Context, who Principal, name *string, fn func(storage.Writer, *storage.Bank) (storage.Kind, error)) (storage.Bank, error) {
 	var bank storage.Bank
 	done, err := m.update(ctx, func(w storage.Writer) (_ *storage.Change, err error) {
-		var kind storage.Kind
-		if bank, kind, err = fn(w); errors.Is(err, errUnchanged) {
-			return nil, nil
+		var before storage.Bank
+		if name != nil {
+			before, err = NamedBank(w, who, *name)
+			if err = cmp.Or(err, who.own(before)); err != nil {
+				return nil, err
+			}
+		}
+		bank = before
+		kind, err := fn(w, &bank)
+		if errors.Is(err, errUnchanged) {
+			return &storage.Change{Bank: bank.ID}, nil
 		} else if errors.Is(err, storage.ErrExists) {
 			return nil, fmt.Errorf("%w: %s", ErrBankExists, bank.Name)
 		} else if err != nil {
 			return nil, err
 		}
-		return draft(storage.Change{Kind: kind, Actor: who.Actor, Bank: bank.ID}, bankBody(bank), private{}), nil
+		body := bankBody(bank)
+		if body.Left, err = left(w, before, bank); err != nil {
+			return nil, err
+		}
+		return draft(storage.Change{Kind: kind, Actor: who.Actor, Bank: bank.ID}, body, private{}), nil
 	})
 	if err != nil {
 		return storage.Bank{}, err

@@ -81,7 +81,7 @@ func (v *Verdict) about(s *State, sc *Scope) {
 func (m *Matcher) conclude(ctx context.Context, q Question, v Verdict, w *watch, upload Track, found []Found, start time.Time) (Verdict, error) {
 	searched := start.Add(v.Timings.Hash + v.Timings.Search)
 	v.MatchesTotal = len(found)
-	v.Matches = found[:min(len(found), MaxMatches)]
+	v.Matches = foremost(found)
 	durations, err := m.explain(ctx, v.Matches, w)
 	w.align(v.Matches, upload, durations, q.VPDQ)
 	if ctx.Err() != nil {
@@ -90,7 +90,10 @@ func (m *Matcher) conclude(ctx context.Context, q Question, v Verdict, w *watch,
 		v.Unexplained = true
 		m.fault(err)
 	}
-	m.dam(ctx, found, contentOf(q.Media, q.Signals))
+	good := suppressors(found)
+	m.dam(ctx, q, found)
+	m.dam(ctx, q, good)
+	heed(found, good)
 	for i := range found {
 		f := &found[i]
 		f.weigh(q.Context, i < len(v.Matches) && !v.Unexplained)
@@ -260,7 +263,7 @@ func (m *Matcher) explain(ctx context.Context, found []Found, w *watch) (duratio
 		return err
 	})
 	for i, f := range found {
-		if o, ok := w.scope.overlays[f.Entry]; ok && o.Labels != nil {
+		if o := w.scope.overlays.of(f.Entry); o.Labels != nil {
 			found[i].Labels = o.Labels
 		}
 	}

@@ -282,14 +282,14 @@ func TestCheckListsTheStrongestHundred(t *testing.T) {
 	if v.MatchesTotal != 121 || len(v.Matches) != matcher.MaxMatches {
 		t.Errorf("%d of %d listed, want 100 of 121", len(v.Matches), v.MatchesTotal)
 	}
-	if v.Action != matcher.ActionHold { // whose labels nobody reads
-		t.Errorf("action %s: that of the match that was cut is lost", v.Action)
+	if v.Action != matcher.ActionBlock {
+		t.Errorf("action %s, not that of the farthest", v.Action)
 	}
 	if !slices.IsSortedFunc(v.Matches, func(a, b matcher.Found) int { return a.Distance - b.Distance }) {
 		t.Error("matches are not ordered by distance")
 	}
-	if slices.Contains(matched(v), far.Entry.ID) {
-		t.Error("the farthest is among the hundred nearest")
+	if matched(v)[matcher.MaxMatches-1] != far.Entry.ID {
+		t.Error("the farthest, which decides, is not the last of those listed")
 	}
 }
 

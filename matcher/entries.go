@@ -54,7 +54,7 @@ func (m *Matcher) setStatus(ctx context.Context, who Principal, id storage.Entry
 		switch {
 		case fresh && to == storage.Active:
 			return nil, fmt.Errorf("%w: entry %d is new", ErrPending, id)
-		case e.Proposal != nil && !fresh:
+		case e.Proposal != nil && !fresh && (kind != storage.EntryRetracted || needsSecond(b, kind)):
 			return nil, fmt.Errorf("%w: entry %d", ErrPending, id)
 		case !fresh && needsSecond(b, kind):
 			e.Proposal = &storage.Proposal{Kind: kind, Actor: who.Actor, At: milliseconds(m.o.Now()), Reason: reason}
@@ -90,21 +90,31 @@ func (m *Matcher) turn(w storage.Writer, e *storage.Entry, kind storage.Kind, wh
 	if err := m.room(len(e.Signals)); err != nil {
 		return nil, err
 	}
+	if kind == storage.EntryRestored { // what took it out is answered: it begins anew
+		m.floods.forgetEntry(e.ID)
+		if err := w.Clear(e.ID); err != nil {
+			return nil, err
+		}
+	}
 	return entryChange(kind, who.Actor, *e, private{Reason: reason}), nil
 }
 
-// Confirm carries out what somebody else has proposed of an entry: to add it, to restore it, to retract it.
+// Confirm carries out what somebody else has proposed of an entry: to add it, to restore it, to retract it, to label it.
 // ErrUnknownEntry, ErrForeign, ErrNothingProposed, ErrSecondPerson, ErrDuplicate, ErrFull.
 func (m *Matcher) Confirm(ctx context.Context, who Principal, id storage.EntryID) error {
 	return m.changeEntry(ctx, who, id, func(w storage.Writer, e *storage.Entry, _ storage.Bank) (*storage.Change, error) {
 		p := e.Proposal
-		switch {
-		case p == nil:
+		if p == nil {
 			return nil, fmt.Errorf("%w: entry %d", ErrNothingProposed, id)
-		case p.Actor == who.Actor:
-			return nil, ErrSecondPerson
+		}
+		if err := who.seconds(w, p); err != nil {
+			return nil, err
 		}
 		e.Proposal = nil
+		if p.Kind == storage.EntryChanged {
+			e.Labels = p.Labels
+			return entryChange(p.Kind, who.Actor, *e, private{}), nil
+		}
 		return m.turn(w, e, p.Kind, who, p.Reason)
 	})
 }
@@ -133,8 +143,9 @@ type EntryEdit struct {
 	Note   *string
 }
 
-// Edit changes labels or note of an entry. An edit that changes nothing is no error.
-// ErrUnknownEntry, ErrForeign, [*InputError].
+// Edit changes labels or note of an entry. An edit that changes nothing is no error. Under dual control labels that change
+// its context rule are proposed, since that has a say about the action.
+// ErrUnknownEntry, ErrForeign, ErrPending, [*InputError].
 func (m *Matcher) Edit(ctx context.Context, who Principal, id storage.EntryID, edit EntryEdit) error {
 	var p private
 	if edit.Note != nil {
@@ -150,12 +161,20 @@ func (m *Matcher) Edit(ctx context.Context, who Principal, id storage.EntryID, e
 			return err
 		}
 	}
-	return m.changeEntry(ctx, who, id, func(_ storage.Writer, e *storage.Entry, _ storage.Bank) (*storage.Change, error) {
+	return m.changeEntry(ctx, who, id, func(_ storage.Writer, e *storage.Entry, b storage.Bank) (*storage.Change, error) {
 		before := *e
-		if edit.Labels != nil {
+		set(&e.Note, edit.Note)
+		switch {
+		case edit.Labels == nil:
+		case b.Dual && !sameContext(labels, e.Labels):
+			if e.Proposal != nil {
+				return nil, fmt.Errorf("%w: entry %d", ErrPending, id)
+			}
+			e.Proposal = &storage.Proposal{Kind: storage.EntryChanged, Actor: who.Actor, At: milliseconds(m.o.Now()), Labels: labels}
+			return entryChange(storage.EntryProposed, who.Actor, *e, p), nil
+		default:
 			e.Labels = labels
 		}
-		set(&e.Note, edit.Note)
 		if e.Note == before.Note && slices.Equal(e.Labels, before.Labels) {
 			return nil, nil
 		}

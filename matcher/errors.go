@@ -33,6 +33,8 @@ var (
 	ErrKeyReused = errors.New("the idempotency key was used for another request")
 	// ErrBankExists: a bank of that name is not deleted.
 	ErrBankExists = errors.New("a bank of that name exists already")
+	// ErrAmbiguous: several banks of others have that name.
+	ErrAmbiguous = errors.New("several banks have that name; say whose it is, as owner:name")
 	// ErrDuplicate: restoring would make two entries of the same media match.
 	ErrDuplicate = errors.New("another active entry of the bank has the same media")
 	// ErrIndexBehind: the index has not seen min_seq within the time to wait.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"vigie/hashing"
@@ -81,7 +82,10 @@ func (m *Matcher) Flag(ctx context.Context, f Flagging) (Flagged, error) {
 	if err := m.room(len(entry.Signals)); err != nil {
 		return Flagged{}, err
 	}
-	good := func(n Found) bool { return n.Bank.Kind == storage.KnownGood && n.Bank.Name != f.Bank }
+	own := f.Bank[strings.LastIndex(f.Bank, calledOf)+1:]
+	good := func(n Found) bool {
+		return n.Bank.Kind == storage.KnownGood && !(n.Bank.Owner == f.Who.Party && n.Bank.Name == own)
+	}
 	if i := slices.IndexFunc(near, good); i >= 0 && !f.DespiteKnownGood {
 		return Flagged{}, fmt.Errorf("%w: entry %d of %s, distance %d", ErrKnownGood, near[i].Entry, near[i].Bank.Name, near[i].Distance)
 	}
@@ -412,8 +416,8 @@ func includes(all, some []hashing.Signal) bool {
 	return len(distinct(slices.Concat(all, some))) == len(distinct(all))
 }
 
-// neighbours are the strongest entries within whose radii the flag is, before it is made, of the banks that count for the
-// party: one more than are answered, as the entry itself may be among them.
+// neighbours are the entries within whose radii the flag is, before it is made, of the banks that count for the party,
+// strongest first.
 func (m *Matcher) neighbours(ctx context.Context, who Principal, p hashing.Picture, beside []hashing.Signal) ([]Found, error) {
 	state, err := m.loaded(ctx)
 	if err != nil {
@@ -433,8 +437,7 @@ func (m *Matcher) near(ctx context.Context, who Principal, asks []ask) ([]Found,
 	if err := w.add(ctx, asks); err != nil {
 		return nil, err
 	}
-	found := w.found(trackOf(asks))
-	return found[:min(len(found), maxNeighbours+1)], nil
+	return w.found(trackOf(asks)), nil
 }
 
 // private is the personal part of a change.

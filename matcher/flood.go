@@ -3,6 +3,7 @@ package matcher
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -10,97 +11,193 @@ import (
 )
 
 // A poisoned hash matches many pictures that are nothing alike. So what a node counts are the different contents that an
-// entry matches perceptually within an hour; what has the entry's very bytes is no mistake of the hash. Beyond the bound of
-// its bank the entry is quarantined. Counts are this node's, in memory.
+// entry matches perceptually within an hour, for each party that checks; what has the entry's very bytes is no mistake of the
+// hash. Beyond the bound of its bank the entry is taken out: for the party at once, by an overlay; for all, if the party is the
+// bank's owner or the operator, or if the entry floods another party, too. So nobody takes an entry out for others alone.
+// Hashes that come without their media can be made up: they count for the party itself, and for all if it is the owner's.
+// Counts are this node's, in memory.
 
-// floods counts contents by entry. It is safe for concurrent use.
-type floods struct {
-	mu      sync.Mutex
-	entries map[storage.EntryID]map[uint64]time.Time // the last time of each content
-	swept   time.Time
+// flow is what contents are counted by.
+type flow struct {
+	party storage.PartyID
+	entry storage.EntryID
+	bare  bool // hashes came without their media
 }
 
-const floodTime = time.Hour
+// floods counts contents, the newest: the oldest half is forgotten when there are too many. It is safe for concurrent use.
+type floods struct {
+	mu       sync.Mutex
+	now, old map[flow]contents
+	n        int // contents in now
+	swept    time.Time
+}
 
-// note counts a content for an entry, and reports whether there are more than bound.
-func (f *floods) note(entry storage.EntryID, c content, bound int, now time.Time) bool {
+// contents are the times at which each was seen last, in milliseconds.
+type contents map[uint64]int64
+
+const (
+	floodTime  = time.Hour
+	mostFloods = 100_000 // contents in each half, of all flows: some 50 MB at worst; a bound beyond both is none
+)
+
+// note counts a content for a flow, and reports whether there are more than bound.
+func (f *floods) note(at flow, c content, bound int, now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.entries == nil {
-		f.entries = map[storage.EntryID]map[uint64]time.Time{}
+	if f.now == nil || f.n >= mostFloods {
+		f.old, f.now, f.n = f.now, map[flow]contents{}, 0
 	}
 	if now.Sub(f.swept) > floodTime/12 {
 		f.sweep(now)
 	}
-	seen := f.entries[entry]
+	seen, before := f.now[at], f.old[at]
 	if seen == nil {
-		seen = map[uint64]time.Time{}
-		f.entries[entry] = seen
+		seen = contents{}
+		f.now[at] = seen
 	}
-	if len(seen) <= bound { // more need not be remembered
-		seen[c.short()] = now
+	delete(before, c.short())
+	_, known := seen[c.short()]
+	if !known && len(seen)+len(before) >= bound {
+		f.n -= seen.sweep(now)
+		before.sweep(now)
 	}
-	if len(seen) <= bound {
-		return false
-	}
-	for c, at := range seen {
-		if now.Sub(at) > floodTime {
-			delete(seen, c)
+	if known || len(seen)+len(before) <= bound { // more need not be remembered
+		seen[c.short()] = now.UnixMilli()
+		if !known {
+			f.n++
 		}
 	}
-	return len(seen) > bound
+	return len(seen)+len(before) > bound
+}
+
+// sweep forgets what is older than an hour, and says how many.
+func (c contents) sweep(now time.Time) (forgotten int) {
+	for id, at := range c {
+		if now.UnixMilli()-at > floodTime.Milliseconds() {
+			delete(c, id)
+			forgotten++
+		}
+	}
+	return forgotten
 }
 
 // sweep forgets what is older than an hour.
 func (f *floods) sweep(now time.Time) {
-	for id, seen := range f.entries {
-		for c, at := range seen {
-			if now.Sub(at) > floodTime {
-				delete(seen, c)
+	for _, half := range []map[flow]contents{f.now, f.old} {
+		for at, seen := range half {
+			if seen.sweep(now); len(seen) == 0 {
+				delete(half, at)
 			}
 		}
-		if len(seen) == 0 {
-			delete(f.entries, id)
-		}
 	}
-	f.swept = now
+	f.n, f.swept = 0, now
+	for _, seen := range f.now {
+		f.n += len(seen)
+	}
 }
 
-// forget begins anew for an entry, when it is active again.
-func (f *floods) forget(id storage.EntryID) {
+// forget begins anew with the flows for which drop is true.
+func (f *floods) forget(drop func(flow) bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.entries, id)
+	for at, seen := range f.now {
+		if drop(at) {
+			f.n -= len(seen)
+			delete(f.now, at)
+		}
+	}
+	for at := range f.old {
+		if drop(at) {
+			delete(f.old, at)
+		}
+	}
+}
+
+// forgetEntry begins anew for an entry, when it is active again.
+func (f *floods) forgetEntry(id storage.EntryID) {
+	f.forget(func(at flow) bool { return at.entry == id })
 }
 
 // dam counts what was found, and takes out what floods: the match that is too many counts for nothing any more.
-func (m *Matcher) dam(ctx context.Context, found []Found, c content) {
+func (m *Matcher) dam(ctx context.Context, q Question, found []Found) {
+	c := contentOf(q.Media, q.Signals)
 	for i := range found {
 		f := &found[i]
-		bound := f.Bank.Policy.Flood
-		if bound == 0 || f.exact() || f.counts() == None || !m.floods.note(f.Entry, c, bound, m.o.Now()) {
-			continue
-		}
-		f.Flooded = true
-		reason := fmt.Sprintf("it matched more than %d different contents within an hour; that is the bank's bound", bound)
-		done, err := m.update(ctx, func(w storage.Writer) (*storage.Change, error) {
-			e, err := w.Entry(f.Entry)
-			if err != nil || e.Status != storage.Active {
-				return nil, err
-			}
-			e.Status, e.Reason = storage.Quarantined, reason
-			return entryChange(storage.EntryQuarantined, system.Actor, e, private{Reason: reason}), w.UpdateEntry(e)
-		})
-		if err != nil {
-			m.fault(fmt.Errorf("quarantine an entry that floods: %w", err))
-			continue
-		}
-		m.settle(ctx, done.Seq)
-		m.floods.forget(f.Entry)
-		if done.Seq > 0 && m.o.Events.Quarantined != nil {
-			m.o.Events.Quarantined(f.Entry)
+		if f.Bank.Policy.Flood > 0 && !f.exact() && f.counts() > None {
+			f.Flooded = m.flooded(ctx, flow{q.Who.Party, f.Entry, q.Media == nil}, c, f.Bank.Policy.Flood)
 		}
 	}
+}
+
+// floodWords begin the reason of what is quarantined because it floods.
+const floodWords = "it matched more than "
+
+// flooded counts a content for an entry, and takes the entry out if that is too many.
+func (m *Matcher) flooded(ctx context.Context, at flow, c content, bound int) bool {
+	if !m.floods.note(at, c, bound, m.o.Now()) {
+		return false
+	}
+	reason := fmt.Sprintf(floodWords+"%d different contents within an hour; that is the bank's bound", bound)
+	all := false
+	done, err := m.update(ctx, func(w storage.Writer) (*storage.Change, error) {
+		e, err := w.Entry(at.entry)
+		if err != nil || e.Status != storage.Active {
+			return nil, err
+		}
+		b, err := w.Bank(e.Bank)
+		if err != nil {
+			return nil, err
+		}
+		if all = governs(at.party, b); !all && !at.bare {
+			alarms, err := w.Alarms(e.ID)
+			if err != nil {
+				return nil, err
+			}
+			all = slices.ContainsFunc(alarms, func(p storage.PartyID) bool { return p != at.party && heard(w, p, b) })
+		}
+		if all {
+			return quarantine(w, e, reason)
+		}
+		return disable(w, e, at.party, !at.bare, reason)
+	})
+	if err != nil {
+		m.fault(fmt.Errorf("take out an entry that floods: %w", err))
+		return true
+	}
+	m.settle(ctx, done.Seq)
+	m.floods.forget(func(f flow) bool { return f.entry == at.entry && (all || f.party == at.party) })
+	if done.Seq > 0 && all && m.o.Events.Quarantined != nil {
+		m.o.Events.Quarantined(at.entry)
+	}
+	return true
+}
+
+// governs reports whether a party may take a bank's entries out for all: it is its owner's, or runs the node.
+func governs(party storage.PartyID, b storage.Bank) bool {
+	return party == b.Owner || party == storage.Operator
+}
+
+// heard reports whether what a party says of a bank's entries counts for others: it may still read them, and is not suspended.
+func heard(r storage.Reader, party storage.PartyID, b storage.Bank) bool {
+	p, err := r.Party(party)
+	return err == nil && !p.Suspended && (belongs(party, b) || governs(party, b))
+}
+
+// quarantine takes an active entry out for all, and drafts the change.
+func quarantine(w storage.Writer, e storage.Entry, reason string) (*storage.Change, error) {
+	e.Status, e.Reason = storage.Quarantined, reason
+	return entryChange(storage.EntryQuarantined, system.Actor, e, private{Reason: reason}), w.UpdateEntry(e)
+}
+
+// disable takes an entry out for one party, and drafts the change; nil if it is out for it. An alarm is for others to be heard.
+func disable(w storage.Writer, e storage.Entry, party storage.PartyID, alarm bool, reason string) (*storage.Change, error) {
+	statuses, err := w.Statuses(party, []storage.EntryID{e.ID})
+	if err != nil || statuses[e.ID].Disabled {
+		return nil, err
+	}
+	o, err := w.Disable(party, e.ID, alarm)
+	c := storage.Change{Kind: storage.OverlaySet, Actor: system.Actor, Bank: e.Bank, Entry: e.ID, Party: party}
+	return draft(c, o, private{Reason: reason}), err
 }
 
 // firsts remembers what came already, some of it: the oldest half is forgotten when there is too much.

@@ -162,7 +162,7 @@ func TestFloodWithoutTheCatalogue(t *testing.T) {
 	w.down.down.Store(true)
 	equal(t, w.levels(1, 2), []string{"match review flooded"})
 	told := fmt.Sprint(faults.list())
-	if !strings.Contains(told, "quarantine an entry that floods") {
+	if !strings.Contains(told, "take out an entry that floods") {
 		t.Errorf("faults %s", told)
 	}
 	w.down.down.Store(false)

@@ -28,7 +28,7 @@ type State struct {
 	Parties  map[storage.PartyID]storage.Party
 
 	Subscriptions map[seat]storage.Subscription
-	Overlays      map[storage.PartyID]map[storage.EntryID]storage.Overlay
+	Overlays      map[storage.PartyID]*overlays
 
 	scopes   *sync.Map     // Scope by party; made when they are asked for
 	replaced chan struct{} // closed when a newer state is published
@@ -175,7 +175,7 @@ func (f *Follower) follow(ctx context.Context) error {
 func (f *Follower) load(ctx context.Context) error {
 	next := &State{
 		Banks: map[storage.BankID]storage.Bank{}, Keys: map[string]storage.Key{}, Parties: map[storage.PartyID]storage.Party{},
-		Subscriptions: map[seat]storage.Subscription{}, Overlays: map[storage.PartyID]map[storage.EntryID]storage.Overlay{},
+		Subscriptions: map[seat]storage.Subscription{}, Overlays: map[storage.PartyID]*overlays{},
 	}
 	err := f.catalogue.View(ctx, func(r storage.Reader) error {
 		head, err := r.Head()
@@ -241,12 +241,7 @@ func (s *State) loadParties(r storage.Reader) error {
 	if err != nil {
 		return err
 	}
-	for _, o := range overlays {
-		if s.Overlays[o.Party] == nil {
-			s.Overlays[o.Party] = map[storage.EntryID]storage.Overlay{}
-		}
-		s.Overlays[o.Party][o.Entry] = o
-	}
+	s.Overlays = withOverlays(s.Overlays, overlays)
 	return nil
 }
 
@@ -414,30 +409,6 @@ func (s *State) scopesAfter(a applied) *sync.Map {
 		return s.scopes
 	}
 	return &sync.Map{}
-}
-
-// withOverlays is old with some of it replaced, in order; old itself stays as it is.
-func withOverlays(old map[storage.PartyID]map[storage.EntryID]storage.Overlay, replaced []storage.Overlay) map[storage.PartyID]map[storage.EntryID]storage.Overlay {
-	if len(replaced) == 0 {
-		return old
-	}
-	all, mine := maps.Clone(old), map[storage.PartyID]bool{}
-	for _, o := range replaced {
-		if !mine[o.Party] {
-			mine[o.Party] = true
-			all[o.Party] = maps.Clone(all[o.Party])
-			if all[o.Party] == nil {
-				all[o.Party] = map[storage.EntryID]storage.Overlay{}
-			}
-		}
-		if o.Empty() {
-			delete(all[o.Party], o.Entry)
-		} else {
-			all[o.Party][o.Entry] = o
-		}
-	}
-	maps.DeleteFunc(all, func(_ storage.PartyID, of map[storage.EntryID]storage.Overlay) bool { return len(of) == 0 })
-	return all
 }
 
 // readKeys fills in keys by their ids. The log does not hold the digests of secrets: they are read

@@ -99,7 +99,7 @@ func (m *Matcher) RevokeKey(ctx context.Context, who Principal, id string) (stor
 			return nil, translate(err, ErrUnknownKey, id)
 		}
 		if !key.RevokedAt.IsZero() {
-			return nil, nil
+			return &storage.Change{Key: key.ID}, nil
 		}
 		key.RevokedAt = milliseconds(m.o.Now())
 		return keyChange(storage.KeyRevoked, who.Actor, key), w.UpdateKey(key)

@@ -20,6 +20,7 @@ type Listed struct {
 	Note    string
 	Media   storage.MediaInfo // what the list says of the bytes; not Kept
 	Source  storage.Source    // its Actor is set; At, if zero
+	More    []storage.Source  // further ones, likewise; an entry keeps 200 in all
 	// ExactOnly leaves out what is not a digest.
 	ExactOnly bool
 }
@@ -28,6 +29,9 @@ type Listed struct {
 type ListOptions struct {
 	DryRun           bool // say what would become of them, and store nothing
 	DespiteKnownGood bool // flag also what is near a known-good entry
+	// Rehearsal, of a dry run, is what the parts of the list before this one would have changed; without it only what stands
+	// twice in this part is told so.
+	Rehearsal *Rehearsal
 }
 
 // ListedOutcome is what became of one entry of a list.
@@ -36,7 +40,9 @@ type ListedOutcome struct {
 	Created bool
 	// Same: the bank has it already, with all of its signals and this very source; nothing was changed.
 	Same bool
-	Err  error // [*InputError], [*UnhashableError], ErrKnownGood, ErrTakenBack: this entry alone is left out
+	// Noted is how many labels the vocabulary does not know, so that a new entry has them in its note, as far as there is room.
+	Noted int
+	Err   error // [*InputError], [*UnhashableError], ErrKnownGood, ErrTakenBack: this entry alone is left out
 }
 
 // ErrTakenBack: the bank had what a list has, and it was retracted, rejected or quarantined there. A list does not bring
@@ -75,7 +81,10 @@ func (m *Matcher) FlagList(ctx context.Context, who Principal, bank string, item
 	out = make([]ListedOutcome, len(items))
 	entries := make([]storage.Entry, len(items))
 	for i, item := range items {
-		entries[i], out[i].Err = listed(who, b, item)
+		entries[i], out[i].Noted, out[i].Err = listed(who, b, item)
+	}
+	if o.DryRun && o.Rehearsal == nil {
+		o.Rehearsal = &Rehearsal{}
 	}
 	if !o.DespiteKnownGood {
 		if err := m.refuseKnownGood(ctx, who, bank, entries, out); err != nil {
@@ -94,7 +103,7 @@ func (m *Matcher) FlagList(ctx context.Context, who Principal, bank string, item
 		}
 		at := seq
 		if o.DryRun {
-			err = m.wouldAdd(ctx, who, bank, entries[first:last], out[first:last])
+			err = m.wouldAdd(ctx, who, bank, o.Rehearsal, entries[first:last], out[first:last])
 		} else {
 			at, err = m.addListed(ctx, who, bank, entries[first:last], out[first:last])
 		}
@@ -106,54 +115,79 @@ func (m *Matcher) FlagList(ctx context.Context, who Principal, bank string, item
 	return out, seq, nil
 }
 
-// listed checks an entry of a list, and fills it in.
-func listed(who Principal, b storage.Bank, item Listed) (storage.Entry, error) {
+// listed checks an entry of a list, and fills it in. Noted is how many of its labels stand in the note.
+func listed(who Principal, b storage.Bank, item Listed) (_ storage.Entry, noted int, _ error) {
 	labels, strange := fitting(item.Labels)
 	labels, err := cleanLabels(labels)
-	note, source := item.Note, item.Source
+	note := item.Note
 	if len(strange) > 0 {
-		note = strings.TrimPrefix(note+"\nlabels: "+strings.Join(strange, " "), "\n")
+		note = withLabels(note, strange)
 	}
-	for _, fault := range []error{
-		err, checkLength("note", note, maxNote), checkLength("origin", source.Origin, maxOrigin),
-		checkLength("source", source.List, maxList), checkLength("foreign_id", source.Foreign, maxList),
-		checkLength("format", item.Media.Format, maxFormat),
+	sources := slices.Concat([]storage.Source{item.Source}, item.More)
+	sources = sources[:min(len(sources), maxSources)]
+	faults := []error{
+		err, checkLength("note", note, maxNote), checkLength("format", item.Media.Format, maxFormat),
 		checkSignals(item.Signals), checkTimes(item.Signals), checkVersions(item.Signals),
-	} {
+	}
+	for i := range sources {
+		s := &sources[i]
+		faults = append(faults, checkLength("origin", s.Origin, maxOrigin), checkLength("source", s.List, maxList), checkLength("foreign_id", s.Foreign, maxList))
+		s.Actor = who.Actor
+		if s.At.UnixMilli() == 0 {
+			s.At = time.Time{} // as a catalogue has it, too
+		}
+	}
+	for _, fault := range faults {
 		if fault != nil {
-			return storage.Entry{}, fault
+			return storage.Entry{}, 0, fault
 		}
 	}
 	if len(item.Signals) == 0 {
-		return storage.Entry{}, noSignals()
+		return storage.Entry{}, 0, noSignals()
 	}
 	video, perceptual := timed(item.Signals), false
 	for _, s := range item.Signals {
 		if err := poor(s); err != nil && !video {
-			return storage.Entry{}, err
+			return storage.Entry{}, 0, err
 		}
 		perceptual = perceptual || !s.Algorithm.Exact()
 	}
 	if item.ExactOnly && perceptual {
-		return storage.Entry{}, invalid("exact_only", "the list has perceptual hashes of it, too")
-	}
-	source.Actor = who.Actor
-	if source.At.UnixMilli() == 0 {
-		source.At = time.Time{} // as a catalogue has it, too
+		return storage.Entry{}, 0, invalid("exact_only", "the list has perceptual hashes of it, too")
 	}
 	e := storage.Entry{
 		Status: storage.Active, Labels: labels, Note: note, Media: item.Media, ExactOnly: !perceptual,
-		Signals: item.Signals, Sources: []storage.Source{source},
+		Signals: item.Signals, Sources: sources,
 	}
 	e.Media.Kept = false
 	if video {
 		e.Signals = fewerFrames(usable(e.Signals), cmp.Or(b.Policy.MaxFrames, DefaultMaxFrames))
 	}
 	if e.Signals = distinct(e.Signals); len(e.Signals) == 0 {
-		return storage.Entry{}, &UnhashableError{Reason: hashing.LowQuality, Detail: noFrames}
+		return storage.Entry{}, 0, &UnhashableError{Reason: hashing.LowQuality, Detail: noFrames}
 	}
-	return e, nil
+	return e, len(strange), nil
 }
+
+// withLabels is a note with labels behind it, cut to what a note may hold: no entry is lost to its labels.
+func withLabels(note string, labels []string) string {
+	const cut = "..."
+	text := "labels: " + strings.Join(labels, " ")
+	if note != "" {
+		text = "\n" + text
+	}
+	switch room := maxNote - len(note); {
+	case len(text) <= room:
+		return note + text
+	case room <= len(cut):
+		return note
+	default:
+		return note + text[:room-len(cut)] + cut
+	}
+}
+
+// spellings are labels, or their names, as others write them.
+var spellings = map[string]string{"behavior": "behaviour", "tlp:white": "tlp:clear"}
 
 // fitting tells labels that the vocabulary takes from those under one of its names that it does not: others mean other things
 // by them, or know more of them, and an entry is not lost for that. They may write hyphens for underscores.
@@ -164,9 +198,10 @@ func fitting(labels []string) (fit, strange []string) {
 	}
 	had := map[string]string{}
 	for _, l := range labels {
-		name, value, _ := strings.Cut(l, ":")
+		name, value, named := strings.Cut(cmp.Or(spellings[l], l), ":")
+		name = cmp.Or(spellings[name], name)
 		t, ruled := terms[name]
-		if !ruled || name == l {
+		if !ruled || !named {
 			fit = append(fit, l)
 			continue
 		}
@@ -212,7 +247,9 @@ func (m *Matcher) refuseKnownGood(ctx context.Context, who Principal, bank strin
 	if err != nil {
 		return err
 	}
-	good := state.scope(who.Party).only(func(b storage.Bank) bool { return b.Kind == storage.KnownGood && b.Name != bank })
+	scope := state.scope(who.Party)
+	itself, _ := scope.bank(bank)
+	good := scope.only(func(b storage.Bank) bool { return b.Kind == storage.KnownGood && b.ID != itself.ID })
 	if len(good.banks) == 0 {
 		return nil
 	}
@@ -259,24 +296,37 @@ func (m *Matcher) addListed(ctx context.Context, who Principal, bank string, ent
 			had, same, err := hadListed(w, b, e)
 			switch {
 			case errors.Is(err, ErrTakenBack):
-				out[i] = ListedOutcome{Err: err}
+				out[i] = ListedOutcome{Noted: out[i].Noted, Err: err}
 				continue
 			case err != nil:
 				return err
 			case same:
-				out[i] = ListedOutcome{Entry: had.ID, Same: true}
+				out[i] = ListedOutcome{Entry: had.ID, Same: true, Noted: out[i].Noted}
 				continue
 			}
+			var more []storage.Source // behind the first, which addTo adds to an entry that the bank had
+			if had != nil && !proposes(b, *had, e) {
+				if fresh := lacking(had.Sources, e.Sources); len(fresh) > 0 {
+					more = fresh[1:min(len(fresh), max(1, maxSources-len(had.Sources)))]
+					e.Sources = fresh
+				}
+				e.Sources = e.Sources[:1]
+			}
 			flagged := Flagged{Bank: b}
-			draft, err := m.addTo(w, &flagged, Flagging{Who: who, Note: e.Note, Origin: e.Sources[0].Origin}, e, had)
+			draft, err := m.addTo(w, &flagged, Flagging{Who: who, Note: e.Note, Origin: origins(slices.Concat(e.Sources, more))}, e, had)
 			if err != nil {
 				return err
+			}
+			for _, s := range more {
+				if err := w.AddSource(had.ID, s); err != nil {
+					return err
+				}
 			}
 			if err := w.Append(draft); err != nil {
 				return err
 			}
 			last = draft
-			out[i] = ListedOutcome{Entry: flagged.Entry.ID, Created: flagged.Created}
+			out[i] = ListedOutcome{Entry: flagged.Entry.ID, Created: flagged.Created, Noted: out[i].Noted}
 		}
 		return nil
 	})
@@ -293,8 +343,8 @@ func (m *Matcher) addListed(ctx context.Context, who Principal, bank string, ent
 	return last.Seq, nil
 }
 
-// wouldAdd says what addListed would do, as far as the bank stands now.
-func (m *Matcher) wouldAdd(ctx context.Context, who Principal, bank string, entries []storage.Entry, out []ListedOutcome) error {
+// wouldAdd says what addListed would do, as far as the bank stands now and what was rehearsed would have changed it.
+func (m *Matcher) wouldAdd(ctx context.Context, who Principal, bank string, so *Rehearsal, entries []storage.Entry, out []ListedOutcome) error {
 	return m.catalogue.View(ctx, func(r storage.Reader) error {
 		b, err := ownBank(r, who, bank)
 		if err != nil {
@@ -304,27 +354,38 @@ func (m *Matcher) wouldAdd(ctx context.Context, who Principal, bank string, entr
 			if out[i].Err != nil {
 				continue
 			}
-			had, same, err := hadListed(r, b, e)
+			had, same, err := hadListed(so.on(r), b, e)
 			switch {
 			case errors.Is(err, ErrTakenBack):
 				out[i].Err = err
+				continue
 			case err != nil:
 				return err
-			case had == nil || !same && b.Dual && !includes(had.Signals, e.Signals):
+			case had == nil || !same && proposes(b, *had, e):
 				out[i].Created = true
-			default:
-				out[i] = ListedOutcome{Entry: had.ID, Same: same}
+				so.create(b, e)
+				continue
+			case !same:
+				so.extend(*had, e, lacking(had.Sources, e.Sources))
+			}
+			if out[i].Same = same; had.ID < firstRehearsed {
+				out[i].Entry = had.ID
 			}
 		}
 		return nil
 	})
 }
 
+// proposes reports whether what an entry of a list adds to one that the bank had needs a second person, as an entry of its own.
+func proposes(b storage.Bank, had, e storage.Entry) bool {
+	return b.Dual && !includes(had.Signals, e.Signals)
+}
+
 // hadListed is the entry of a bank that an entry of a list is, and whether the list would bring nothing new to it.
 // ErrTakenBack if there is none but such.
 func hadListed(r storage.Reader, b storage.Bank, e storage.Entry) (had *storage.Entry, same bool, err error) {
 	had, back, err := sameMedia(r, b.ID, e)
-	if err == nil && had != nil && b.Dual && !includes(had.Signals, e.Signals) {
+	if err == nil && had != nil && proposes(b, *had, e) {
 		var before *storage.Entry
 		if before, back, err = proposedBefore(r, b, *had, e); before != nil {
 			had = before
@@ -338,7 +399,23 @@ func hadListed(r storage.Reader, b storage.Bank, e storage.Entry) (had *storage.
 	case had == nil:
 		return nil, false, nil
 	}
-	return had, includes(had.Signals, e.Signals) && slices.ContainsFunc(had.Sources, sameSource(e.Sources[0])), nil
+	return had, includes(had.Signals, e.Signals) && len(lacking(had.Sources, e.Sources)) == 0, nil
+}
+
+// lacking are the sources that others are without.
+func lacking(had, sources []storage.Source) []storage.Source {
+	return slices.DeleteFunc(slices.Clone(sources), func(s storage.Source) bool { return slices.ContainsFunc(had, sameSource(s)) })
+}
+
+// origins are those of sources, for the log.
+func origins(sources []storage.Source) string {
+	var all []string
+	for _, s := range sources {
+		if s.Origin != "" {
+			all = append(all, s.Origin)
+		}
+	}
+	return strings.Join(slices.Compact(all), "\n")
 }
 
 // proposedBefore finds what became of the proposal to add to an entry what is new of e: an entry of its own, under dual

@@ -172,6 +172,9 @@ func TestFlagListLabels(t *testing.T) {
 		{"tlp:amber-strict ideology:far-right ideology:islamist", "", "ideology:far_right ideology:islamist tlp:amber_strict", ""},
 		{"severity:severe x confidence:101", "n", "x", "n\nlabels: severity:severe confidence:101"},
 		{"tlp:red tlp:green tlp:red severity", "", "severity tlp:red", "labels: tlp:green"},
+		{"tlp:white behavior:graphic-violence severity:high", "", "behaviour:graphic_violence tlp:clear", "labels: severity:high"},
+		{"severity:high", strings.Repeat("n", 9990), "", strings.Repeat("n", 9990) + "\nlabels..."},
+		{"severity:high", strings.Repeat("n", 9999), "", strings.Repeat("n", 9999)},
 	} {
 		item := listed(signal(hashing.MD5, uint64(i)))
 		item.Labels, item.Note = strings.Fields(c.labels), c.note
@@ -180,6 +183,66 @@ func TestFlagListLabels(t *testing.T) {
 		equal(t, []string{strings.Join(e.Labels, " "), e.Note}, []string{c.fit, c.want})
 		equal(t, n.flagList(local, "bank", matcher.ListOptions{}, item), []string{"same"})
 	}
+}
+
+// Labels that end in the note are counted.
+func TestFlagListCountsLabels(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	a, b := listed(signal(hashing.MD5, 1)), listed(signal(hashing.MD5, 2))
+	a.Labels = []string{"severity:high", "tlp:amber-strict", "confidence:101"}
+	for _, dry := range []bool{true, false} {
+		out, _, err := n.FlagList(n.ctx, local, "bank", []matcher.Listed{a, b}, matcher.ListOptions{DryRun: dry})
+		must(t, err)
+		equal(t, []int{out[0].Noted, out[1].Noted}, []int{2, 0})
+	}
+}
+
+// All sources that a list has of an entry are kept, as many as an entry keeps; what is had from all of them is the same.
+func TestFlagListSources(t *testing.T) {
+	t.Parallel()
+	overEach(t, func(t *testing.T, n *node) {
+		old := time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC)
+		from := func(list, foreign string) storage.Source {
+			return storage.Source{List: list, Foreign: foreign, At: old}
+		}
+		item := listed(signal(hashing.MD5, 1))
+		item.Source, item.More = from("a", "1"), []storage.Source{from("b", "2"), {Origin: "a case"}, from("b", "2")}
+		want := slices.Concat([]storage.Source{item.Source}, item.More)
+		sources := func() (got []storage.Source) {
+			for i, s := range n.entry(1).Sources {
+				if s.Actor == "" || s.At.IsZero() {
+					t.Errorf("source %d is by %q, at %v", i, s.Actor, s.At)
+				}
+				if s.Actor = ""; !s.At.Equal(old) {
+					s.At = time.Time{}
+				}
+				s.At = s.At.UTC()
+				got = append(got, s)
+			}
+			return got
+		}
+		equal(t, n.flagList(local, "bank", matcher.ListOptions{}, item), []string{"created"})
+		equal(t, sources(), want)
+		equal(t, n.flagList(local, "bank", matcher.ListOptions{}, item), []string{"same"})
+
+		item.More = append(item.More, from("c", "3"), from("d", "4"))
+		equal(t, n.flagList(local, "bank", matcher.ListOptions{DryRun: true}, item), []string{"sourced"})
+		equal(t, n.flagList(local, "bank", matcher.ListOptions{}, item), []string{"sourced"})
+		equal(t, sources(), append(want, from("c", "3"), from("d", "4")))
+		equal(t, n.flagList(local, "bank", matcher.ListOptions{}, item), []string{"same"})
+
+		many := listed(signal(hashing.MD5, 2))
+		for i := range 250 {
+			many.More = append(many.More, from("many", fmt.Sprint(i)))
+		}
+		equal(t, n.flagList(local, "bank", matcher.ListOptions{}, many), []string{"created"})
+		equal(t, len(n.entry(2).Sources), 200)
+		equal(t, n.flagList(local, "bank", matcher.ListOptions{}, many), []string{"same"})
+
+		many.More[0].Origin = strings.Repeat("x", 2001)
+		equal(t, n.flagList(local, "bank", matcher.ListOptions{}, many), []string{"origin"})
+	})
 }
 
 // A list does not bring back what people have taken back, however often it is read.
@@ -306,6 +369,77 @@ func TestFlagListDryRun(t *testing.T) {
 		equal(t, says, []string{"sourced", "created", "signals"})
 		equal(t, n.flagList(local, "bank", matcher.ListOptions{}, items...), says)
 	})
+}
+
+// What stands twice in a list is told by a dry run as it will be: also across its parts, under dual control, and of what the
+// bank has already.
+func TestFlagListDryRunOfRepetitions(t *testing.T) {
+	t.Parallel()
+	overEach(t, func(t *testing.T, n *node) {
+		_, err := n.CreateBank(n.ctx, local, matcher.NewBank{BankEdit: matcher.BankEdit{Name: ptr("dual"), Dual: ptr(true)}})
+		must(t, err)
+		n.flagSignals("bank", signal(hashing.PDQ, 1))
+		pdq, md5 := func(i uint64) hashing.Signal { return signal(hashing.PDQ, i) }, func(i uint64) hashing.Signal { return signal(hashing.MD5, i) }
+		other := listed(pdq(2), md5(2))
+		other.Source.List = "another list"
+		parts := [][]matcher.Listed{
+			{listed(pdq(1)), listed(pdq(1)), listed(pdq(2)), listed(pdq(2)), listed(md5(9))},
+			{other, other, listed(md5(9)), listed(pdq(1), md5(1)), listed(pdq(1), md5(1)), listed(md5(1))},
+		}
+		for _, bank := range []string{"bank", "dual"} {
+			before := n.changes()
+			var says, want []string
+			o := matcher.ListOptions{DryRun: true, Rehearsal: &matcher.Rehearsal{}}
+			for _, part := range parts {
+				says = append(says, n.flagList(local, bank, o, part...)...)
+			}
+			equal(t, n.changes(), before)
+			for _, part := range parts {
+				want = append(want, n.flagList(local, bank, matcher.ListOptions{}, part...)...)
+			}
+			equal(t, says, want)
+			equal(t, o.Rehearsal.Full(), false)
+			t.Log(bank, says)
+		}
+	})
+}
+
+// A dry run remembers so much of its list, and says when that is too little.
+func TestRehearsalIsBounded(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	o := matcher.ListOptions{DryRun: true, Rehearsal: &matcher.Rehearsal{}}
+	frames := func(seed uint64) matcher.Listed {
+		item := matcher.Listed{}
+		for i := range uint64(9000) {
+			s := signal(hashing.PDQ, seed<<32|i)
+			s.Time = uint32(1 + i)
+			item.Signals = append(item.Signals, s)
+		}
+		return item
+	}
+	_, err := n.ChangeBank(n.ctx, local, "bank", matcher.BankEdit{MaxFrames: ptr(10_000)})
+	must(t, err)
+	last := uint64(0)
+	for ; !o.Rehearsal.Full(); last++ {
+		if equal(t, n.flagList(local, "bank", o, frames(last)), []string{"created"}); last > 100 {
+			t.Fatalf("%d signals, and it is not full", 9000*last)
+		}
+	}
+	if last < 40 {
+		t.Errorf("it is full after %d signals", 9000*last)
+	}
+	equal(t, n.flagList(local, "bank", o, frames(0), frames(last-1)), []string{"same", "created"})
+
+	o.Rehearsal = &matcher.Rehearsal{}
+	for i := range uint64(200) {
+		item := listed(signal(hashing.MD5, i))
+		for range 199 {
+			item.More = append(item.More, storage.Source{Origin: strings.Repeat("x", 2000)})
+		}
+		n.flagList(local, "bank", o, item)
+	}
+	equal(t, o.Rehearsal.Full(), true)
 }
 
 func TestFlagListIsForTheOwner(t *testing.T) {

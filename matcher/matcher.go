@@ -11,6 +11,7 @@ import (
 	"vigie/hashing"
 	"vigie/index"
 	"vigie/storage"
+	"vigie/storage/journal"
 )
 
 // Hasher turns the bytes of a picture into signals. *sandbox.Pool is one. A picture that cannot be
@@ -33,8 +34,11 @@ type Options struct {
 	Journal Journal
 	// Render writes a verdict as its caller reads it; needed with Journal.
 	Render func(Verdict) ([]byte, error)
-	// Ship brings what the journal has into the catalogue at once; nil: it gets there by itself.
+	// Ship brings all that the journal has into the catalogue at once, and out of the node; nil: it gets there by itself.
 	Ship func(context.Context) error
+	// Reach waits until a record of the journal is in the catalogue; it fails at once for an id that the journal has not
+	// given. nil: nobody waits.
+	Reach func(context.Context, journal.ID) error
 	// Texts answers searches for words; nil: none can be made.
 	Texts *Texts
 	// Events are told what happens; see [Events].
@@ -46,7 +50,7 @@ type Options struct {
 type Events struct {
 	Checked func(Verdict)
 	Flagged func(created bool)
-	// Quarantined tells of an entry that was taken out because it matched too much.
+	// Quarantined tells of an entry that was taken out for all because it matched too much.
 	Quarantined func(storage.EntryID)
 	// Applied tells that changes up to seq are in the index, and how long after the first of them was committed.
 	Applied func(seq uint64, changes int, lag time.Duration)
@@ -105,9 +109,9 @@ func (m *Matcher) loaded(ctx context.Context) (*State, error) {
 	return m.state()
 }
 
-// update makes one change: fn does the work and returns the draft of the change, or nil if there is
+// update makes one change: fn does the work and returns the draft of the change; without a kind, or nil, if there is
 // nothing to change. It says what was done once that is durable; or what was done before, if the context's request comes
-// again, and then fn is not run.
+// again, and then fn is not run: what found nothing to change finds nothing again, whatever others have done meanwhile.
 func (m *Matcher) update(ctx context.Context, fn func(storage.Writer) (*storage.Change, error)) (done, error) {
 	var draft *storage.Change
 	var before *done
@@ -116,11 +120,13 @@ func (m *Matcher) update(ctx context.Context, fn func(storage.Writer) (*storage.
 		if before, err = remembered(ctx, w); err != nil || before != nil {
 			return err // without an error, for what was done may wait for the same commit as this
 		}
-		if draft, err = fn(w); err != nil || draft == nil {
+		if draft, err = fn(w); err != nil {
 			return err
 		}
-		if err := w.Append(draft); err != nil {
-			return err
+		if draft != nil && draft.Kind != "" {
+			if err := w.Append(draft); err != nil {
+				return err
+			}
 		}
 		return remember(ctx, w, doneBy(draft))
 	})
@@ -129,16 +135,15 @@ func (m *Matcher) update(ctx context.Context, fn func(storage.Writer) (*storage.
 		return done{}, err
 	case before != nil:
 		return *before, nil
-	case draft == nil:
-		return done{}, nil
 	}
-	d := doneBy(draft)
-	d.Seq = draft.Seq
-	return d, nil
+	return doneBy(draft), nil
 }
 
 func doneBy(c *storage.Change) done {
-	return done{Kind: c.Kind, Bank: c.Bank, Entry: c.Entry, Key: c.Key, Party: c.Party}
+	if c == nil {
+		return done{}
+	}
+	return done{Kind: c.Kind, Bank: c.Bank, Entry: c.Entry, Key: c.Key, Party: c.Party, Seq: c.Seq}
 }
 
 // room refuses rows for which the index has no memory, before they come into the log: ErrFull. Whatever comes into the

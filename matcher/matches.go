@@ -48,6 +48,9 @@ func (m *Matcher) record(ctx context.Context, who Principal, v *Verdict) {
 	for _, f := range v.Matches {
 		r.Entries = append(r.Entries, storage.MatchEntry{Entry: f.Entry, Bank: f.Bank.ID, Level: f.counts().String(), Exact: f.exact()})
 	}
+	for _, f := range suppressors(v.Matches) { // what rests on them is found by them
+		r.Entries = append(r.Entries, storage.MatchEntry{Entry: f.Entry, Bank: f.Bank.ID, Level: None.String(), Exact: f.exact()})
+	}
 	body, err := m.body(r, bare)
 	for err == nil && len(body) > journal.MaxBody && len(bare.Matches) > 1 { // many videos: the strongest are told in full
 		bare.Matches = bare.Matches[:len(bare.Matches)/2]
@@ -150,11 +153,13 @@ func (m *Matcher) Deliver(ctx context.Context, records []journal.Record) error {
 type MatchView struct {
 	storage.MatchRecord
 	Decisions []storage.Decision
+	Now       map[storage.EntryID]Present
 }
 
 // Matches lists what who's party was told, newest first; who oversees sees all. For what rested on an entry, its owner sees
-// the matches of all parties, without their names for the contents, their decisions' reasons and entries of other parties'
-// banks. What the last seconds have brought may be missing: see [journal.Journal.Ship].
+// the matches of all parties, without their names for the contents, their decisions' reasons, entries of other parties'
+// banks and what came of these; but for a content, a level or another bank only its own: a filter by what is not shown would
+// show it. What the last seconds have brought may be missing: see [journal.Journal.Ship].
 func (m *Matcher) Matches(ctx context.Context, who Principal, q storage.MatchQuery) (matches []MatchView, err error) {
 	err = m.catalogue.View(ctx, func(r storage.Reader) error {
 		ofOwner := false
@@ -163,9 +168,10 @@ func (m *Matcher) Matches(ctx context.Context, who Principal, q storage.MatchQue
 			if err != nil {
 				return err
 			}
-			ofOwner = b.Owner == who.Party && e.ID == q.Entry
+			shown := q.Content == "" && q.Level == "" && (q.Bank == 0 || q.Bank == e.Bank)
+			ofOwner = b.Owner == who.Party && shown
 		}
-		if !who.oversees() && !ofOwner {
+		if !who.Oversees() && !ofOwner {
 			q.Party = who.Party
 		}
 		found, err := r.Matches(q)
@@ -178,11 +184,17 @@ func (m *Matcher) Matches(ctx context.Context, who Principal, q storage.MatchQue
 	return matches, err
 }
 
-// Match is one match of who's party. ErrUnknownMatch.
+// Match is one match of who's party. If this node has just answered it, it may be on its way to the catalogue: that is
+// waited for, within the patience. ErrUnknownMatch.
 func (m *Matcher) Match(ctx context.Context, who Principal, id storage.MatchID) (MatchView, error) {
 	v, err := m.match(ctx, who, id)
-	if errors.Is(err, ErrUnknownMatch) && m.o.Ship != nil && m.o.Ship(ctx) == nil { // it may be on its way
-		v, err = m.match(ctx, who, id)
+	if !errors.Is(err, ErrUnknownMatch) || m.o.Reach == nil {
+		return v, err
+	}
+	waiting, cancel := context.WithTimeout(ctx, m.o.Patience)
+	defer cancel()
+	if m.o.Reach(waiting, journal.ID(id)) == nil {
+		return m.match(ctx, who, id)
 	}
 	return v, err
 }
@@ -204,7 +216,7 @@ func (m *Matcher) match(ctx context.Context, who Principal, id storage.MatchID) 
 
 func matchFor(r storage.Reader, who Principal, id storage.MatchID) (storage.MatchRecord, error) {
 	found, err := r.Match(id)
-	if err == nil && found.Party != who.Party && !who.oversees() {
+	if err == nil && found.Party != who.Party && !who.Oversees() {
 		err = storage.ErrNotFound
 	}
 	return found, translate(err, ErrUnknownMatch, id)
@@ -218,21 +230,27 @@ func withDecisions(r storage.Reader, who Principal, found []storage.MatchRecord)
 	decisions, err := r.Decisions(ids)
 	views := make([]MatchView, len(found))
 	for i, f := range found {
-		views[i] = MatchView{f, decisions[f.ID]}
-		if f.Party != who.Party && !who.oversees() {
+		views[i] = MatchView{MatchRecord: f, Decisions: decisions[f.ID]}
+		if f.Party != who.Party && !who.Oversees() {
 			views[i].redact(r, who)
 		}
 	}
-	return views, err
+	return views, cmp.Or(err, locate(r, who, views))
 }
 
 // redact leaves of another party's match what the owner of some of its entries may know.
 func (v *MatchView) redact(r storage.Reader, who Principal) {
-	v.ContentID, v.Key, v.Verdict = "", "", nil
+	v.ContentID, v.Key, v.Verdict, v.Action = "", "", nil, ""
 	v.Entries = slices.DeleteFunc(v.Entries, func(e storage.MatchEntry) bool {
 		b, err := r.Bank(e.Bank)
 		return err != nil || who.own(b) != nil
 	})
+	v.Level = None.String()
+	for _, level := range []Level{Review, Likely, Match} { // of what is left, not of the verdict
+		if slices.ContainsFunc(v.Entries, func(e storage.MatchEntry) bool { return e.Level == level.String() }) {
+			v.Level = level.String()
+		}
+	}
 	for i := range v.Decisions {
 		d := &v.Decisions[i]
 		d.Reason, d.Actor = "", ""
@@ -257,13 +275,14 @@ type Decision struct {
 type Decided struct {
 	storage.Decision
 	Seq uint64
-	// Quarantined are entries that the decision has taken out, by their banks' bounds on what people overturn.
-	Quarantined []storage.EntryID
+	// Quarantined and Disabled are entries that the decision has taken out, for all and for the party, by their banks' bounds
+	// on what people overturn. Inactive are those that matched nobody any more.
+	Quarantined, Disabled, Inactive []storage.EntryID
 }
 
 // Decide notes what who's party did about one of its matches, in the place of what it noted before. An entry whose matches
-// are overturned beyond the bound of its bank is quarantined with it. ErrUnknownMatch, also for one that is not in the
-// catalogue yet; [*InputError].
+// are overturned beyond the bound of its bank is taken out with it, for all or for the party. Decided again by the same
+// request ([WithOnce]), it answers the same. ErrUnknownMatch, also for one that is not in the catalogue yet; [*InputError].
 func (m *Matcher) Decide(ctx context.Context, who Principal, d Decision) (out Decided, err error) {
 	if !slices.Contains(storage.Rulings(), d.Ruling) {
 		return out, invalid("ruling", "%q; accepted are removed, kept, exempt, wrong_match, bad_hash, restored", d.Ruling)
@@ -293,19 +312,18 @@ func (m *Matcher) Decide(ctx context.Context, who Principal, d Decision) (out De
 			Match: d.Match, Party: who.Party, Ruling: d.Ruling, Entries: d.Entries,
 			MatchCorrect: d.MatchCorrect, LabelCorrect: d.LabelCorrect, Reason: d.Reason, Actor: who.Actor,
 		}}
-		if out.Entries, err = decidedEntries(match, d.Entries); err != nil {
+		if out.Entries, err = decidedEntries(w, match, d.Entries); err != nil {
 			return nil, err
 		}
 		if err := w.AddDecision(&out.Decision); err != nil {
 			return nil, err
 		}
-		if d.Ruling.Overturns() {
-			if out.Quarantined, err = quarantineOverturned(w, out.Entries); err != nil {
-				return nil, err
-			}
+		if err := out.takeOut(w); err != nil {
+			return nil, err
 		}
 		body := storage.DecisionBody{
-			Match: d.Match.String(), Ruling: d.Ruling, Entries: out.Entries, MatchCorrect: d.MatchCorrect, LabelCorrect: d.LabelCorrect,
+			ID: out.ID, Match: d.Match.String(), Ruling: d.Ruling, Entries: out.Entries, MatchCorrect: d.MatchCorrect, LabelCorrect: d.LabelCorrect,
+			Quarantined: out.Quarantined, Disabled: out.Disabled, Inactive: out.Inactive,
 		}
 		c := storage.Change{Kind: storage.DecisionMade, Actor: who.Actor, Party: who.Party}
 		return draft(c, body, private{Reason: d.Reason}), nil
@@ -313,97 +331,116 @@ func (m *Matcher) Decide(ctx context.Context, who Principal, d Decision) (out De
 	if err != nil {
 		return Decided{}, err
 	}
-	out.Seq = decision.Seq
 	if decision.replayed {
-		v, err := m.Match(ctx, who, d.Match)
-		if err == nil && len(v.Decisions) > 0 {
-			out.Decision = v.Decisions[len(v.Decisions)-1]
-		}
-		return out, err
+		return m.decided(ctx, decision.Seq)
 	}
+	out.Seq = decision.Seq
 	m.settle(ctx, decision.Seq)
 	return out, nil
 }
 
-// decidedEntries are the entries that a decision is about.
-func decidedEntries(match storage.MatchRecord, named []storage.EntryID) (ids []storage.EntryID, err error) {
+// decidedEntries are the entries that a decision is about: those named, or all that counted. If none did, those that were
+// shown as a test; what was suppressed must be named.
+func decidedEntries(r storage.Reader, match storage.MatchRecord, named []storage.EntryID) (ids []storage.EntryID, err error) {
+	var trial []storage.EntryID
 	for _, e := range match.Entries {
-		if len(named) == 0 && e.Level != None.String() || slices.Contains(named, e.Entry) {
+		switch {
+		case len(named) > 0:
+			if slices.Contains(named, e.Entry) {
+				ids = append(ids, e.Entry)
+			}
+		case e.Level != None.String():
 			ids = append(ids, e.Entry)
+		default:
+			if b, err := r.Bank(e.Bank); err == nil && b.Kind == storage.TestBank {
+				trial = append(trial, e.Entry)
+			}
 		}
 	}
+	if len(ids) == 0 && len(named) == 0 {
+		ids = trial
+	}
 	slices.Sort(ids)
-	ids = slices.Compact(ids)
 	for _, id := range named {
 		if !slices.Contains(ids, id) {
 			return nil, invalid("entries", "%d is none of the match", id)
 		}
 	}
 	if len(ids) == 0 {
-		for _, e := range match.Entries { // nothing counted, and yet something is said of it
-			ids = append(ids, e.Entry)
-		}
+		return nil, invalid("entries", "none, and all of the match were suppressed; name those that it is about")
 	}
 	return ids, nil
 }
 
-// quarantineOverturned takes out the entries whose matches are overturned beyond the bounds of their banks.
-func quarantineOverturned(w storage.Writer, ids []storage.EntryID) (taken []storage.EntryID, err error) {
-	counters, err := w.Counters(ids)
+// decided is the answer to a decision that was made before, as the log has it.
+func (m *Matcher) decided(ctx context.Context, seq uint64) (d Decided, err error) {
+	changes, err := m.catalogue.Changes(ctx, seq-1, 1)
 	if err != nil {
-		return nil, err
+		return d, err
 	}
-	for _, id := range ids {
-		e, err := w.Entry(id)
-		if errors.Is(err, storage.ErrNotFound) {
-			continue // the journal outlives a catalogue that is restored from a backup
-		} else if err != nil {
-			return nil, err
-		}
-		b, err := w.Bank(e.Bank)
-		if err != nil {
-			return nil, err
-		}
-		c, bound := counters[id], b.Policy.Overturn
-		decided := c.Confirmed + c.Overturned
-		if bound.Min == 0 || decided < uint64(bound.Min) || float64(c.Overturned) < bound.Rate*float64(decided) {
-			continue
-		}
-		reason := fmt.Sprintf("%d of %d matches decided about were overturned; the bank's bound is %.3g of at least %d",
-			c.Overturned, decided, bound.Rate, bound.Min)
-		if done, err := quarantine(w, e, reason); err != nil {
-			return nil, err
-		} else if done {
-			taken = append(taken, id)
-		}
+	c := changes[0]
+	var body storage.DecisionBody
+	var p private
+	err = json.Unmarshal(c.Body, &body)
+	if err == nil && c.Private != nil {
+		err = json.Unmarshal(c.Private, &p)
 	}
-	return taken, nil
+	id, err2 := storage.ParseMatchID(body.Match)
+	if err = cmp.Or(err, err2); err != nil {
+		return d, fmt.Errorf("%w: decision of change %d: %w", storage.ErrCorrupt, seq, err)
+	}
+	d = Decided{
+		Decision: storage.Decision{
+			ID: body.ID, Match: id, Party: c.Party, Ruling: body.Ruling, Entries: body.Entries, MatchCorrect: body.MatchCorrect,
+			LabelCorrect: body.LabelCorrect, Reason: p.Reason, Actor: c.Actor, At: c.At,
+		},
+		Seq: seq, Quarantined: body.Quarantined, Disabled: body.Disabled, Inactive: body.Inactive,
+	}
+	err = m.catalogue.View(ctx, func(r storage.Reader) error {
+		of, err := r.Decisions([]storage.MatchID{id})
+		for _, on := range of[id] {
+			if on.ID == d.ID {
+				d.Decision = on // its time is a little before that of the change
+			}
+		}
+		return err
+	})
+	return d, err
 }
 
-// quarantine takes an active entry out, as part of a transaction.
-func quarantine(w storage.Writer, e storage.Entry, reason string) (bool, error) {
-	if e.Status != storage.Active {
-		return false, nil
-	}
-	e.Status, e.Reason = storage.Quarantined, reason
-	if err := w.UpdateEntry(e); err != nil {
-		return false, err
-	}
-	return true, w.Append(entryChange(storage.EntryQuarantined, system.Actor, e, private{Reason: reason}))
-}
-
-// Counters count for entries that who may read.
+// Counters are those of entries that who may read, as [CountersOf]. ErrUnknownEntry.
 func (m *Matcher) Counters(ctx context.Context, who Principal, ids []storage.EntryID) (counters map[storage.EntryID]storage.Counters, err error) {
 	err = m.catalogue.View(ctx, func(r storage.Reader) (err error) {
-		for _, id := range ids {
-			if _, _, err := entryFor(r, who, id); err != nil {
+		entries := make([]storage.Entry, len(ids))
+		for i, id := range ids {
+			if entries[i], _, err = entryFor(r, who, id); err != nil {
 				return err
 			}
 		}
-		counters, err = r.Counters(ids)
+		counters, err = CountersOf(r, who, entries)
 		return err
 	})
 	return counters, err
+}
+
+// CountersOf are the counters of those of these entries whose bank is who's party's; of all, if who oversees. What all
+// parties' checks found is nobody else's: others count their own matches by listing them.
+func CountersOf(r storage.Reader, who Principal, entries []storage.Entry) (map[storage.EntryID]storage.Counters, error) {
+	banks, err := r.Banks()
+	if err != nil {
+		return nil, err
+	}
+	own := map[storage.BankID]bool{}
+	for _, b := range banks {
+		own[b.ID] = b.Owner == who.Party
+	}
+	var ids []storage.EntryID
+	for _, e := range entries {
+		if own[e.Bank] || who.Oversees() {
+			ids = append(ids, e.ID)
+		}
+	}
+	return r.Counters(ids)
 }
 
 // EraseContent takes who's party's name of an upload out of its matches, and says of how many. [*InputError].
@@ -425,7 +462,7 @@ func (m *Matcher) EraseContent(ctx context.Context, who Principal, content strin
 	if err != nil {
 		return 0, err
 	}
-	if done.replayed {
+	if done.replayed && done.Seq > 0 {
 		return m.erasedBefore(ctx, done.Seq)
 	}
 	m.settle(ctx, done.Seq)
@@ -450,7 +487,7 @@ func (m *Matcher) erasedBefore(ctx context.Context, seq uint64) (int, error) {
 
 // SignIns lists uses of keys of who's party, newest first; who oversees sees all.
 func (m *Matcher) SignIns(ctx context.Context, who Principal, q storage.SignInQuery) (list []storage.SignIn, err error) {
-	if !who.oversees() {
+	if !who.Oversees() {
 		q.Party = who.Party
 	}
 	err = m.catalogue.View(ctx, func(r storage.Reader) (err error) {

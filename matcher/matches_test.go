@@ -63,6 +63,7 @@ func newRecorded(t testing.TB, c storage.Catalogue, clock *storagetest.Clock) *r
 		// All that a verdict has: what must not be recorded has to be taken out of it before.
 		Render: func(v matcher.Verdict) ([]byte, error) { return json.Marshal(fmt.Sprintf("%+v", flat(v))) },
 		Ship:   func(ctx context.Context) error { return w.ship(ctx) },
+		Reach:  func(ctx context.Context, id journal.ID) error { return w.reach(ctx, id) },
 	})
 	return w
 }
@@ -80,6 +81,13 @@ func (w *recorded) ship(ctx context.Context) error {
 		return nil
 	}
 	return w.Deliver(ctx, w.ledger.all())
+}
+
+func (w *recorded) reach(ctx context.Context, id journal.ID) error {
+	if id.Node != ledgerNode || id.Number > uint64(len(w.ledger.all())) {
+		return journal.ErrInvalid
+	}
+	return w.ship(ctx)
 }
 
 // overRecorded runs a test over each storage, with a clock that stands still.
@@ -476,9 +484,11 @@ func TestOverturned(t *testing.T) {
 		n.Overturn = &storage.Overturn{Rate: 0.5, Min: 4}
 		w.bank("platform", "own", n)
 		bad, good := w.at("own", "bad", 12), w.at("own", "good", 5)
+		posts := 0
 		decide := func(r storage.Ruling, about ...storage.EntryID) matcher.Decided {
 			t.Helper()
-			id := w.match("platform", "post")
+			posts++
+			id := w.match("platform", fmt.Sprint("post ", posts))
 			d, err := w.Decide(w.ctx, w.who("platform"), matcher.Decision{Match: id, Ruling: r, Entries: about})
 			must(t, err)
 			return d
@@ -517,7 +527,7 @@ func TestOverturned(t *testing.T) {
 		early := signal(hashing.PDQ, 8)
 		w.of("own", "early", "", early)
 		for i := range 4 {
-			d := w.decide("platform", w.match("platform", "post", early), storage.WrongMatch)
+			d := w.decide("platform", w.match("platform", fmt.Sprint("post ", i), early), storage.WrongMatch)
 			equal(t, len(d.Quarantined) > 0, i == 3)
 		}
 
@@ -528,7 +538,7 @@ func TestOverturned(t *testing.T) {
 		far := signal(hashing.PDQ, 7)
 		w.of("patient", "p", "", far)
 		for range 12 {
-			w.decide("platform", w.match("platform", "post", far), storage.BadHash)
+			w.decide("platform", w.match("platform", "", far), storage.BadHash)
 		}
 		equal(t, w.entryOf("p").Status, storage.Active)
 	})

@@ -32,7 +32,7 @@ func WithOnce(ctx context.Context, o Once) context.Context {
 
 // done is what an update did, or had done when it was asked for before.
 type done struct {
-	Kind     storage.Kind    `json:"kind"`
+	Kind     storage.Kind    `json:"kind,omitempty"` // none: nothing had to be changed of what is named
 	Bank     storage.BankID  `json:"bank,omitempty"`
 	Entry    storage.EntryID `json:"entry,omitempty"`
 	Key      string          `json:"key,omitempty"`

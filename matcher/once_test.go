@@ -3,6 +3,7 @@ package matcher_test
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"sync"
 	"testing"
 	"time"
@@ -252,5 +253,85 @@ func TestForget(t *testing.T) {
 		w.clock.Advance(time.Millisecond)
 		must(t, w.Forget(w.ctx))
 		equal(t, flag(), false)
+	})
+}
+
+// What found nothing to change is done, too: when its repetition comes, somebody may have changed what it found.
+func TestOnceOfNothing(t *testing.T) {
+	t.Parallel()
+	overRecorded(t, func(t *testing.T, w *recorded) {
+		who, second := w.who("platform"), w.colleague("platform")
+		w.bank("platform", "own", block())
+		entry := w.at("own", "e", 12)
+		key, _, err := w.CreateKey(w.ctx, who, matcher.NewKey{Name: "old", Role: storage.Platform})
+		must(t, err)
+		_, err = w.RevokeKey(w.ctx, who, key.ID)
+		must(t, err)
+		nothing := func(context.Context) error { return nil }
+		for _, r := range []struct {
+			name     string
+			do       func(ctx context.Context) (any, error)
+			undo     func(ctx context.Context) error // what somebody does before the repetition comes
+			asBefore bool                            // the answer tells of the thing as it is now, which is not as it was
+		}{
+			{"restore", func(ctx context.Context) (any, error) {
+				return nil, w.Restore(ctx, who, entry, "it is wanted")
+			}, func(ctx context.Context) error { return w.Retract(ctx, second, entry, "wrong") }, true},
+			{"retract", func(ctx context.Context) (any, error) {
+				return nil, w.Retract(ctx, who, entry, "wrong")
+			}, func(ctx context.Context) error { return w.Restore(ctx, second, entry, "it is wanted") }, true},
+			{"edit", func(ctx context.Context) (any, error) {
+				return nil, w.Edit(ctx, who, entry, matcher.EntryEdit{Note: ptr("")})
+			}, func(ctx context.Context) error {
+				return w.Edit(ctx, second, entry, matcher.EntryEdit{Note: ptr("new")})
+			}, true},
+			{"change a bank", func(ctx context.Context) (any, error) {
+				return boxed(w.ChangeBank(ctx, who, "own", matcher.BankEdit{Action: ptr("block")}))
+			}, func(ctx context.Context) error {
+				_, err := w.ChangeBank(ctx, second, "own", matcher.BankEdit{Action: ptr("log")})
+				return err
+			}, false},
+			{"restore a bank", func(ctx context.Context) (any, error) {
+				return boxed(w.RestoreBank(ctx, who, "own"))
+			}, func(ctx context.Context) error {
+				_, err := w.DeleteBank(ctx, second, "own")
+				return err
+			}, false},
+			{"change a party", func(ctx context.Context) (any, error) {
+				return boxed(w.ChangeParty(ctx, local, "platform", matcher.PartyEdit{Suspended: ptr(false)}))
+			}, func(ctx context.Context) error {
+				_, err := w.ChangeParty(ctx, local, "platform", matcher.PartyEdit{KeepMatches: ptr(9)})
+				return err
+			}, false},
+			{"revoke a key", func(ctx context.Context) (any, error) {
+				return boxed(w.RevokeKey(ctx, who, key.ID))
+			}, nothing, true},
+			{"erase", func(ctx context.Context) (any, error) {
+				return boxed(w.EraseContent(ctx, who, "post"))
+			}, nothing, true},
+		} {
+			ctx := once(w.ctx, r.name, 1)
+			before := len(w.changes())
+			first, err := r.do(ctx)
+			must(t, err)
+			equal(t, len(w.changes()), before)
+			done, err := w.Replayed(ctx)
+			must(t, err)
+			equal(t, done, true)
+			must(t, r.undo(w.ctx))
+			before = len(w.changes())
+			again, err := r.do(ctx)
+			must(t, err)
+			if len(w.changes()) != before {
+				t.Errorf("%s: its repetition undid what came between", r.name)
+			}
+			if r.asBefore {
+				equal(t, again, first)
+			} else if again == nil || reflect.TypeOf(again) != reflect.TypeOf(first) || reflect.DeepEqual(again, first) {
+				t.Errorf("%s: its repetition is answered %+v", r.name, again)
+			}
+			_, err = r.do(once(w.ctx, r.name, 2))
+			wantErr(t, err, matcher.ErrKeyReused)
+		}
 	})
 }

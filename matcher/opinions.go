@@ -98,7 +98,7 @@ func (m *Matcher) Opinions(ctx context.Context, who Principal, id storage.EntryI
 		}
 		t = tally(all[id], b.Owner)
 		for _, o := range all[id] {
-			if o.Party == who.Party || b.Owner == who.Party || who.oversees() {
+			if o.Party == who.Party || b.Owner == who.Party || who.Oversees() {
 				own = append(own, o)
 			}
 		}

@@ -84,7 +84,7 @@ func (m *Matcher) changeParty(ctx context.Context, who Principal, kind storage.K
 	var party storage.Party
 	done, err := m.update(ctx, func(w storage.Writer) (_ *storage.Change, err error) {
 		if party, err = fn(w); errors.Is(err, errUnchanged) {
-			return nil, nil
+			return &storage.Change{Party: party.ID}, nil
 		} else if errors.Is(err, storage.ErrExists) {
 			return nil, fmt.Errorf("%w: %s", ErrPartyExists, party.Name)
 		} else if err != nil {
@@ -218,7 +218,8 @@ func checkSubscription(s storage.Subscription, b storage.Bank) error {
 }
 
 // Overlay sets what who's party holds of an entry for itself; an empty one takes that back.
-// ErrUnknownEntry, ErrForeign for an entry that the party is not given to read, [*InputError].
+// ErrUnknownEntry, ErrForeign for an entry that the party is not given to read, [*InputError], also for what takes a second
+// person, as the entry is of the party's own bank.
 func (m *Matcher) Overlay(ctx context.Context, who Principal, id storage.EntryID, disabled bool, labels []string, reason string) error {
 	if err := checkLength("reason", reason, maxReason); err != nil {
 		return err
@@ -234,9 +235,12 @@ func (m *Matcher) Overlay(ctx context.Context, who Principal, id storage.EntryID
 	}
 	o := storage.Overlay{Party: who.Party, Entry: id, Disabled: disabled, Labels: labels}
 	done, err := m.update(ctx, func(w storage.Writer) (*storage.Change, error) {
-		_, b, err := entryFor(w, who, id)
+		e, b, err := entryFor(w, who, id)
 		if err == nil && !belongs(who.Party, b) {
 			err = fmt.Errorf("%w: entry %d", ErrForeign, id)
+		}
+		if err == nil {
+			err = aroundDual(who, e, b, o)
 		}
 		if err != nil {
 			return nil, err
@@ -251,11 +255,26 @@ func (m *Matcher) Overlay(ctx context.Context, who Principal, id storage.EntryID
 	return nil
 }
 
+// aroundDual refuses an overlay on an entry of the party's own bank that would do what takes two people there.
+func aroundDual(who Principal, e storage.Entry, b storage.Bank, o storage.Overlay) error {
+	if b.Owner != who.Party || !b.Dual {
+		return nil
+	}
+	const instead = "is for others' entries: bank %s is yours, and under dual control; %s the entry itself"
+	switch {
+	case o.Disabled && needsSecond(b, storage.EntryRetracted):
+		return invalid("disabled", instead, b.Name, "retract")
+	case o.Labels != nil && !sameContext(o.Labels, e.Labels):
+		return invalid("labels", instead, b.Name, "label")
+	}
+	return nil
+}
+
 // OverlayOf is what who's party holds of an entry for itself. ErrNotReady.
 func (m *Matcher) OverlayOf(who Principal, id storage.EntryID) (storage.Overlay, error) {
 	state, err := m.state()
 	if err != nil {
 		return storage.Overlay{}, err
 	}
-	return state.Overlays[who.Party][id], nil
+	return state.Overlays[who.Party].of(id), nil
 }

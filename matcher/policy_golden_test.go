@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"vigie/hashing"
+	"vigie/hashing/pdq"
 	"vigie/matcher"
 	"vigie/storage"
 )
@@ -292,11 +293,13 @@ var policyCases = []struct {
 		w.at("own", "e", 12)
 		w.asks("platform", "own alone", matcher.Question{Banks: []string{"own"}})
 	}},
-	{"known good that the party has disabled", func(w *world) {
+	{"another's known good that the party has disabled", func(w *world) {
 		w.bank("platform", "own", block())
-		id := w.good("platform", 8)
+		w.bank("source", "good", matcher.NewBank{Kind: storage.KnownGood, BankEdit: matcher.BankEdit{Open: ptr(true)}})
+		id := w.at("good", "g", 8)
 		w.at("own", "e", 12)
-		w.do("platform disables good-8", w.Overlay(w.ctx, w.who("platform"), id, true, nil, ""))
+		w.subscribe("platform", "good", matcher.SubscriptionEdit{})
+		w.do("platform disables g", w.Overlay(w.ctx, w.who("platform"), id, true, nil, ""))
 		w.asks("platform", "", matcher.Question{})
 	}},
 	{"known good in one frame of a video", func(w *world) {
@@ -314,13 +317,95 @@ var policyCases = []struct {
 		w.of("good", "g", "the same, nearer", frames(20, 2)...)
 		w.asks("platform", "the video", matcher.Question{Signals: frames(20, 0)})
 	}},
-	{"known good by 64 bits: distances are shares of the bits", func(w *world) {
+	{"known good inside what is flagged: the photograph in a poster", func(w *world) {
 		w.bank("platform", "own", block())
-		w.bank("platform", "good", matcher.NewBank{Kind: storage.KnownGood, BankEdit: matcher.BankEdit{Radius: &radii{hashing.PHash: 8}}})
-		w.of("good", "g", "phash 4 away, which is 16 of 256", away(uploadShort, 4))
-		w.at("own", "e", 16)
-		w.at("own", "f", 17)
+		w.bank("platform", "good", matcher.NewBank{Kind: storage.KnownGood})
+		w.at("own", "poster", 12)
+		w.of("good", "photograph", "the picture inside, as uploaded", inside)
+		w.asks("platform", "the poster and the picture inside", matcher.Question{Signals: []hashing.Signal{upload, framed(inside)}})
+	}},
+	{"known good, nearer to the same part of the upload", func(w *world) {
+		w.bank("platform", "own", block())
+		w.bank("platform", "good", matcher.NewBank{Kind: storage.KnownGood})
+		w.of("own", "e", "12 from the picture inside", away(inside, 12))
+		w.of("good", "g", "8 from the picture inside", away(inside, 8))
+		w.asks("platform", "the whole and the picture inside", matcher.Question{Signals: []hashing.Signal{upload, framed(inside)}})
+	}},
+	{"known good, nearer to another of two trimmed parts", func(w *world) {
+		w.bank("platform", "own", block())
+		w.bank("platform", "good", matcher.NewBank{Kind: storage.KnownGood})
+		w.of("own", "e", "12 from one part", away(upload, 12))
+		w.of("good", "g", "as another part is", inside)
+		one, other := upload, inside
+		one.Variant, other.Variant = hashing.Trimmed, hashing.Trimmed
+		w.asks("platform", "both parts", matcher.Question{Signals: []hashing.Signal{one, other}})
+	}},
+	{"known good, sampled otherwise, mirrored", func(w *world) {
+		w.bank("platform", "own", block())
+		w.bank("platform", "good", matcher.NewBank{Kind: storage.KnownGood})
+		w.at("own", "e", 12)
+		mirrored, sampled := inside, inside
+		mirrored.Value = hashing.Value(pdq.DihedralOf(pdq.Hash(inside.Value))[hashing.Mirror])
+		sampled.Variant = hashing.CLI
+		w.of("good", "g", "the upload as the reference samples it, mirrored", mirrored)
+		w.asks("platform", "the upload, and as the reference samples it", matcher.Question{Signals: []hashing.Signal{upload, sampled}})
+	}},
+	{"the picture inside of what is known good says nothing", func(w *world) {
+		w.bank("platform", "own", block())
+		w.bank("platform", "good", matcher.NewBank{Kind: storage.KnownGood})
+		w.at("own", "e", 12)
+		w.of("good", "page", "a page around a picture 2 from the upload", signal(hashing.PDQ, 9), framed(away(upload, 2)))
+		w.asks("platform", "", matcher.Question{})
+	}},
+	{"known good by 64 bits suppresses what is found by the same 64 bits alone", func(w *world) {
+		short := &radii{hashing.PDQ: 31, hashing.PHash: 8, hashing.DHash: 8}
+		w.bank("platform", "own", matcher.NewBank{BankEdit: matcher.BankEdit{Action: ptr("block"), Radius: short}})
+		w.bank("platform", "good", matcher.NewBank{Kind: storage.KnownGood, BankEdit: matcher.BankEdit{Radius: short}})
+		w.of("good", "g", "phash 1 away", away(uploadShort, 1))
+		w.at("own", "e", 31)
+		w.of("own", "f", "phash 2 away", away(uploadShort, 2))
+		w.of("own", "h", "dhash 2 away", away(signal(hashing.DHash, 3), 2))
+		w.asks("platform", "pdq, phash and dhash", matcher.Question{Signals: []hashing.Signal{upload, uploadShort, signal(hashing.DHash, 3)}})
+	}},
+	{"known good by PDQ suppresses what is found by 64 bits: distances are shares of the bits", func(w *world) {
+		w.bank("platform", "own", matcher.NewBank{BankEdit: matcher.BankEdit{Action: ptr("block"), Radius: &radii{hashing.PHash: 8}}})
+		w.good("platform", 12)
+		w.of("own", "e", "phash 3 away, which is 12 of 256", away(uploadShort, 3))
+		w.of("own", "f", "phash 4 away, which is 16 of 256", away(uploadShort, 4))
 		w.asks("platform", "pdq and phash", matcher.Question{Signals: []hashing.Signal{upload, uploadShort}})
+	}},
+	{"what no second vote has raised is not suppressed: it was not found", func(w *world) {
+		w.bank("platform", "own", block())
+		w.at("own", "e", 52)
+		w.of("own", "f", "pdq 53 away, phash 3 away", away(upload, 53), away(uploadShort, 3))
+		w.asks("platform", "in the band", matcher.Question{Band: true, Signals: []hashing.Signal{upload, uploadShort}})
+		w.good("platform", 8)
+		w.asks("platform", "in the band", matcher.Question{Band: true, Signals: []hashing.Signal{upload, uploadShort}})
+	}},
+	{"known good that suppresses more contents than its bank's bound", func(w *world) {
+		w.bank("platform", "own", block())
+		w.bank("platform", "good", matcher.NewBank{Kind: storage.KnownGood, BankEdit: matcher.BankEdit{Flood: ptr(2)}})
+		w.at("own", "e", 31)
+		id := w.at("good", "g", 2)
+		for i := range 3 {
+			w.asks("platform", fmt.Sprintf("content %d", i+1), matcher.Question{Signals: []hashing.Signal{away(upload, i)}})
+		}
+		w.asks("platform", "content 1 again", matcher.Question{})
+		w.do("platform restores g", w.Restore(w.ctx, w.who("platform"), id, "a test"))
+		w.do("a colleague confirms that", w.Confirm(w.ctx, w.colleague("platform"), id))
+		w.asks("platform", "content 1 again", matcher.Question{})
+	}},
+	{"another's known good, its owner suspended", func(w *world) {
+		w.bank("platform", "own", block())
+		w.bank("source", "good", matcher.NewBank{Kind: storage.KnownGood, BankEdit: matcher.BankEdit{Open: ptr(true)}})
+		w.at("good", "g", 8)
+		w.at("own", "e", 12)
+		w.subscribe("platform", "good", matcher.SubscriptionEdit{})
+		w.asks("platform", "", matcher.Question{})
+		w.suspend("source", true)
+		w.asks("platform", "", matcher.Question{})
+		w.suspend("source", false)
+		w.asks("platform", "", matcher.Question{})
 	}},
 
 	// Test banks.
@@ -504,7 +589,14 @@ var policyCases = []struct {
 var (
 	uploadShort = signal(hashing.PHash, 1)
 	uploadBytes = signal(hashing.SHA256, 1)
+	inside      = signal(hashing.PDQ, 77) // of another picture: a part of the upload
 )
+
+// framed is the hash of a picture inside the one that is asked about, or flagged.
+func framed(s hashing.Signal) hashing.Signal {
+	s.Variant = hashing.Framed
+	return s
+}
 
 func block() matcher.NewBank {
 	return matcher.NewBank{BankEdit: matcher.BankEdit{Action: ptr("block")}}

@@ -1,8 +1,11 @@
 package matcher
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"vigie/storage"
 )
@@ -22,8 +25,8 @@ func Local() Principal {
 // system acts by a rule, without a person.
 var system = Principal{Actor: "system", Party: storage.Operator, Role: storage.Admin}
 
-// oversees reports whether p may read everything: the operator's admins, who hold the machine, and its auditors.
-func (p Principal) oversees() bool {
+// Oversees reports whether p may read everything: the operator's admins, who hold the machine, and its auditors.
+func (p Principal) Oversees() bool {
 	return p.Party == storage.Operator && (p.Role == storage.Admin || p.Role == storage.Auditor)
 }
 
@@ -32,7 +35,7 @@ func (p Principal) runs() bool { return p.Party == storage.Operator && p.Role ==
 
 // reads reports whether p may read a bank and its entries.
 func (p Principal) reads(b storage.Bank) bool {
-	return p.oversees() || belongs(p.Party, b)
+	return p.Oversees() || belongs(p.Party, b)
 }
 
 // belongs reports whether a party may read a bank, and subscribe to it.
@@ -43,7 +46,7 @@ func belongs(party storage.PartyID, b storage.Bank) bool {
 // Readable are the banks that p may read, deleted ones included, by number; all is true if these are all that there are,
 // and that will be. ErrNotReady.
 func (m *Matcher) Readable(p Principal) (banks []storage.BankID, all bool, err error) {
-	if p.oversees() {
+	if p.Oversees() {
 		return nil, true, nil
 	}
 	state, err := m.state()
@@ -63,7 +66,7 @@ func (m *Matcher) Readable(p Principal) (banks []storage.BankID, all bool, err e
 // MayRead reports whether p may read a change: everything for who oversees; else what is about banks that p reads, and about
 // p's own party. What others think and decide is theirs: of their opinions the sums are shown, with the entry.
 func (s *State) MayRead(p Principal, c storage.Change) bool {
-	if p.oversees() {
+	if p.Oversees() {
 		return true
 	}
 	switch c.Kind {
@@ -77,34 +80,109 @@ func (s *State) MayRead(p Principal, c storage.Change) bool {
 	return ok && p.reads(b)
 }
 
-// Redact is a change as p may see it: as it is, or with nothing but its place. Who oversees needs no state.
+// Redact is a change as p may see it: as it is, or with nothing but its place; and with the bank, if the change is what took
+// it from p, who is to drop what it holds of it. Who oversees needs no state.
 func (s *State) Redact(p Principal, c storage.Change) storage.Change {
 	if s.MayRead(p, c) {
 		return c
 	}
 	leaf := storage.LeafOf(c.Record)
-	return storage.Change{Seq: c.Seq, At: c.At, Kind: storage.Redacted, Root: c.Root, Leaf: &leaf}
+	place := storage.Change{Seq: c.Seq, At: c.At, Kind: storage.Redacted, Root: c.Root, Leaf: &leaf}
+	var body storage.BankBody
+	if c.Kind.Subject() == "bank" && json.Unmarshal(c.Body, &body) == nil && slices.Contains(body.Left, p.Party) {
+		place.Kind, place.Bank = storage.BankLost, c.Bank
+	}
+	return place
+}
+
+// left are the parties that could read a bank before a change of it, and cannot any more.
+func left(r storage.Reader, before, after storage.Bank) (parties []storage.PartyID, err error) {
+	if before.Open == after.Open && slices.Equal(before.Members, after.Members) {
+		return nil, nil
+	}
+	all, err := r.Parties()
+	for _, p := range all {
+		if belongs(p.ID, before) && !belongs(p.ID, after) {
+			parties = append(parties, p.ID)
+		}
+	}
+	return parties, err
 }
 
 // liveBank finds a bank that is not deleted, and that p may read.
 func liveBank(r storage.Reader, p Principal, name string) (storage.Bank, error) {
-	b, err := namedBank(r, p, name)
+	b, err := NamedBank(r, p, name)
 	if err == nil && b.Deleted {
 		return b, fmt.Errorf("%w: %s (it is deleted, and can be restored)", ErrUnknownBank, name)
 	}
 	return b, err
 }
 
-// namedBank finds a bank that p may read.
-func namedBank(r storage.Reader, p Principal, name string) (storage.Bank, error) {
-	b, err := r.BankNamed(name)
-	if err != nil {
-		return b, translate(err, ErrUnknownBank, name)
+// Called is what a party calls a bank of this owner: its own by its name, another's as owner:name. Names of banks are each
+// party's own affair: nobody learns from them, or is kept from one, by what others have.
+func Called(party storage.PartyID, b storage.Bank, owner string) string {
+	if b.Owner == party {
+		return b.Name
 	}
-	if !p.reads(b) {
-		return storage.Bank{}, fmt.Errorf("%w: %s", ErrUnknownBank, name)
+	return owner + calledOf + b.Name
+}
+
+const calledOf = ":"
+
+// NamedBank finds a bank that p may read, be it deleted, by what it is called: p's own by their names, all as owner:name, and
+// another's by its bare name if it is the only such one that p reads. ErrUnknownBank, ErrAmbiguous.
+func NamedBank(r storage.Reader, p Principal, name string) (storage.Bank, error) {
+	owner, bare, qualified := strings.Cut(name, calledOf)
+	var b storage.Bank
+	var err error
+	if qualified {
+		var party storage.Party
+		if party, err = r.PartyNamed(owner); err == nil {
+			b, err = r.BankNamed(party.ID, bare)
+		}
+	} else if b, err = r.BankNamed(p.Party, name); errors.Is(err, storage.ErrNotFound) {
+		b, err = onlyBank(r, p, name)
+	}
+	if err == nil && !p.reads(b) {
+		err = storage.ErrNotFound
+	}
+	if err != nil {
+		return storage.Bank{}, translate(err, ErrUnknownBank, name)
 	}
 	return b, nil
+}
+
+// onlyBank is the one bank of others that p reads and that has this name; one that is not deleted, if there is. Of one owner
+// several may be deleted: then it is the one that was last.
+func onlyBank(r storage.Reader, p Principal, name string) (last storage.Bank, err error) {
+	all, err := r.Banks()
+	if err != nil {
+		return last, err
+	}
+	all = slices.DeleteFunc(all, func(b storage.Bank) bool { return b.Name != name || !p.reads(b) })
+	alive := func(b storage.Bank) bool { return !b.Deleted }
+	if slices.ContainsFunc(all, alive) {
+		all = slices.DeleteFunc(all, func(b storage.Bank) bool { return b.Deleted })
+	}
+	var called []string
+	for _, b := range all {
+		owner, err := r.Party(b.Owner)
+		if err != nil {
+			return last, err
+		}
+		called = append(called, Called(p.Party, b, owner.Name))
+		if b.Seq >= last.Seq {
+			last = b
+		}
+	}
+	slices.Sort(called)
+	switch called = slices.Compact(called); len(called) {
+	case 0:
+		return last, storage.ErrNotFound
+	case 1:
+		return last, nil
+	}
+	return last, fmt.Errorf("%w: %s is %s", ErrAmbiguous, name, strings.Join(called, ", "))
 }
 
 // own is ErrForeign if the bank is not p's.
@@ -113,6 +191,32 @@ func (p Principal) own(b storage.Bank) error {
 		return fmt.Errorf("%w: bank %s", ErrForeign, b.Name)
 	}
 	return nil
+}
+
+// seconds is ErrSecondPerson unless p can be another person than the one who proposed something. A node knows keys, not people:
+// so keys of one name, whatever its case, are one person's, and a key that was made since is nobody's second one. Who has made
+// and named which key stands in the log.
+func (p Principal) seconds(r storage.Reader, of *storage.Proposal) error {
+	if p.Actor == of.Actor {
+		return ErrSecondPerson
+	}
+	mine, err := r.Key(p.Actor)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil // on the machine
+	} else if err != nil {
+		return err
+	}
+	if mine.CreatedAt.After(of.At) {
+		return fmt.Errorf("%w, with a key that was there before; yours is newer than the proposal", ErrSecondPerson)
+	}
+	theirs, err := r.Key(of.Actor)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil
+	}
+	if err == nil && strings.EqualFold(strings.TrimSpace(mine.Name), strings.TrimSpace(theirs.Name)) {
+		err = fmt.Errorf("%w; both keys have the same name", ErrSecondPerson)
+	}
+	return err
 }
 
 // ownBank finds a bank that is not deleted and that p may change.

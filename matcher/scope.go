@@ -16,9 +16,10 @@ import (
 // Scope is what counts for a party: the banks that it subscribes to, each with the policy that the subscription makes of the
 // bank's, and what the party holds of single entries. It is immutable.
 type Scope struct {
-	banks    []storage.Bank // by number
+	party    string         // its name
+	banks    []storage.Bank // by number; their names are what the party calls them
 	by       map[storage.BankID]storage.Bank
-	overlays map[storage.EntryID]storage.Overlay
+	overlays *overlays
 	skipped  []string // banks that are not asked about this content
 }
 
@@ -27,7 +28,7 @@ func (s *State) scope(party storage.PartyID) *Scope {
 	if known, ok := s.scopes.Load(party); ok {
 		return known.(*Scope)
 	}
-	sc := &Scope{by: map[storage.BankID]storage.Bank{}, overlays: s.Overlays[party]}
+	sc := &Scope{party: s.Parties[party].Name, by: map[storage.BankID]storage.Bank{}, overlays: s.Overlays[party]}
 	for _, id := range slices.Sorted(maps.Keys(s.Banks)) {
 		b := s.Banks[id]
 		if b.Deleted || s.Parties[b.Owner].Suspended || !belongs(party, b) {
@@ -39,6 +40,7 @@ func (s *State) scope(party storage.PartyID) *Scope {
 		}
 		if sub.On {
 			b.Policy = subscribed(b, sub, b.Owner == party)
+			b.Name = Called(party, b, s.Parties[b.Owner].Name)
 			sc.add(b)
 		}
 	}
@@ -91,12 +93,36 @@ func (sc *Scope) named(names []string) (*Scope, error) {
 	if len(names) == 0 {
 		return sc, nil
 	}
+	var asked []storage.BankID
 	for _, name := range names {
-		if !slices.ContainsFunc(sc.banks, func(b storage.Bank) bool { return b.Name == name }) {
-			return nil, fmt.Errorf("%w, or none that the party subscribes to: %s", ErrUnknownBank, name)
+		b, err := sc.bank(name)
+		if err != nil {
+			return nil, err
+		}
+		asked = append(asked, b.ID)
+	}
+	return sc.only(func(b storage.Bank) bool { return b.Kind == storage.KnownGood || slices.Contains(asked, b.ID) }), nil
+}
+
+// bank finds a bank as [NamedBank] does, among those that count.
+func (sc *Scope) bank(name string) (storage.Bank, error) {
+	var called []string
+	var found storage.Bank
+	for _, b := range sc.banks {
+		if b.Name == name || sc.party+calledOf+b.Name == name {
+			return b, nil
+		}
+		if _, bare, ok := strings.Cut(b.Name, calledOf); ok && bare == name {
+			called, found = append(called, b.Name), b
 		}
 	}
-	return sc.only(func(b storage.Bank) bool { return b.Kind == storage.KnownGood || slices.Contains(names, b.Name) }), nil
+	switch len(called) {
+	case 0:
+		return found, fmt.Errorf("%w, or none that the party subscribes to: %s", ErrUnknownBank, name)
+	case 1:
+		return found, nil
+	}
+	return found, fmt.Errorf("%w: %s is %s", ErrAmbiguous, name, strings.Join(called, ", "))
 }
 
 // only is the scope of the banks for which keep is true.

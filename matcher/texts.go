@@ -23,14 +23,27 @@ type Texts struct {
 	replaced  atomic.Pointer[chan struct{}]
 	wanted    chan struct{}
 	want      sync.Once
+	most      time.Duration // that one search may take
 }
+
+// longestSearch is how long one search may take. What people ask takes some hundredths of a second; what takes this long
+// keeps a processor from others.
+const longestSearch = 10 * time.Second
 
 // openText is an index in use.
 type openText struct {
 	*text.Index
 	filled atomic.Bool             // all that there was is in it
 	lost   context.CancelCauseFunc // called by whoever finds it damaged
+	stream time.Time               // when next has last applied several changes at once; its own
 }
+
+// textPause is how long changes are gathered after several were applied at once. What comes now and then is found at once;
+// what comes in a stream, such as an import, would else be indexed in crumbs, which take several times the work to merge.
+const (
+	textPause = 250 * time.Millisecond
+	several   = 16
+)
 
 // textsRule is the rule by which entries become documents. Who changes what of an entry is searched raises it, so that
 // folders of an earlier rule are filled again.
@@ -42,7 +55,7 @@ func NewTexts(c storage.Catalogue, dir string, fault func(error)) *Texts {
 	if fault == nil {
 		fault = func(error) {}
 	}
-	t := &Texts{catalogue: c, dir: dir, fault: fault, wanted: make(chan struct{})}
+	t := &Texts{catalogue: c, dir: dir, fault: fault, wanted: make(chan struct{}), most: longestSearch}
 	next := make(chan struct{})
 	t.replaced.Store(&next)
 	return t
@@ -205,6 +218,13 @@ func (t *Texts) next(ctx context.Context, x *openText) error {
 		return fmt.Errorf("%w: the text index is of change %d of log %s, the log ends with %d of %s",
 			storage.ErrCorrupt, mark.Seq, mark.LogID, head.Seq, textLog(head))
 	}
+	if rest := textPause - time.Since(x.stream); rest > 0 && head.Seq < mark.Seq+pageSize {
+		select {
+		case <-time.After(rest):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	changes, err := t.catalogue.Changes(ctx, mark.Seq, pageSize)
 	if err != nil {
 		return err
@@ -226,16 +246,10 @@ func (t *Texts) next(ctx context.Context, x *openText) error {
 	}
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
-	docs := make([]text.Document, len(ids))
+	docs := make([]text.Document, 0, len(ids))
 	err = t.catalogue.View(ctx, func(r storage.Reader) error {
-		for i, id := range ids {
-			e, err := r.Entry(id)
-			if err != nil {
-				return err
-			}
-			docs[i] = document(e)
-		}
-		return nil
+		docs = docs[:0]
+		return entriesOf(r, ids, func(e storage.Entry) { docs = append(docs, document(e)) })
 	})
 	if err != nil {
 		return err
@@ -243,7 +257,33 @@ func (t *Texts) next(ctx context.Context, x *openText) error {
 	if err := x.Apply(ctx, mark, docs, nil); err != nil {
 		return err
 	}
+	if len(changes) >= several {
+		x.stream = time.Now()
+	}
 	t.announce()
+	return nil
+}
+
+// entriesOf reads entries by their numbers, which are sorted and each there once. Those without a gap between them, as an
+// import adds them, are read together.
+func entriesOf(r storage.Reader, ids []storage.EntryID, each func(storage.Entry)) error {
+	for len(ids) > 0 {
+		n := 1
+		for n < len(ids) && ids[n] == ids[n-1]+1 {
+			n++
+		}
+		page, err := r.Entries(storage.EntryQuery{After: ids[0] - 1, Limit: n})
+		if err != nil {
+			return err
+		}
+		for i, id := range ids[:n] {
+			if i >= len(page) || page[i].ID != id {
+				return fmt.Errorf("entry %d: %w", id, storage.ErrNotFound)
+			}
+			each(page[i])
+		}
+		ids = ids[n:]
+	}
 	return nil
 }
 
@@ -282,14 +322,16 @@ func (t *Texts) State() (s text.State, ok bool) {
 }
 
 // search asks the index as soon as all that there was is in it, and change seq, unless late comes first. ErrIndexBehind,
-// ErrNotReady, [*text.QueryError].
+// ErrNotReady, [*text.QueryError]; context.DeadlineExceeded if it takes longer than it may.
 func (t *Texts) search(ctx context.Context, q text.Query, seq uint64, late <-chan time.Time) (text.Result, error) {
 	t.Want()
 	for {
 		replaced := *t.replaced.Load()
 		x := t.index.Load()
 		if x != nil && x.filled.Load() && x.Mark().Seq >= seq {
-			r, err := x.Search(ctx, q)
+			limited, cancel := context.WithTimeout(ctx, t.most)
+			r, err := x.Search(limited, q)
+			cancel()
 			if errors.Is(err, text.ErrDamaged) {
 				x.lost(err)
 			}
@@ -326,7 +368,8 @@ type TextFound struct {
 }
 
 // SearchText finds entries by what people wrote of them. Who may read what is told by this node's state, which has seen
-// MinSeq too. ErrNotReady, ErrIndexBehind, ErrBeyondHead, ErrUnknownBank, [*text.QueryError].
+// MinSeq too. ErrNotReady, ErrIndexBehind, ErrBeyondHead, ErrUnknownBank, [*text.QueryError]; context.DeadlineExceeded if
+// it takes longer than ten seconds.
 func (m *Matcher) SearchText(ctx context.Context, who Principal, q TextQuery) (found TextFound, err error) {
 	if m.o.Texts == nil {
 		return found, fmt.Errorf("%w: this node has no text index", ErrNotReady)

@@ -15,7 +15,7 @@ import (
 type Verdict struct {
 	Level        Level
 	Action       Action   // the strongest that a match recommends
-	Matches      []Found  // strongest first, at most MaxMatches
+	Matches      []Found  // strongest first, at most MaxMatches; of more, those that recommend the most
 	Link         string   // where the action redirect leads
 	Banks        int      // how many were asked
 	Skipped      []string // banks whose enabled ratio did not choose this content
@@ -68,7 +68,7 @@ type Found struct {
 	Limits []string
 	// SuppressedBy is the known-good entry that is nearer; nil if there is none. Then Level is None.
 	SuppressedBy *Suppression
-	Flooded      bool // the entry has just been quarantined: it matched too many contents
+	Flooded      bool // the entry has just been taken out, for the party or for all: it matched too many contents
 	Evidence
 	All   []Evidence  // strongest first; All[0] is the deciding one
 	Video *VideoMatch // where the frames are; nil unless the upload or the entry has several
@@ -85,17 +85,38 @@ const (
 	BySuppression = "suppressed"  // a known-good entry is nearer
 )
 
-// Suppression is a known-good entry that is nearer than what it suppresses.
+// Suppression is a known-good entry that is nearer than what it suppresses, in the same rendering of the upload.
 type Suppression struct {
 	Entry     storage.EntryID
 	Bank      string
 	Algorithm hashing.Algorithm
 	Distance  int // bits
+	bank      storage.Bank
 }
 
 // exact reports whether the bytes are the same.
 func (f Found) exact() bool {
 	return slices.ContainsFunc(f.All, func(e Evidence) bool { return e.Algorithm.Exact() })
+}
+
+// foremost are the first MaxMatches of what was found, strongest first. Of more, those stay that would recommend the most: what
+// decides is told in full, whatever else is nearer. The rest stands behind them.
+func foremost(found []Found) []Found {
+	if len(found) <= MaxMatches {
+		return found
+	}
+	recommends := func(f Found) Action {
+		action, _ := ParseAction(f.Bank.Policy.Action) // validated when it was stored
+		return action.atLevel(f.counts())
+	}
+	slices.SortStableFunc(found, func(a, b Found) int { return cmp.Compare(recommends(b), recommends(a)) })
+	slices.SortFunc(found[:MaxMatches], strongest)
+	return found[:MaxMatches]
+}
+
+// strongest orders what was found by the deciding evidence.
+func strongest(a, b Found) int {
+	return cmp.Or(stronger(a.Evidence, b.Evidence), cmp.Compare(a.Entry, b.Entry))
 }
 
 // counts is the level that f lends to the verdict.
@@ -213,9 +234,7 @@ func gather(asks []ask, results []index.Result, s *State, sc *Scope) []Found {
 		slices.SortFunc(all, stronger)
 		found = append(found, Found{Entry: entry, Bank: bankOf[entry], Evidence: all[0], All: all})
 	}
-	slices.SortFunc(found, func(a, b Found) int {
-		return cmp.Or(stronger(a.Evidence, b.Evidence), cmp.Compare(a.Entry, b.Entry))
-	})
+	slices.SortFunc(found, strongest)
 	return found
 }
 

@@ -679,8 +679,7 @@ func (m *Matcher) describeVideo(ctx context.Context, f Flagging, e *storage.Entr
 	}
 	e.Signals = append(e.Signals, ends...)
 	e.Signals = distinct(e.Signals)
-	near = v.found(v.track)
-	return near[:min(len(near), maxNeighbours+1)], &v.frames, nil
+	return v.found(v.track), &v.frames, nil
 }
 
 // stored chooses the frames of a video that an entry stores, if they are no more than most, and returns

@@ -84,6 +84,18 @@ func (t Term) accepted() string {
 	return "0 to " + strconv.Itoa(t.Most)
 }
 
+// sameContext reports whether two lists of labels have the same context rule.
+func sameContext(a, b []string) bool {
+	rule := func(labels []string) string {
+		i := slices.IndexFunc(labels, func(l string) bool { return strings.HasPrefix(l, contextRule) })
+		if i < 0 {
+			return ""
+		}
+		return labels[i] // of which there is one
+	}
+	return rule(a) == rule(b)
+}
+
 // contexts are what a platform may say of an upload's surroundings (Regulation (EU) 2021/784, Art. 1(3)).
 var contexts = []string{"news", "education", "art", "research", "counter_terror"}
 

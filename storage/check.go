@@ -75,6 +75,9 @@ func (q SignInQuery) Check() error {
 	return checkRange("limit of a sign-in query", q.Limit, MaxMatches)
 }
 
+// CheckJudgements reports a limit outside 1..[MaxMatches].
+func CheckJudgements(limit int) error { return checkRange("limit of judgements", limit, MaxMatches) }
+
 // CheckRemoved reports a limit outside 1..[MaxRemoved].
 func CheckRemoved(limit int) error { return checkRange("limit of what is removed", limit, MaxRemoved) }
 

@@ -66,7 +66,7 @@ type MatchQuery struct {
 	Entry   EntryID
 	Level   string
 	Content string
-	// Standing: only those whose last decision is [Removed].
+	// Standing: only those in which the last decision about one of these entries (of these banks, or any) is [Removed].
 	Standing bool
 }
 
@@ -92,6 +92,15 @@ func (r Ruling) Confirms() bool { return r == Removed || r == Exempt }
 // Overturns reports whether the ruling says that the match was a mistake.
 func (r Ruling) Overturns() bool { return r == WrongMatch || r == BadHash }
 
+// After is the ruling that counts when r follows one on the same entry. To put back what was removed says nothing of the
+// match: what was said to be wrong stays wrong.
+func (r Ruling) After(before Ruling) Ruling {
+	if r == Restored && before.Overturns() {
+		return before
+	}
+	return r
+}
+
 // Decision is a ruling on a match. A later one takes the place of the one before, which stays on record.
 type Decision struct {
 	ID     uint64
@@ -108,7 +117,24 @@ type Decision struct {
 	At           time.Time
 }
 
-// Counters count what an entry did. A match is decided about by the last decision that names the entry.
+// Judgement is what the ruling that counts ([Ruling.After]) says of an entry's match: it was right, or wrong.
+type Judgement struct {
+	Decision  uint64 // its ID
+	Match     MatchID
+	Party     PartyID // of the match
+	ContentID string  // of the match
+	Wrong     bool
+}
+
+// EntryStatus is where an entry stands at present.
+type EntryStatus struct {
+	Status      Status
+	Reason      string // of the last retraction, restoration or quarantine
+	BankDeleted bool
+	Disabled    bool // by the overlay of the party that was asked for
+}
+
+// Counters count what an entry did. A match is decided about by the ruling that counts ([Ruling.After]).
 type Counters struct {
 	Hour, Day  uint64 // matches in the present [CountStep] and the 11 or 287 before it
 	Total      uint64 // matches ever

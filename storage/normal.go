@@ -44,6 +44,7 @@ func (p *Proposal) Normal() *Proposal {
 	}
 	n := *p
 	n.At = KeptTime(n.At)
+	n.Labels = append([]string(nil), n.Labels...)
 	if n.Bank != nil {
 		b := *n.Bank
 		b.Members, b.Policy = normalMembers(b.Members), b.Policy.clone()

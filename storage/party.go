@@ -101,6 +101,8 @@ type Proposal struct {
 	Reason string    `json:"reason,omitempty"` // free text; may hold personal data
 	// Bank is how the bank would be; nil for proposals about an entry.
 	Bank *ProposedBank `json:"bank,omitempty"`
+	// Labels are the entry's as they would be, of a proposed [EntryChanged].
+	Labels []string `json:"labels,omitempty"`
 }
 
 // ProposedBank is the part of a bank that people change.

@@ -227,7 +227,9 @@ const (
 	DecisionMade     Kind = "decision.made"    // by Party on a match
 	ContentErased    Kind = "content.erased"   // Party's name of an upload, in its matches
 
-	Redacted Kind = "redacted" // what a reader has no right to see; never in a log
+	// What a reader has no right to see; never in a log.
+	Redacted Kind = "redacted"
+	BankLost Kind = "bank.lost" // takes the reader's right to read the bank
 )
 
 // Hash is a node of the log's Merkle tree (golang.org/x/mod/sumdb/tlog: RFC 6962 with SHA-256).
@@ -257,7 +259,7 @@ type Change struct {
 	Record []byte
 	Root   Hash // of the tree of all changes up to and including this one
 	// Leaf is the hash of a Record that the reader may not see: the change is [Redacted], and has nothing else but Seq, At
-	// and Root. A catalogue never sets it.
+	// and Root; or [BankLost], which has Bank, too. A catalogue never sets it.
 	Leaf *Hash
 }
 
@@ -303,6 +305,8 @@ type BankBody struct {
 	// Proposal is what waits for a second person, without its reason.
 	Proposal *Proposal `json:"proposal,omitempty"`
 	Deleted  bool      `json:"deleted,omitempty"`
+	// Left are the parties that could read the bank before this change, and cannot any more.
+	Left []PartyID `json:"left,omitempty"`
 }
 
 // PartyBody is the Body of party changes.
@@ -320,11 +324,17 @@ type OpinionBody struct {
 
 // DecisionBody is the Body of a decision.
 type DecisionBody struct {
+	ID           uint64    `json:"id"`
 	Match        string    `json:"match"` // a [MatchID]
 	Ruling       Ruling    `json:"ruling"`
 	Entries      []EntryID `json:"entries"`
 	MatchCorrect *bool     `json:"match_correct,omitempty"`
 	LabelCorrect *bool     `json:"label_correct,omitempty"`
+	// Quarantined and Disabled are entries that it has taken out, for all and for the party; Inactive are those that matched
+	// nobody any more.
+	Quarantined []EntryID `json:"quarantined,omitempty"`
+	Disabled    []EntryID `json:"disabled,omitempty"`
+	Inactive    []EntryID `json:"inactive,omitempty"`
 }
 
 // KeyBody is the Body of key changes.
@@ -378,8 +388,9 @@ type Reader interface {
 	// Head is the last committed change; what this transaction has appended is not counted yet.
 	Head() (Head, error)
 	Bank(BankID) (Bank, error)
-	BankNamed(name string) (Bank, error) // that is not deleted; else the one of that name with the highest Seq
-	Banks() ([]Bank, error)              // by id, deleted ones included
+	// BankNamed is the owner's bank of that name that is not deleted; else its one of that name with the highest Seq.
+	BankNamed(owner PartyID, name string) (Bank, error)
+	Banks() ([]Bank, error) // by id, deleted ones included
 	Entry(EntryID) (Entry, error)
 	// Entries lists by id, ascending, at most q.Limit with id > q.After, with all their parts.
 	Entries(q EntryQuery) ([]Entry, error)
@@ -397,6 +408,8 @@ type Reader interface {
 	Parties() ([]Party, error)              // by id; [Operator] is there from the start
 	Subscriptions() ([]Subscription, error) // by party and bank
 	Overlays() ([]Overlay, error)           // by party and entry
+	// Alarms are the parties for which an entry is disabled by [Writer.Disable] with an alarm, ascending.
+	Alarms(EntryID) ([]PartyID, error)
 	// Opinions are those on these entries, at most MaxLabels at once, oldest first (of one time, by party). The map is
 	// never nil without an error.
 	Opinions(ids []EntryID) (map[EntryID][]Opinion, error)
@@ -411,6 +424,12 @@ type Reader interface {
 	// Counters count for these entries, at most MaxLabels at once, as of the present; one without matches is absent. The
 	// map is never nil without an error.
 	Counters(ids []EntryID) (map[EntryID]Counters, error)
+	// Judgements are the newest on an entry, at most limit (1..MaxMatches), by decision, descending: of matches in which
+	// it counted, since [Writer.Clear].
+	Judgements(entry EntryID, limit int) ([]Judgement, error)
+	// Statuses are those of these entries, at most MaxLabels at once, with what the party's overlays say; one that is not
+	// there is absent. The map is never nil without an error.
+	Statuses(party PartyID, ids []EntryID) (map[EntryID]EntryStatus, error)
 	// Shipped is the number of the last record of the node's journal that the catalogue has; 0: none.
 	Shipped(node string) (uint64, error)
 	// SignIns lists, newest first by Ord, at most q.Limit.
@@ -465,6 +484,9 @@ type Writer interface {
 	// SetOverlay puts it in the place of the one before; an empty one removes it. ErrNotFound if there is no such party
 	// or entry.
 	SetOverlay(o Overlay) error
+	// Disable disables an entry for a party, and leaves the labels of its overlay as they are; it returns the overlay. With
+	// alarm, [Reader.Alarms] names the party as long as the overlay stands, or until Clear. ErrNotFound as above.
+	Disable(party PartyID, entry EntryID, alarm bool) (Overlay, error)
 	// SetOpinion sets At to the present, and puts it in the place of the party's one before; ErrNotFound if there is no
 	// such party or entry.
 	SetOpinion(o Opinion) error
@@ -483,8 +505,10 @@ type Writer interface {
 	// SetShipped notes how far the node's journal is in the catalogue; ErrConflict if it was farther already.
 	SetShipped(node string, number uint64) error
 	// AddDecision sets d.ID and d.At. For each of its entries, it counts in the place of the last decision on the match
-	// that named the entry. ErrNotFound if there is no such match, or it has no such entry.
+	// that named the entry, as [Ruling.After] has it. ErrNotFound if there is no such match, or it has no such entry.
 	AddDecision(d *Decision) error
+	// Clear has what was decided about an entry so far count no more for its Judgements, and ends its Alarms.
+	Clear(EntryID) error
 	// EraseContent takes a name of an upload out of the party's matches, and says of how many.
 	EraseContent(party PartyID, content string) (int, error)
 	// ExpireMatches removes at most limit (1..MaxRemoved) matches of the party, with their decisions, from before a time,

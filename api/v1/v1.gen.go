@@ -218,6 +218,33 @@ func (e Limit) Valid() bool {
 	}
 }
 
+// Defines values for Out.
+const (
+	OutBankDeleted Out = "bank_deleted"
+	OutDisabled    Out = "disabled"
+	OutFlood       Out = "flood"
+	OutOverturned  Out = "overturned"
+	OutRetracted   Out = "retracted"
+)
+
+// Valid indicates whether the value is a known member of the Out enum.
+func (e Out) Valid() bool {
+	switch e {
+	case OutBankDeleted:
+		return true
+	case OutDisabled:
+		return true
+	case OutFlood:
+		return true
+	case OutOverturned:
+		return true
+	case OutRetracted:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for PartyKind.
 const (
 	AuthorityParty    PartyKind = "authority"
@@ -556,13 +583,15 @@ type Bank struct {
 	Id   int64 `json:"id"`
 
 	// Kind `positive`: what is not wanted. `known_good`: what must not be taken for it; suppresses perceptual matches that
-	// are farther, for whoever subscribes to it. `test`: its matches are shown, and change no verdict.
+	// are farther in the same rendering and frame of the upload, for whoever subscribes to it. `test`: its matches are shown, and change no verdict.
 	Kind BankKind `json:"kind"`
 
 	// Members Further parties that may read it and subscribe to it.
 	Members []PartyName `json:"members"`
 
-	// Name 1 to 64 letters, digits, "_", "." or "-".
+	// Name 1 to 64 letters, digits, "_", "." or "-". No two banks of a party have the same, unless deleted; what others call
+	// theirs does not matter.
+	//
 	//
 	// Examples: attacks-2026
 	Name BankName `json:"name"`
@@ -595,7 +624,7 @@ type BankChange struct {
 	// EnabledRatio The share of contents that the bank is asked about; by content, so that the same upload always gets the same answer.
 	EnabledRatio *float64 `json:"enabled_ratio,omitempty"`
 
-	// Flood How many different contents an entry may match perceptually within an hour on a node before it is quarantined; 0: any number.
+	// Flood How many different contents an entry may match perceptually within an hour on a node, by one party's checks. Beyond that it is disabled for the party; quarantined, if that is the owner, or another party was flooded, too. 0: any number.
 	Flood     *int  `json:"flood,omitempty"`
 	KeepMedia *bool `json:"keep_media,omitempty"`
 
@@ -609,7 +638,9 @@ type BankChange struct {
 	// MinQuality The least pdq quality of an upload that is matched perceptually; what has less is matched by its digests.
 	MinQuality *int `json:"min_quality,omitempty"`
 
-	// Name 1 to 64 letters, digits, "_", "." or "-".
+	// Name 1 to 64 letters, digits, "_", "." or "-". No two banks of a party have the same, unless deleted; what others call
+	// theirs does not matter.
+	//
 	//
 	// Examples: attacks-2026
 	Name *BankName `json:"name,omitempty"`
@@ -617,8 +648,10 @@ type BankChange struct {
 	// Open Every party may.
 	Open *bool `json:"open,omitempty"`
 
-	// Overturn An entry is quarantined when people have overturned this share of the matches that they decided about, and decided
-	// about at least `min`; rate 0 with min 0: never.
+	// Overturn An entry is quarantined when people have overturned this share of the uploads that they decided about, and decided
+	// about at least `min`: the owner's people, or those of several parties together. It is disabled for a party whose own
+	// decisions alone come to that. Each party's `content_id` counts once, by the last ruling, and from the entry's last
+	// restoration on. Rate 0 with min 0: never.
 	Overturn *Overturn `json:"overturn,omitempty"`
 
 	// Radius The largest distance that counts, by algorithm; an algorithm left out is not matched. 0 to 64 for pdq, 0 to 16 for the 64-bit ones.
@@ -631,13 +664,20 @@ type BankChange struct {
 }
 
 // BankKind `positive`: what is not wanted. `known_good`: what must not be taken for it; suppresses perceptual matches that
-// are farther, for whoever subscribes to it. `test`: its matches are shown, and change no verdict.
+// are farther in the same rendering and frame of the upload, for whoever subscribes to it. `test`: its matches are shown, and change no verdict.
 type BankKind string
 
-// BankName 1 to 64 letters, digits, "_", "." or "-".
+// BankName 1 to 64 letters, digits, "_", "." or "-". No two banks of a party have the same, unless deleted; what others call
+// theirs does not matter.
 //
 // Examples: attacks-2026
 type BankName = string
+
+// BankRef What you call a bank: your party's own by its name, another's as `owner:name`; so do answers. The bare name of
+// another's does, too, while you may read only one of that name and have none yourself; else it is 409 `ambiguous-bank`.
+//
+// Examples: attacks-2026, exchange:attacks-2026
+type BankRef = string
 
 // BatchLine A verdict, or a problem with the number of its line.
 type BatchLine struct {
@@ -670,7 +710,7 @@ type Change struct {
 	// Private Personal data, unless erased.
 	Private json.RawMessage `json:"private,omitempty"`
 
-	// Record The exact text whose hash is the leaf; empty if redacted.
+	// Record The exact text whose hash is the leaf; empty in a placeholder.
 	Record string `json:"record"`
 	Root   string `json:"root"`
 
@@ -682,10 +722,13 @@ type Change struct {
 // Changes defines model for Changes.
 type Changes struct {
 	Changes []Change `json:"changes"`
-	Head    Head     `json:"head"`
-	LogId   string   `json:"log_id"`
 
-	// Next The `after` of the next page: the last change that was looked at.
+	// Cursor `next` with the log and what it says up to there: goes on there, or is told that it cannot.
+	Cursor string `json:"cursor"`
+	Head   Head   `json:"head"`
+	LogId  string `json:"log_id"`
+
+	// Next The `after` of the next page: the last change that was looked at. If `changes` is empty and this is not the head yet, there is more to look at.
 	Next int64 `json:"next"`
 }
 
@@ -695,7 +738,7 @@ type CheckSignals struct {
 	Band *bool `json:"band,omitempty"`
 
 	// Banks Only these of the banks that your party subscribes to; all of them if left out.
-	Banks *[]BankName `json:"banks,omitempty"`
+	Banks *[]BankRef `json:"banks,omitempty"`
 
 	// ContentId Your own opaque reference; it comes back in the verdict.
 	ContentId *ContentID `json:"content_id,omitempty"`
@@ -798,12 +841,18 @@ type CreatedKey struct {
 type Decided struct {
 	Decision Decision `json:"decision"`
 
+	// Disabled Entries that it has taken out for your party, by an overlay.
+	Disabled []int64 `json:"disabled"`
+
+	// Inactive Entries that were retracted or quarantined, or of deleted banks, before it.
+	Inactive []int64 `json:"inactive"`
+
 	// Match Of the node that found it, and its number there.
 	//
 	// Examples: a1b2c3d4-17
 	Match MatchID `json:"match"`
 
-	// Quarantined Entries that this decision has taken out, by the bounds of their banks.
+	// Quarantined Entries that this decision has taken out for all, by the bounds of their banks.
 	Quarantined []int64 `json:"quarantined"`
 
 	// Seq Of this change.
@@ -1063,11 +1112,17 @@ type ListReport struct {
 	// Matchable This node's index has all of it.
 	Matchable bool `json:"matchable"`
 
+	// Noted Labels that labels here cannot say, or the vocabulary does not know: a new entry has them in its note, as far as that has room.
+	Noted int `json:"noted"`
+
 	// Read Rows of the list.
 	Read int `json:"read"`
 
 	// Reasons How many rows were skipped, by reason.
 	Reasons map[string]int `json:"reasons"`
+
+	// RepeatsUnseen A dry run could not remember all of the list: rows that repeat others far away count as new.
+	RepeatsUnseen *bool `json:"repeats_unseen,omitempty"`
 
 	// Rows The first 1000 rows that were skipped.
 	Rows []SkippedRow `json:"rows"`
@@ -1096,7 +1151,7 @@ type Match struct {
 	// Evidence The strongest hit by each algorithm; the fields above repeat the deciding one.
 	Evidence []Evidence `json:"evidence"`
 
-	// Flooded The entry has just been quarantined, as it matched too many different contents within an hour.
+	// Flooded The entry has just been taken out, for your party or for all, as it matched too many different contents within an hour.
 	Flooded *bool  `json:"flooded,omitempty"`
 	Labels  Labels `json:"labels"`
 	Level   Level  `json:"level"`
@@ -1110,7 +1165,7 @@ type Match struct {
 	// Radius The largest distance that counts in this bank, by the rule that counted this match.
 	Radius int `json:"radius"`
 
-	// SuppressedBy The known-good entry that is nearer to the upload than this one; then `level` and `action` are those of nothing found.
+	// SuppressedBy The known-good entry that is nearer than this one to the upload, in the same rendering and frame; then `level` and `action` are those of nothing found.
 	SuppressedBy *Suppression `json:"suppressed_by,omitempty"`
 
 	// Test The bank is for tests.
@@ -1138,13 +1193,21 @@ type MatchID = string
 
 // MatchedEntry defines model for MatchedEntry.
 type MatchedEntry struct {
-	// Bank Its name now.
+	// Bank What you call it now.
 	Bank  *string `json:"bank,omitempty"`
 	Entry int64   `json:"entry"`
 
 	// Exact The bytes are the same.
 	Exact bool  `json:"exact"`
 	Level Level `json:"level"`
+
+	// Out Why an entry matches nothing for you now: quarantined, as it matched too many different contents (`flood`) or as people
+	// overturned its matches; `retracted` by its owner; its bank is deleted; or your party's overlay disables it.
+	Out *Out `json:"out,omitempty"`
+
+	// Status Only what is `active` matches. `proposed` waits for a second person; `quarantined` was taken out by itself, by a
+	// bound of its bank, and `reason` says which.
+	Status *Status `json:"status,omitempty"`
 }
 
 // MediaInfo defines model for MediaInfo.
@@ -1189,14 +1252,14 @@ type NewBank struct {
 	// EnabledRatio The share of contents that the bank is asked about; by content, so that the same upload always gets the same answer.
 	EnabledRatio *float64 `json:"enabled_ratio,omitempty"`
 
-	// Flood How many different contents an entry may match perceptually within an hour on a node before it is quarantined; 0: any number.
+	// Flood How many different contents an entry may match perceptually within an hour on a node, by one party's checks. Beyond that it is disabled for the party; quarantined, if that is the owner, or another party was flooded, too. 0: any number.
 	Flood *int `json:"flood,omitempty"`
 
 	// KeepMedia Store the flagged bytes too; off by default.
 	KeepMedia *bool `json:"keep_media,omitempty"`
 
 	// Kind `positive`: what is not wanted. `known_good`: what must not be taken for it; suppresses perceptual matches that
-	// are farther, for whoever subscribes to it. `test`: its matches are shown, and change no verdict.
+	// are farther in the same rendering and frame of the upload, for whoever subscribes to it. `test`: its matches are shown, and change no verdict.
 	Kind *BankKind `json:"kind,omitempty"`
 
 	// Link Where the action `redirect` leads: an http or https URL.
@@ -1211,7 +1274,9 @@ type NewBank struct {
 	// MinQuality The least pdq quality of an upload that is matched perceptually; what has less is matched by its digests.
 	MinQuality *int `json:"min_quality,omitempty"`
 
-	// Name 1 to 64 letters, digits, "_", "." or "-".
+	// Name 1 to 64 letters, digits, "_", "." or "-". No two banks of a party have the same, unless deleted; what others call
+	// theirs does not matter.
+	//
 	//
 	// Examples: attacks-2026
 	Name BankName `json:"name"`
@@ -1219,8 +1284,10 @@ type NewBank struct {
 	// Open Every party may.
 	Open *bool `json:"open,omitempty"`
 
-	// Overturn An entry is quarantined when people have overturned this share of the matches that they decided about, and decided
-	// about at least `min`; rate 0 with min 0: never.
+	// Overturn An entry is quarantined when people have overturned this share of the uploads that they decided about, and decided
+	// about at least `min`: the owner's people, or those of several parties together. It is disabled for a party whose own
+	// decisions alone come to that. Each party's `content_id` counts once, by the last ruling, and from the entry's last
+	// restoration on. Rate 0 with min 0: never.
 	Overturn *Overturn `json:"overturn,omitempty"`
 
 	// Owner 1 to 64 letters, digits, "_", "." or "-".
@@ -1339,6 +1406,10 @@ type Opinions struct {
 	Tally Tally `json:"tally"`
 }
 
+// Out Why an entry matches nothing for you now: quarantined, as it matched too many different contents (`flood`) or as people
+// overturned its matches; `retracted` by its owner; its bank is deleted; or your party's overlay disables it.
+type Out string
+
 // Overlay What your party holds of the entry for itself; left out if nothing.
 type Overlay struct {
 	// Disabled It matches nothing for your party.
@@ -1346,8 +1417,10 @@ type Overlay struct {
 	Labels   *Labels `json:"labels,omitempty"`
 }
 
-// Overturn An entry is quarantined when people have overturned this share of the matches that they decided about, and decided
-// about at least `min`; rate 0 with min 0: never.
+// Overturn An entry is quarantined when people have overturned this share of the uploads that they decided about, and decided
+// about at least `min`: the owner's people, or those of several parties together. It is disabled for a party whose own
+// decisions alone come to that. Each party's `content_id` counts once, by the last ruling, and from the entry's last
+// restoration on. Rate 0 with min 0: never.
 type Overturn struct {
 	Min  int     `json:"min"`
 	Rate float64 `json:"rate"`
@@ -1372,7 +1445,7 @@ type Party struct {
 	// Seq Of its last change; 0: none.
 	Seq int64 `json:"seq"`
 
-	// Suspended Its keys are refused, and its banks match nothing.
+	// Suspended Its keys are refused, and its banks neither match nor suppress, for anybody.
 	Suspended *bool `json:"suspended,omitempty"`
 }
 
@@ -1387,7 +1460,7 @@ type PartyChange struct {
 	// Examples: example-platform
 	Name *PartyName `json:"name,omitempty"`
 
-	// Suspended Refuse its keys, and let its banks match nothing.
+	// Suspended Refuse its keys, and let its banks neither match nor suppress.
 	Suspended *bool `json:"suspended,omitempty"`
 }
 
@@ -1407,7 +1480,7 @@ type Policy struct {
 	// EnabledRatio The share of contents that the bank is asked about, 0 to 1; the same content always or never.
 	EnabledRatio float64 `json:"enabled_ratio"`
 
-	// Flood How many different contents an entry may match perceptually within an hour before it is quarantined; 0: any number.
+	// Flood How many different contents an entry may match perceptually within an hour, by one party's checks, before it is taken out; 0: any number.
 	Flood     int  `json:"flood"`
 	KeepMedia bool `json:"keep_media"`
 
@@ -1420,8 +1493,10 @@ type Policy struct {
 	// MinQuality The least pdq quality of an upload, 0 to 100, that is matched perceptually.
 	MinQuality int `json:"min_quality"`
 
-	// Overturn An entry is quarantined when people have overturned this share of the matches that they decided about, and decided
-	// about at least `min`; rate 0 with min 0: never.
+	// Overturn An entry is quarantined when people have overturned this share of the uploads that they decided about, and decided
+	// about at least `min`: the owner's people, or those of several parties together. It is disabled for a party whose own
+	// decisions alone come to that. Each party's `content_id` counts once, by the last ruling, and from the entry's last
+	// restoration on. Rate 0 with min 0: never.
 	Overturn Overturn `json:"overturn"`
 
 	// Radius The largest distance that counts, by algorithm; an algorithm left out is not matched. 0 to 64 for pdq, 0 to 16 for the 64-bit ones.
@@ -1460,8 +1535,9 @@ type Proposal struct {
 	// Bank How the bank would be.
 	Bank *ProposedBank `json:"bank,omitempty"`
 
-	// Kind Of the change that it would be: bank.changed, bank.deleted, bank.restored; entry.confirmed (a new one), entry.restored, entry.retracted.
+	// Kind Of the change that it would be: bank.changed, bank.deleted, bank.restored; entry.confirmed (a new one), entry.restored, entry.retracted, entry.changed (its labels).
 	Kind   string  `json:"kind"`
+	Labels *Labels `json:"labels,omitempty"`
 	Reason *string `json:"reason,omitempty"`
 }
 
@@ -1472,7 +1548,9 @@ type ProposedBank struct {
 	Dual        bool        `json:"dual"`
 	Members     []PartyName `json:"members"`
 
-	// Name 1 to 64 letters, digits, "_", "." or "-".
+	// Name 1 to 64 letters, digits, "_", "." or "-". No two banks of a party have the same, unless deleted; what others call
+	// theirs does not matter.
+	//
 	//
 	// Examples: attacks-2026
 	Name   BankName `json:"name"`
@@ -1502,8 +1580,8 @@ type Recommendation string
 
 // RecordedMatch defines model for RecordedMatch.
 type RecordedMatch struct {
-	Action Recommendation `json:"action"`
-	At     time.Time      `json:"at"`
+	Action *Recommendation `json:"action,omitempty"`
+	At     time.Time       `json:"at"`
 
 	// ContentId Your name of the upload, unless erased.
 	ContentId *string `json:"content_id,omitempty"`
@@ -1680,10 +1758,12 @@ type Subscription struct {
 	// Action From mild to strong.
 	Action *Action `json:"action,omitempty"`
 
-	// Bank 1 to 64 letters, digits, "_", "." or "-".
+	// Bank What you call a bank: your party's own by its name, another's as `owner:name`; so do answers. The bare name of
+	// another's does, too, while you may read only one of that name and have none yourself; else it is 409 `ambiguous-bank`.
 	//
-	// Examples: attacks-2026
-	Bank BankName `json:"bank"`
+	//
+	// Examples: attacks-2026, exchange:attacks-2026
+	Bank BankRef `json:"bank"`
 
 	// Cap The largest distance that counts, by algorithm; an algorithm left out is not matched. 0 to 64 for pdq, 0 to 16 for the 64-bit ones.
 	//
@@ -1691,7 +1771,7 @@ type Subscription struct {
 	Cap *Radius `json:"cap,omitempty"`
 
 	// Kind `positive`: what is not wanted. `known_good`: what must not be taken for it; suppresses perceptual matches that
-	// are farther, for whoever subscribes to it. `test`: its matches are shown, and change no verdict.
+	// are farther in the same rendering and frame of the upload, for whoever subscribes to it. `test`: its matches are shown, and change no verdict.
 	Kind BankKind `json:"kind"`
 	Link *string  `json:"link,omitempty"`
 	On   bool     `json:"on"`
@@ -1706,7 +1786,7 @@ type Subscription struct {
 	Said bool `json:"said"`
 }
 
-// Suppression The known-good entry that is nearer to the upload than this one; then `level` and `action` are those of nothing found.
+// Suppression The known-good entry that is nearer than this one to the upload, in the same rendering and frame; then `level` and `action` are those of nothing found.
 type Suppression struct {
 	Algorithm Algorithm `json:"algorithm"`
 	Bank      string    `json:"bank"`
@@ -1816,7 +1896,7 @@ type Verdict struct {
 	// Examples: a1b2c3d4-17
 	Match *MatchID `json:"match,omitempty"`
 
-	// Matches The nearest 100 entries, strongest first. Those of test banks and those that are `suppressed_by` are listed, and count for nothing.
+	// Matches At most 100 entries, strongest first; of more, those that recommend the most. Those of test banks and those that are `suppressed_by` are listed, and count for nothing.
 	Matches []Match `json:"matches"`
 
 	// MatchesTotal How many entries match in all.
@@ -1892,10 +1972,11 @@ type Whoami struct {
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
 
-// InBank 1 to 64 letters, digits, "_", "." or "-".
+// InBank What you call a bank: your party's own by its name, another's as `owner:name`; so do answers. The bare name of
+// another's does, too, while you may read only one of that name and have none yourself; else it is 409 `ambiguous-bank`.
 //
-// Examples: attacks-2026
-type InBank = BankName
+// Examples: attacks-2026, exchange:attacks-2026
+type InBank = BankRef
 
 // OfEntry defines model for OfEntry.
 type OfEntry = int64
@@ -1916,7 +1997,7 @@ type ListBanksParams struct {
 
 // FlagListParams defines parameters for FlagList.
 type FlagListParams struct {
-	// Format Of the list, whatever the Content-Type.
+	// Format Of the list, whatever the Content-Type. Left out, the Content-Type tells it, and of `text/plain` the first line.
 	Format *FlagListParamsFormat `form:"format,omitempty" json:"format,omitempty"`
 
 	// Algorithm Of signals whose list names none.
@@ -1942,19 +2023,16 @@ type ListChangesParams struct {
 	// Limit Of a page.
 	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
 
-	// LogId The log that `after` is of.
-	LogId *string `form:"log_id,omitempty" json:"log_id,omitempty"`
+	// Cursor Of a page, or the id of an event: wins over `after`.
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
 
-	// Root The root at `after`, if the reader holds it: another one there is 409 `log-changed`.
-	Root *string `form:"root,omitempty" json:"root,omitempty"`
-
-	// Bank Only changes of this bank; the others are left out.
-	Bank *BankName `form:"bank,omitempty" json:"bank,omitempty"`
+	// Bank Only changes of this bank; the others are left out. A page looks at some 10,000 changes.
+	Bank *BankRef `form:"bank,omitempty" json:"bank,omitempty"`
 
 	// Wait Seconds to wait for a change, if there is none yet.
 	Wait *int `form:"wait,omitempty" json:"wait,omitempty"`
 
-	// LastEventID Of Server-Sent Events: wins over `after` and `log_id`.
+	// LastEventID Of Server-Sent Events: wins over `after` and `cursor`.
 	LastEventID *string `json:"Last-Event-ID,omitempty"`
 
 	// Accept `text/event-stream` for Server-Sent Events.
@@ -1964,9 +2042,9 @@ type ListChangesParams struct {
 // ListEntriesParams defines parameters for ListEntries.
 type ListEntriesParams struct {
 	// Bank Only of this bank.
-	Bank   *BankName `form:"bank,omitempty" json:"bank,omitempty"`
-	Status *Status   `form:"status,omitempty" json:"status,omitempty"`
-	Label  *Label    `form:"label,omitempty" json:"label,omitempty"`
+	Bank   *BankRef `form:"bank,omitempty" json:"bank,omitempty"`
+	Status *Status  `form:"status,omitempty" json:"status,omitempty"`
+	Label  *Label   `form:"label,omitempty" json:"label,omitempty"`
 
 	// Waiting Only those of which something is proposed.
 	Waiting *bool `form:"waiting,omitempty" json:"waiting,omitempty"`
@@ -1983,7 +2061,7 @@ type ListEntriesParams struct {
 	// Until Flagged before.
 	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
 
-	// Sort `score`: what fits best first, as without it; `newest`.
+	// Sort `score`: what fits best first, by its own texts, as without it; `newest`.
 	Sort *ListEntriesParamsSort `form:"sort,omitempty" json:"sort,omitempty"`
 
 	// Facets Counts of all hits by these, separated by commas.
@@ -2015,7 +2093,7 @@ type ListMatchesParams struct {
 	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
 
 	// Bank Only with an entry of this bank.
-	Bank *BankName `form:"bank,omitempty" json:"bank,omitempty"`
+	Bank *BankRef `form:"bank,omitempty" json:"bank,omitempty"`
 
 	// Entry Only with this entry.
 	Entry *int64 `form:"entry,omitempty" json:"entry,omitempty"`
@@ -2026,7 +2104,7 @@ type ListMatchesParams struct {
 	// ContentId Only of this upload.
 	ContentId *string `form:"content_id,omitempty" json:"content_id,omitempty"`
 
-	// Standing Only those whose last decision is `removed`: what to put back if an entry was wrong.
+	// Standing Only those removed because of `entry` (or of `bank`, or of any) and not put back: what to put back if it was wrong.
 	Standing *bool `form:"standing,omitempty" json:"standing,omitempty"`
 
 	// Cursor `next` of the page before.
@@ -2309,11 +2387,16 @@ type ClientInterface interface {
 	// There are three ways to read: a page at once; with `wait`, a page that is answered as soon as there
 	// is something (long poll); with `Accept: text/event-stream`, all that follows, as it comes
 	// (Server-Sent Events). An event is named `change`, or `redacted`; its data is a `Change`, its id
-	// `<log_id>:<seq>`, which `Last-Event-ID` resumes from. Every 15 s comes an event without data, so that
-	// the line is seen to be alive. A reader that is too slow is cut off, and resumes without loss.
+	// the cursor behind it, which `Last-Event-ID` resumes from. Every 15 s comes an event without data, so that
+	// the line is seen to be alive. A reader that is too slow is cut off, and resumes without loss. Polls that wait, and
+	// streams, are bounded: 100 of a key (429 `rate-limited`), 1,000 of a node (503 `busy`).
 	//
-	// A cursor is a `seq` and the `log_id` of the page that it is from. A log that is another one, or that ends
-	// before the cursor (its database was restored from a backup), is answered 409 `log-changed`: read again from 0.
+	// A `cursor` names the log, a `seq` and the beginning of the root there: `<log_id>:<seq>:<16 digits>`. If the log is
+	// another one, or says something else up to there, or ends before (its database was restored from a backup), that is
+	// answered 409 `log-changed`: read again from 0. A plain number `after` is held only against the end of the log.
+	//
+	// When a bank is taken from a party that could read it, the party reads the change as a placeholder of kind `bank.lost`,
+	// which names the `bank`: what it holds of it is to be dropped.
 	//
 	// Corresponds with GET /v1/changes (the `ListChanges` operationId).
 	ListChanges(ctx context.Context, params *ListChangesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2380,7 +2463,8 @@ type ClientInterface interface {
 	// are all looked for, in any order; case, accents, vowel marks and the letters that Arabic and Persian keyboards
 	// write otherwise make no difference, and in notes other forms of a word are found too. `"in a row"`, `-without`,
 	// `begin*`, `misspelt~`, and `label:`, `source:`, `note:`, `reason:` before any of these. A search answers from its own
-	// index, as of the change `index_seq`: `min_seq` makes it wait for one. While that index is made: 503 `not-ready`.
+	// index, as of the change `index_seq`: `min_seq` makes it wait for one. While that index is made: 503 `not-ready`. A
+	// search that takes longer than ten seconds is ended: 503 `overloaded`.
 	//
 	// Corresponds with GET /v1/entries (the `ListEntries` operationId).
 	ListEntries(ctx context.Context, params *ListEntriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2548,7 +2632,8 @@ type ClientInterface interface {
 	// ListMatches List what checks found
 	//
 	// What your party's checks found, without the verdicts. With `entry`, the owner of its bank gets what other parties'
-	// checks found too: what rested on the entry, without their names for the contents and without their reasons.
+	// checks found too: what rested on the entry, without their names for the contents, their reasons, and what else was
+	// found; with `content_id`, `level` or another `bank`, its own party's alone.
 	// What the last second brought may be missing.
 	//
 	// Corresponds with GET /v1/matches (the `ListMatches` operationId).
@@ -2562,7 +2647,8 @@ type ClientInterface interface {
 	// DecideWithBody Say what you did about a match
 	//
 	// In place of what your party said of it before, which stays on record. An entry whose matches are overturned
-	// (`wrong_match`, `bad_hash`) beyond the bound of its bank is quarantined with it.
+	// (`wrong_match`, `bad_hash`) beyond the bound of its bank is taken out with it: for all, if its owner's decisions
+	// are beyond the bound, or those of several parties together; for your party, if yours alone are.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2572,7 +2658,8 @@ type ClientInterface interface {
 	// Decide Say what you did about a match
 	//
 	// In place of what your party said of it before, which stays on record. An entry whose matches are overturned
-	// (`wrong_match`, `bad_hash`) beyond the bound of its bank is quarantined with it.
+	// (`wrong_match`, `bad_hash`) beyond the bound of its bank is taken out with it: for all, if its owner's decisions
+	// are beyond the bound, or those of several parties together; for your party, if yours alone are.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2950,11 +3037,16 @@ func (c *Client) RestoreBank(ctx context.Context, bank InBank, reqEditors ...Req
 // There are three ways to read: a page at once; with `wait`, a page that is answered as soon as there
 // is something (long poll); with `Accept: text/event-stream`, all that follows, as it comes
 // (Server-Sent Events). An event is named `change`, or `redacted`; its data is a `Change`, its id
-// `<log_id>:<seq>`, which `Last-Event-ID` resumes from. Every 15 s comes an event without data, so that
-// the line is seen to be alive. A reader that is too slow is cut off, and resumes without loss.
+// the cursor behind it, which `Last-Event-ID` resumes from. Every 15 s comes an event without data, so that
+// the line is seen to be alive. A reader that is too slow is cut off, and resumes without loss. Polls that wait, and
+// streams, are bounded: 100 of a key (429 `rate-limited`), 1,000 of a node (503 `busy`).
 //
-// A cursor is a `seq` and the `log_id` of the page that it is from. A log that is another one, or that ends
-// before the cursor (its database was restored from a backup), is answered 409 `log-changed`: read again from 0.
+// A `cursor` names the log, a `seq` and the beginning of the root there: `<log_id>:<seq>:<16 digits>`. If the log is
+// another one, or says something else up to there, or ends before (its database was restored from a backup), that is
+// answered 409 `log-changed`: read again from 0. A plain number `after` is held only against the end of the log.
+//
+// When a bank is taken from a party that could read it, the party reads the change as a placeholder of kind `bank.lost`,
+// which names the `bank`: what it holds of it is to be dropped.
 //
 // Corresponds with GET /v1/changes (the `ListChanges` operationId).
 func (c *Client) ListChanges(ctx context.Context, params *ListChangesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3081,7 +3173,8 @@ func (c *Client) EraseContent(ctx context.Context, body EraseContentJSONRequestB
 // are all looked for, in any order; case, accents, vowel marks and the letters that Arabic and Persian keyboards
 // write otherwise make no difference, and in notes other forms of a word are found too. `"in a row"`, `-without`,
 // `begin*`, `misspelt~`, and `label:`, `source:`, `note:`, `reason:` before any of these. A search answers from its own
-// index, as of the change `index_seq`: `min_seq` makes it wait for one. While that index is made: 503 `not-ready`.
+// index, as of the change `index_seq`: `min_seq` makes it wait for one. While that index is made: 503 `not-ready`. A
+// search that takes longer than ten seconds is ended: 503 `overloaded`.
 //
 // Corresponds with GET /v1/entries (the `ListEntries` operationId).
 func (c *Client) ListEntries(ctx context.Context, params *ListEntriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3459,7 +3552,8 @@ func (c *Client) RevokeKey(ctx context.Context, key string, reqEditors ...Reques
 // ListMatches List what checks found
 //
 // What your party's checks found, without the verdicts. With `entry`, the owner of its bank gets what other parties'
-// checks found too: what rested on the entry, without their names for the contents and without their reasons.
+// checks found too: what rested on the entry, without their names for the contents, their reasons, and what else was
+// found; with `content_id`, `level` or another `bank`, its own party's alone.
 // What the last second brought may be missing.
 //
 // Corresponds with GET /v1/matches (the `ListMatches` operationId).
@@ -3493,7 +3587,8 @@ func (c *Client) GetMatch(ctx context.Context, match OfMatch, reqEditors ...Requ
 // DecideWithBody Say what you did about a match
 //
 // In place of what your party said of it before, which stays on record. An entry whose matches are overturned
-// (`wrong_match`, `bad_hash`) beyond the bound of its bank is quarantined with it.
+// (`wrong_match`, `bad_hash`) beyond the bound of its bank is taken out with it: for all, if its owner's decisions
+// are beyond the bound, or those of several parties together; for your party, if yours alone are.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3513,7 +3608,8 @@ func (c *Client) DecideWithBody(ctx context.Context, match OfMatch, contentType 
 // Decide Say what you did about a match
 //
 // In place of what your party said of it before, which stays on record. An entry whose matches are overturned
-// (`wrong_match`, `bad_hash`) beyond the bound of its bank is quarantined with it.
+// (`wrong_match`, `bad_hash`) beyond the bound of its bank is taken out with it: for all, if its owner's decisions
+// are beyond the bound, or those of several parties together; for your party, if yours alone are.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4311,21 +4407,9 @@ func NewListChangesRequest(server string, params *ListChangesParams) (*http.Requ
 
 		}
 
-		if params.LogId != nil {
+		if params.Cursor != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "log_id", *params.LogId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
-		if params.Root != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "root", *params.Root, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -6028,11 +6112,16 @@ type ClientWithResponsesInterface interface {
 	// There are three ways to read: a page at once; with `wait`, a page that is answered as soon as there
 	// is something (long poll); with `Accept: text/event-stream`, all that follows, as it comes
 	// (Server-Sent Events). An event is named `change`, or `redacted`; its data is a `Change`, its id
-	// `<log_id>:<seq>`, which `Last-Event-ID` resumes from. Every 15 s comes an event without data, so that
-	// the line is seen to be alive. A reader that is too slow is cut off, and resumes without loss.
+	// the cursor behind it, which `Last-Event-ID` resumes from. Every 15 s comes an event without data, so that
+	// the line is seen to be alive. A reader that is too slow is cut off, and resumes without loss. Polls that wait, and
+	// streams, are bounded: 100 of a key (429 `rate-limited`), 1,000 of a node (503 `busy`).
 	//
-	// A cursor is a `seq` and the `log_id` of the page that it is from. A log that is another one, or that ends
-	// before the cursor (its database was restored from a backup), is answered 409 `log-changed`: read again from 0.
+	// A `cursor` names the log, a `seq` and the beginning of the root there: `<log_id>:<seq>:<16 digits>`. If the log is
+	// another one, or says something else up to there, or ends before (its database was restored from a backup), that is
+	// answered 409 `log-changed`: read again from 0. A plain number `after` is held only against the end of the log.
+	//
+	// When a bank is taken from a party that could read it, the party reads the change as a placeholder of kind `bank.lost`,
+	// which names the `bank`: what it holds of it is to be dropped.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6101,7 +6190,8 @@ type ClientWithResponsesInterface interface {
 	// are all looked for, in any order; case, accents, vowel marks and the letters that Arabic and Persian keyboards
 	// write otherwise make no difference, and in notes other forms of a word are found too. `"in a row"`, `-without`,
 	// `begin*`, `misspelt~`, and `label:`, `source:`, `note:`, `reason:` before any of these. A search answers from its own
-	// index, as of the change `index_seq`: `min_seq` makes it wait for one. While that index is made: 503 `not-ready`.
+	// index, as of the change `index_seq`: `min_seq` makes it wait for one. While that index is made: 503 `not-ready`. A
+	// search that takes longer than ten seconds is ended: 503 `overloaded`.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6283,7 +6373,8 @@ type ClientWithResponsesInterface interface {
 	// ListMatchesWithResponse List what checks found
 	//
 	// What your party's checks found, without the verdicts. With `entry`, the owner of its bank gets what other parties'
-	// checks found too: what rested on the entry, without their names for the contents and without their reasons.
+	// checks found too: what rested on the entry, without their names for the contents, their reasons, and what else was
+	// found; with `content_id`, `level` or another `bank`, its own party's alone.
 	// What the last second brought may be missing.
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -6301,7 +6392,8 @@ type ClientWithResponsesInterface interface {
 	// DecideWithBodyWithResponse Say what you did about a match
 	//
 	// In place of what your party said of it before, which stays on record. An entry whose matches are overturned
-	// (`wrong_match`, `bad_hash`) beyond the bound of its bank is quarantined with it.
+	// (`wrong_match`, `bad_hash`) beyond the bound of its bank is taken out with it: for all, if its owner's decisions
+	// are beyond the bound, or those of several parties together; for your party, if yours alone are.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6311,7 +6403,8 @@ type ClientWithResponsesInterface interface {
 	// DecideWithResponse Say what you did about a match
 	//
 	// In place of what your party said of it before, which stays on record. An entry whose matches are overturned
-	// (`wrong_match`, `bad_hash`) beyond the bound of its bank is quarantined with it.
+	// (`wrong_match`, `bad_hash`) beyond the bound of its bank is taken out with it: for all, if its owner's decisions
+	// are beyond the bound, or those of several parties together; for your party, if yours alone are.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -8698,11 +8791,16 @@ func (c *ClientWithResponses) RestoreBankWithResponse(ctx context.Context, bank 
 // There are three ways to read: a page at once; with `wait`, a page that is answered as soon as there
 // is something (long poll); with `Accept: text/event-stream`, all that follows, as it comes
 // (Server-Sent Events). An event is named `change`, or `redacted`; its data is a `Change`, its id
-// `<log_id>:<seq>`, which `Last-Event-ID` resumes from. Every 15 s comes an event without data, so that
-// the line is seen to be alive. A reader that is too slow is cut off, and resumes without loss.
+// the cursor behind it, which `Last-Event-ID` resumes from. Every 15 s comes an event without data, so that
+// the line is seen to be alive. A reader that is too slow is cut off, and resumes without loss. Polls that wait, and
+// streams, are bounded: 100 of a key (429 `rate-limited`), 1,000 of a node (503 `busy`).
 //
-// A cursor is a `seq` and the `log_id` of the page that it is from. A log that is another one, or that ends
-// before the cursor (its database was restored from a backup), is answered 409 `log-changed`: read again from 0.
+// A `cursor` names the log, a `seq` and the beginning of the root there: `<log_id>:<seq>:<16 digits>`. If the log is
+// another one, or says something else up to there, or ends before (its database was restored from a backup), that is
+// answered 409 `log-changed`: read again from 0. A plain number `after` is held only against the end of the log.
+//
+// When a bank is taken from a party that could read it, the party reads the change as a placeholder of kind `bank.lost`,
+// which names the `bank`: what it holds of it is to be dropped.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -8807,7 +8905,8 @@ func (c *ClientWithResponses) EraseContentWithResponse(ctx context.Context, body
 // are all looked for, in any order; case, accents, vowel marks and the letters that Arabic and Persian keyboards
 // write otherwise make no difference, and in notes other forms of a word are found too. `"in a row"`, `-without`,
 // `begin*`, `misspelt~`, and `label:`, `source:`, `note:`, `reason:` before any of these. A search answers from its own
-// index, as of the change `index_seq`: `min_seq` makes it wait for one. While that index is made: 503 `not-ready`.
+// index, as of the change `index_seq`: `min_seq` makes it wait for one. While that index is made: 503 `not-ready`. A
+// search that takes longer than ten seconds is ended: 503 `overloaded`.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -9115,7 +9214,8 @@ func (c *ClientWithResponses) RevokeKeyWithResponse(ctx context.Context, key str
 // ListMatchesWithResponse List what checks found
 //
 // What your party's checks found, without the verdicts. With `entry`, the owner of its bank gets what other parties'
-// checks found too: what rested on the entry, without their names for the contents and without their reasons.
+// checks found too: what rested on the entry, without their names for the contents, their reasons, and what else was
+// found; with `content_id`, `level` or another `bank`, its own party's alone.
 // What the last second brought may be missing.
 //
 // Returns a wrapper object for the known response body format(s).
@@ -9145,7 +9245,8 @@ func (c *ClientWithResponses) GetMatchWithResponse(ctx context.Context, match Of
 // DecideWithBodyWithResponse Say what you did about a match
 //
 // In place of what your party said of it before, which stays on record. An entry whose matches are overturned
-// (`wrong_match`, `bad_hash`) beyond the bound of its bank is quarantined with it.
+// (`wrong_match`, `bad_hash`) beyond the bound of its bank is taken out with it: for all, if its owner's decisions
+// are beyond the bound, or those of several parties together; for your party, if yours alone are.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9161,7 +9262,8 @@ func (c *ClientWithResponses) DecideWithBodyWithResponse(ctx context.Context, ma
 // DecideWithResponse Say what you did about a match
 //
 // In place of what your party said of it before, which stays on record. An entry whose matches are overturned
-// (`wrong_match`, `bad_hash`) beyond the bound of its bank is quarantined with it.
+// (`wrong_match`, `bad_hash`) beyond the bound of its bank is taken out with it: for all, if its owner's decisions
+// are beyond the bound, or those of several parties together; for your party, if yours alone are.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -11107,18 +11209,11 @@ func (w *ServerInterfaceWrapper) ListChanges(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
 	}
 
-	// ------------- Optional query parameter "log_id" -------------
+	// ------------- Optional query parameter "cursor" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "log_id", ctx.QueryParams(), &params.LogId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
-		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter log_id: %s", err))
-	}
-
-	// ------------- Optional query parameter "root" -------------
-
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "root", ctx.QueryParams(), &params.Root, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
-	if err != nil {
-		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter root: %s", err))
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
 	}
 
 	// ------------- Optional query parameter "bank" -------------

@@ -19,7 +19,6 @@ var spoilt = []struct {
 	{exchange.BadHash, func(r *listRow) { r.md5 = r.md5[:31] }},
 	{exchange.UnknownAlgorithm, func(r *listRow) { r.md5 = "sha1:" + r.md5 }},
 	{exchange.NoSignal, func(r *listRow) { r.pdq, r.md5 = "", "" }},
-	{exchange.BadLabel, func(r *listRow) { r.labels = "Recruitment" }},
 	{exchange.BadTime, func(r *listRow) { r.at = "yesterday" }},
 	{exchange.WrongCells, func(r *listRow) { r.at += ",,,"; r.note = "" }}, // on one line: of several, each would be a bad row
 	{"not-active", func(r *listRow) { r.status = exchange.Retracted }},

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"mime/multipart"
 	"net/http"
@@ -36,21 +35,21 @@ type loadBenchCmd struct {
 }
 
 // Run finds what a node can do, and offers it half of that and twice of that. With --server it is that node, by
-// the one key that there is; else one of its own on this machine, which shares the processors with what sends.
+// the one key that there is; else one of its own on this machine, which gets one half of the processors, and what sends the other.
 func (c *loadBenchCmd) Run(ctx context.Context, a *app) error {
 	if c.For < time.Second || c.Step < 100*time.Millisecond || c.Keys < 2 || c.Pictures < 0 || c.Pictures > 100 || c.Entries < 0 {
 		return usagef("--for, --step, --keys, --pictures or --entries: accepted are 1s, 100ms, 2 and more, 0 to 100, 0 and more")
 	}
 	b := &loadBench{loadBenchCmd: c, app: a}
-	b.http = &http.Client{
-		Transport: &http.Transport{MaxIdleConnsPerHost: mostUnderWay, MaxIdleConns: mostUnderWay, DisableCompression: true},
-		Timeout:   time.Minute,
-	}
-	defer b.http.CloseIdleConnections()
 	if err := b.find(ctx); err != nil {
 		return err
 	}
 	defer b.stop()
+	var err error
+	if b.wire, err = newWire(b.url); err != nil {
+		return err
+	}
+	defer b.wire.Close()
 	report, err := b.measure(ctx)
 	if err != nil {
 		return err
@@ -65,13 +64,15 @@ func (c *loadBenchCmd) Run(ctx context.Context, a *app) error {
 type loadBench struct {
 	*loadBenchCmd
 	*app
-	url   string
-	pid   int // of the node, if it is its own; else 0
-	keys  []string
-	stop  func()
-	http  *http.Client
-	known []v1.Signal // flagged, or not
-	forms []formed    // of pictures
+	url        string
+	pid        int // of the node, if it is its own; else 0
+	processors int // that the node has for itself; 0: it shares them with this process
+	keys       []string
+	stop       func()
+	wire       *wire
+	known      []v1.Signal // flagged, or not
+	asked      [][]byte    // bodies that ask for these
+	forms      []formed    // of pictures
 }
 
 // formed is a multipart body.
@@ -104,7 +105,7 @@ type shot struct {
 
 // measure goes through the phases.
 func (b *loadBench) measure(ctx context.Context) (*loadReport, error) {
-	r := &loadReport{Processors: runtime.GOMAXPROCS(0), Own: b.pid != 0, Keys: len(b.keys), Pictures: b.loadBenchCmd.Pictures, Entries: b.Entries}
+	r := &loadReport{Processors: runtime.NumCPU(), Apart: b.processors, Own: b.pid != 0, Keys: len(b.keys), Pictures: b.loadBenchCmd.Pictures, Entries: b.Entries}
 	if err := b.prepare(); err != nil {
 		return nil, err
 	}
@@ -243,36 +244,13 @@ func (b *loadBench) kind(what uint64) kindOf {
 // shoot sends a check and waits for the answer.
 func (b *loadBench) shoot(ctx context.Context, what uint64, key int, began time.Time, due time.Duration) shot {
 	s := shot{kind: b.kind(what), key: key, due: due, sent: time.Since(began)}
-	var body []byte
-	contentType := "application/json"
+	f := formed{"application/json", b.asked[what/100%uint64(len(b.asked))]}
 	if s.kind == ofPicture {
-		f := b.forms[what/100%uint64(len(b.forms))]
-		contentType, body = f.contentType, f.body
-	} else {
-		body, _ = json.Marshal(v1.CheckSignals{Signals: v1.Signals{b.known[what/100%uint64(len(b.known))]}})
+		f = b.forms[what/100%uint64(len(b.forms))]
 	}
-	s.status = b.ask(ctx, key, contentType, body)
+	s.status = b.wire.post(ctx, "/v1/check", b.keys[key], f.contentType, f.body)
 	s.done = time.Since(began)
 	return s
-}
-
-// ask is a check's status; 0 if there is no whole answer.
-func (b *loadBench) ask(ctx context.Context, key int, contentType string, body []byte) int {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, b.url+"/v1/check", bytes.NewReader(body))
-	if err != nil {
-		return 0
-	}
-	r.Header.Set("Content-Type", contentType)
-	r.Header.Set("Authorization", "Bearer "+b.keys[key])
-	answer, err := b.http.Do(r)
-	if err != nil {
-		return 0
-	}
-	defer answer.Body.Close()
-	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
-		return 0
-	}
-	return answer.StatusCode
 }
 
 // watch notes every second what the node takes and what is under way.
@@ -323,6 +301,13 @@ func (b *loadBench) prepare() error {
 	draw := rand.New(rand.NewPCG(b.Seed, 1))
 	for len(b.known) < 1000 {
 		b.known = append(b.known, randomSignal(draw))
+	}
+	for _, signal := range b.known {
+		body, err := json.Marshal(v1.CheckSignals{Signals: v1.Signals{signal}})
+		if err != nil {
+			return err
+		}
+		b.asked = append(b.asked, body)
 	}
 	add := func(picture []byte) error {
 		var body bytes.Buffer

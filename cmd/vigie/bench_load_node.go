@@ -61,12 +61,16 @@ func (b *loadBench) start(ctx context.Context, data string) (end func(), err err
 	if err != nil {
 		return func() {}, err
 	}
-	if err := cmd.Start(); err != nil {
+	processors, all, err := apart(cmd.Start)
+	if err != nil {
+		all()
 		return func() {}, err
 	}
+	b.processors = processors
 	end = func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
+		all()
 	}
 	line, err := bufio.NewReader(stdout).ReadBytes('\n')
 	if err != nil {

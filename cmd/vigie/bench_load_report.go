@@ -15,7 +15,8 @@ import (
 // loadReport is what vigie bench load finds.
 type loadReport struct {
 	Processors    int         `json:"processors"`
-	Own           bool        `json:"own_node"` // it and what sends share the processors
+	Own           bool        `json:"own_node"`        // on this machine
+	Apart         int         `json:"node_processors"` // that it has for itself; 0: it shares them with what sends, or is elsewhere
 	Keys          int         `json:"keys"`
 	Pictures      int         `json:"pictures_percent"`
 	Entries       int         `json:"entries"`
@@ -139,7 +140,10 @@ func (*loadReport) bench() string { return "load" }
 
 func (r *loadReport) about() string {
 	where := "a node elsewhere"
-	if r.Own {
+	switch {
+	case r.Apart > 0:
+		where = fmt.Sprintf("a node on %d of %d processors, beside what sends on the others,", r.Apart, r.Processors)
+	case r.Own:
 		where = fmt.Sprintf("a node that shares %d processors with what sends", r.Processors)
 	}
 	return fmt.Sprintf("%.0f checks a second is what %s can do, %d %% of them pictures, %d entries; %d keys. After twice of that it was itself again within %.1f s.",

@@ -7,16 +7,19 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"vigie/index/text"
 	entries "vigie/index/text/sample"
 )
 
 type textBenchCmd struct {
-	Docs   int    `help:"Entries in the index." default:"1000000"`
-	Rounds int    `help:"Each query is timed so often." default:"25"`
-	Seed   uint64 `help:"Seed of the entries." default:"1"`
+	Docs    int    `help:"Entries in the index." default:"1000000"`
+	Queries int    `help:"Queries of each kind, in each language; of other words each." default:"200"`
+	Seed    uint64 `help:"Seed of the entries, and of the words that are looked for." default:"1"`
 	benchFiles
 }
 
@@ -28,10 +31,10 @@ type textBench struct {
 	report textReport
 }
 
-// textCase is one query.
+// textCase is a kind of query, and those that are asked of it.
 type textCase struct {
 	language, kind string
-	query          text.Query
+	queries        []text.Query
 }
 
 // textPage is how many hits a query that is timed asks for.
@@ -39,15 +42,15 @@ const textPage = 20
 
 // Run fails if an answer of the second index was another one.
 func (c *textBenchCmd) Run(ctx context.Context, a *app) error {
-	if c.Docs < 1 || c.Rounds < 1 {
-		return usagef("--docs and --rounds: %d and %d; they must be 1 at least", c.Docs, c.Rounds)
+	if c.Docs < 1 || c.Queries < 1 {
+		return usagef("--docs and --queries: %d and %d; they must be 1 at least", c.Docs, c.Queries)
 	}
 	dir, err := os.MkdirTemp("", "vigie-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &textBench{textBenchCmd: c, app: a, cases: textCases(entries.Begin)}
+	b := &textBench{textBenchCmd: c, app: a, cases: textCases(entries.Begin, c.Seed, c.Queries)}
 	b.report.Docs, b.report.Processors = c.Docs, runtime.GOMAXPROCS(0)
 	if err := b.run(ctx, dir); err != nil {
 		return err
@@ -175,106 +178,126 @@ func (b *textBench) fill(ctx context.Context, dir string, pause int) (x *text.In
 	}
 }
 
-// times asks each query again and again, each round in the same order, after one round that does not count.
+// times asks each query, after a round that does not count. Kinds take turns.
 func (b *textBench) times(ctx context.Context, x *text.Index) error {
-	took, hits := map[[2]string][]float64{}, map[[2]string]uint64{}
-	var cells [][2]string
-	shown := b.app.countdown(len(b.cases)*(b.Rounds+1), "queries")
+	took, hits := make([][]float64, len(b.cases)), make([]uint64, len(b.cases))
+	var all []float64
+	shown := b.app.countdown(2*len(b.cases)*b.Queries, "queries")
 	defer shown.end()
-	for round := range b.Rounds + 1 {
-		for _, c := range b.cases {
-			began := time.Now()
-			found, err := x.Search(ctx, c.query)
-			if err != nil {
-				return err
-			}
-			microseconds := float64(time.Since(began).Nanoseconds()) / 1000
-			shown.done()
-			cell := [2]string{c.language, c.kind}
-			if round == 0 {
-				if _, ok := hits[cell]; !ok {
-					cells = append(cells, cell)
+	for counts := range 2 {
+		for n := range b.Queries {
+			for i, c := range b.cases {
+				began := time.Now()
+				found, err := x.Search(ctx, c.queries[n])
+				if err != nil {
+					return err
 				}
-				hits[cell] = max(hits[cell], found.Total)
-				continue
+				microseconds := float64(time.Since(began).Nanoseconds()) / 1000
+				shown.done()
+				if hits[i] = max(hits[i], found.Total); counts == 1 {
+					took[i] = append(took[i], microseconds)
+				}
 			}
-			took[cell] = append(took[cell], microseconds)
-			took[[2]string{}] = append(took[[2]string{}], microseconds)
 		}
 	}
-	for _, cell := range cells {
-		b.report.Times = append(b.report.Times, textTimes{cell[0], cell[1], hits[cell], len(took[cell]), quantilesOf(took[cell])})
+	for i, c := range b.cases {
+		b.report.Times = append(b.report.Times, textTimes{c.language, c.kind, hits[i], len(took[i]), quantilesOf(took[i])})
+		all = append(all, took[i]...)
 	}
-	b.report.All = quantilesOf(took[[2]string{}])
+	b.report.All = quantilesOf(all)
 	return nil
 }
 
-// textCases are what people would ask, in each language. Times begin with the first entry.
-func textCases(begin time.Time) (all []textCase) {
+// textCases are what people would ask, in each language, n queries of each kind: words of notes as the entries have them,
+// so that common words are asked for more often. Times begin with the first entry.
+func textCases(begin time.Time, seed uint64, n int) (all []textCase) {
 	filters := text.Query{Banks: []uint32{1, 2, 5, 9}, Status: "active", From: begin.AddDate(0, 0, 7), To: begin.AddDate(0, 2, 0)}
-	for _, l := range []struct {
-		language                            string
-		word, words, phrase, prefix, fuzzed []string
-	}{
-		{
-			"French",
-			[]string{"drapeau", "rivière", "journaux", "oiseau"},
-			[]string{"affiche ville", "photo du marché", "lettre ancienne", "neige soleil"},
-			[]string{`"affiche photo"`, `"de la"`, `"ville de"`},
-			[]string{"affich*", "cha*", "montag*"},
-			[]string{"drapaeu~", "rivere~", "marchee~"},
-		},
-		{
-			"English",
-			[]string{"banner", "bridge", "crowded", "school"},
-			[]string{"old bridge", "crowd market", "translated letter", "snow sun"},
-			[]string{`"old bridge"`, `"of the"`, `"poster photo"`},
-			[]string{"post*", "tra*", "news*"},
-			[]string{"bannr~", "brigde~", "schol~"},
-		},
-		{
-			"Arabic",
-			[]string{"كتاب", "مدرسه", "جسر", "طائرة"},
-			[]string{"مدينة كبيرة", "رسالة قديمة", "صورة السوق", "ثلج شمس"},
-			[]string{`"في من"`, `"كتاب الكتاب"`, `"على الي"`},
-			[]string{"مدر*", "كت*", "ال*"},
-			[]string{"مدينه~", "كتااب~", "رسااله~"},
-		},
-	} {
-		add := func(kind string, texts []string, base text.Query) {
-			for _, t := range texts {
-				base.Text, base.Limit = t, textPage
-				all = append(all, textCase{l.language, kind, base})
+	facets, everything := text.Query{Facets: text.Facets()}, filters
+	everything.Facets, everything.Highlight = text.Facets(), true
+	for _, l := range [][2]string{{"French", "fr"}, {"English", "en"}, {"Arabic", "ar"}} {
+		for _, k := range []struct {
+			kind string
+			text func(words []string) string
+			base text.Query
+		}{
+			{"one word", oneWord, text.Query{}},
+			{"two words", twoWords, text.Query{}},
+			{"a phrase", aPhrase, text.Query{}},
+			{"a beginning", aBeginning, text.Query{}},
+			{"misspelt", misspelt, text.Query{}},
+			{"a word, filters", oneWord, filters},
+			{"a word, all facets", oneWord, facets},
+			{"a word, highlights", oneWord, text.Query{Highlight: true}},
+			{"two words and all of these", twoWords, everything},
+		} {
+			c := textCase{language: l[0], kind: k.kind}
+			for note := range entries.Notes(seed, l[1]) {
+				if len(c.queries) == n {
+					break
+				}
+				k.base.Limit = textPage
+				if k.base.Text = k.text(text.Fold(note)); k.base.Text != "" {
+					c.queries = append(c.queries, k.base)
+				}
 			}
+			all = append(all, c)
 		}
-		add("one word", l.word, text.Query{})
-		add("two words", l.words, text.Query{})
-		add("a phrase", l.phrase, text.Query{})
-		add("a beginning", l.prefix, text.Query{})
-		add("misspelt", l.fuzzed, text.Query{})
-		add("a word, filters", l.word, filters)
-		add("a word, all facets", l.word, text.Query{Facets: text.Facets()})
-		add("a word, highlights", l.word, text.Query{Highlight: true})
-		filters.Facets, filters.Highlight = text.Facets(), true
-		add("two words and all of these", l.words, filters)
-		filters.Facets, filters.Highlight = nil, false
 	}
-	for _, c := range []textCase{
-		{"any", "everything, newest", text.Query{Sort: text.Newest}},
-		{"any", "everything, all facets", text.Query{Sort: text.Newest, Facets: text.Facets()}},
-		{"any", "a host", text.Query{Text: "example.org"}},
-		{"any", "a label", text.Query{Text: "label:recruitment"}},
+	for _, k := range []struct {
+		kind  string
+		query text.Query
+	}{
+		{"everything, newest", text.Query{Sort: text.Newest}},
+		{"everything, all facets", text.Query{Sort: text.Newest, Facets: text.Facets()}},
+		{"a host", text.Query{Text: "example.org"}},
+		{"a label", text.Query{Text: "label:recruitment"}},
 	} {
-		c.query.Limit = textPage
-		all = append(all, c)
+		k.query.Limit = textPage
+		all = append(all, textCase{"any", k.kind, slices.Repeat([]text.Query{k.query}, n)})
 	}
 	return all
 }
 
-// compared are the queries whose answers two indexes must agree on: all that are timed, and more, in both orders.
+// telling are the words of a note that one would look for: articles and prepositions are short in all three languages.
+func telling(words []string, letters int) []string {
+	return slices.DeleteFunc(slices.Clone(words), func(w string) bool { return utf8.RuneCountInString(w) < letters })
+}
+
+// What is looked for, made of the words of a note; "" if the note does not have them.
+func oneWord(words []string) string { return strings.Join(first(telling(words, 4), 1), " ") }
+
+func twoWords(words []string) string { return strings.Join(first(telling(words, 4), 2), " ") }
+
+func aPhrase(words []string) string { return `"` + strings.Join(first(words, 2), " ") + `"` }
+
+func aBeginning(words []string) string {
+	for _, w := range telling(words, 6) {
+		return string([]rune(w)[:5]) + "*"
+	}
+	return ""
+}
+
+func misspelt(words []string) string {
+	for _, w := range telling(words, 5) {
+		letters := []rune(w)
+		letters[2], letters[3] = letters[3], letters[2]
+		return string(letters) + "~"
+	}
+	return ""
+}
+
+// first are the first n words, none if there are fewer.
+func first(words []string, n int) []string {
+	if len(words) < n {
+		return nil
+	}
+	return words[:n]
+}
+
+// compared are the queries whose answers two indexes must agree on: some of each kind, and more, in both orders.
 func (b *textBench) compared() (all []text.Query) {
 	for _, c := range b.cases {
-		all = append(all, c.query)
+		all = append(all, c.queries[:min(4, len(c.queries))]...)
 	}
 	for _, t := range entries.Queries() {
 		for _, sort := range []text.Sort{text.ByScore, text.Newest} {

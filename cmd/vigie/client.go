@@ -14,6 +14,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -282,28 +283,35 @@ func writeForm(form *multipart.Writer, file io.Reader, fields map[string][]strin
 	return form.Close()
 }
 
-// busyPatience is the longest that check waits between two tries.
-const busyPatience = 32 * time.Second
+// busyPatience is how long check asks a node that is busy, in all.
+const busyPatience = time.Minute
 
-// check sends one file to be checked. A node that is busy is asked again, less and less often, for a
-// minute in all.
+// check sends one file to be checked. A node that is busy, or has the key wait, is asked again: not before it said, and less
+// and less often.
 func (c *client) check(ctx context.Context, open func() (io.ReadCloser, error), fields map[string][]string) (v1.Verdict, error) {
+	began := time.Now()
 	for wait := 250 * time.Millisecond; ; wait *= 2 {
 		f, err := open()
 		if err != nil {
 			return v1.Verdict{}, err
 		}
 		contentType, body := upload(f, fields)
-		v, err := ask[v1.Verdict](c.CheckWithBody(ctx, contentType, body))
+		response, err := c.CheckWithBody(ctx, contentType, body)
+		busy, pause := false, wait
+		if err == nil {
+			busy = response.StatusCode == http.StatusServiceUnavailable || response.StatusCode == http.StatusTooManyRequests
+			seconds, _ := strconv.Atoi(response.Header.Get("Retry-After")) // 0 if it says nothing
+			pause = max(wait, time.Duration(min(seconds, 3600))*time.Second)
+		}
+		v, err := ask[v1.Verdict](response, err)
 		_ = f.Close()
-		var problem *problemError
-		if !errors.As(err, &problem) || problem.Status != http.StatusServiceUnavailable || wait > busyPatience {
+		if !busy || time.Since(began)+pause > busyPatience {
 			return v, err
 		}
 		select {
 		case <-ctx.Done():
 			return v, ctx.Err()
-		case <-time.After(wait):
+		case <-time.After(pause):
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -108,7 +107,7 @@ func searchPage(ctx context.Context, a *app, node *client, p v1.ListEntriesParam
 	for deadline := time.Now().Add(textPatience); ; {
 		page, err := ask[v1.Entries](node.ListEntries(ctx, &p))
 		var problem *problemError
-		if !errors.As(err, &problem) || problem.Status != http.StatusServiceUnavailable || time.Now().After(deadline) {
+		if !errors.As(err, &problem) || !slices.Contains([]string{"/problems/not-ready", "/problems/index-behind"}, problem.Type) || time.Now().After(deadline) {
 			return page, err
 		}
 		if !told {

@@ -154,10 +154,14 @@ func itemOf(e v1.Entry) (exchange.Item, error) {
 			Format: value(m.Format), Width: value(m.Width), Height: value(m.Height), Bytes: m.Bytes, DurationMS: value(m.DurationMs),
 		}
 	}
-	if len(e.Sources) > 0 {
-		first := e.Sources[0]
-		item.Origin, item.Source, item.Foreign = value(first.Origin), value(first.List), value(first.ForeignId)
-		item.CreatedAt = first.At.UTC()
+	for i, s := range e.Sources {
+		// Who flagged it is not told: keys are of people, and mean nothing to other nodes.
+		source := exchange.Source{Origin: value(s.Origin), List: value(s.List), Foreign: value(s.ForeignId), CreatedAt: s.At.UTC()}
+		if i > 0 {
+			item.More = append(item.More, source)
+			continue
+		}
+		item.Origin, item.Source, item.Foreign, item.CreatedAt = source.Origin, source.List, source.Foreign, source.CreatedAt
 	}
 	return item, nil
 }

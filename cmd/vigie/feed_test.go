@@ -329,11 +329,10 @@ func (r *feedReader) connect(ctx context.Context) error {
 		if last.Kind == storage.Redacted {
 			kind = "redacted"
 		}
-		log, seq, _ := strings.Cut(e.id, ":")
 		if r.log == "" {
-			r.log = log
+			r.log, _, _ = strings.Cut(e.id, ":")
 		}
-		if log != r.log || seq != fmt.Sprint(last.Seq) || e.name != kind {
+		if e.id != fmt.Sprintf("%s:%d:%x", r.log, last.Seq, last.Root[:8]) || e.name != kind {
 			return fmt.Errorf("change %d, %s, is the event %q, %q", last.Seq, last.Kind, e.id, e.name)
 		}
 		if read++; read == 1 && r.breaks > 0 {
@@ -383,20 +382,21 @@ func readEvent(in *bufio.Reader) (e event, err error) {
 // poll follows the log page by page, and waits for what is not there yet.
 func (r *feedReader) poll(ctx context.Context) error {
 	for !r.complete() && ctx.Err() == nil {
-		path := fmt.Sprintf("/v1/changes?limit=1000&wait=20&after=%d", len(r.sums))
-		if n := len(r.changes); n > 0 {
-			path += fmt.Sprintf("&log_id=%s&root=%x", r.log, r.changes[n-1].Root)
+		path := "/v1/changes?limit=1000&wait=20"
+		if r.cursor != "" {
+			path += "&cursor=" + r.cursor
 		}
 		r.connections++
 		page, err := get[struct {
 			LogID   string `json:"log_id"`
 			Next    int
+			Cursor  string
 			Changes []json.RawMessage
 		}](r.node, r.key, path)
 		if err != nil {
 			return err
 		}
-		r.log = page.LogID
+		r.log, r.cursor = page.LogID, page.Cursor
 		for _, text := range page.Changes {
 			if err := r.take(text); err != nil {
 				return err

@@ -127,6 +127,49 @@ func TestLogFollowRefused(t *testing.T) {
 	}
 }
 
+// TestLogFollowRestored ends a feed whose node was restored from an older backup and has other changes now under the numbers that
+// were read.
+func TestLogFollowRestored(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	data, old := filepath.Join(dir, "data"), filepath.Join(dir, "old")
+	s := serve(t, data, nil, "--log-level", "error")
+	mustRun(t, s, "banks", "create", "one")
+	s.kill()
+	if err := errors.Join(os.Remove(filepath.Join(data, socketFile)), os.CopyFS(old, os.DirFS(data))); err != nil {
+		t.Fatal(err)
+	}
+	s = serve(t, data, nil, "--log-level", "error")
+	mustRun(t, s, "banks", "create", "two")
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
+	defer cancel()
+	var printed, warnings output
+	cmd := exec.CommandContext(ctx, "vigie", "log", "follow")
+	cmd.Env = append(os.Environ(), "VIGIE_DATA="+data)
+	cmd.Stdout, cmd.Stderr = &printed, &warnings
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it has read two changes", func() bool { return strings.Contains(printed.String(), "bank two") })
+	s.kill()
+
+	s = serve(t, old, nil, "--log-level", "error")
+	mustRun(t, s, "banks", "create", "three")
+	mustRun(t, s, "banks", "create", "four")
+	s.kill()
+	if err := errors.Join(os.Rename(data, filepath.Join(dir, "gone")), os.Rename(old, data)); err != nil {
+		t.Fatal(err)
+	}
+	serve(t, data, nil, "--log-level", "error")
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != exitFailed || !strings.Contains(warnings.String(), "another past") {
+		t.Errorf("%v: %s; want exit 1 and another past", err, warnings.String())
+	}
+	if strings.Contains(printed.String(), "bank four") {
+		t.Errorf("it went on as if nothing had happened: %s", printed.String())
+	}
+}
+
 // TestRepeatedRequests loses the answers of a node: what changes something is sent again with its key, and done once.
 func TestRepeatedRequests(t *testing.T) {
 	t.Parallel()

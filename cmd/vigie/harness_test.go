@@ -215,6 +215,17 @@ func postFile[T any](s *served, key, path string, file []byte) (T, error) {
 	return ask[T](s.request(key, "POST", path, contentType, body))
 }
 
+// unhurried does something again while the node is too busy for it, as its clients do.
+func unhurried[T any](do func() (T, error)) (T, error) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		out, err := do()
+		var p *problemError
+		if !errors.As(err, &p) || p.Status != http.StatusTooManyRequests && p.Status != http.StatusServiceUnavailable || time.Now().After(deadline) {
+			return out, err
+		}
+	}
+}
+
 func form(file []byte) (contentType string, body *bytes.Reader) {
 	var b bytes.Buffer
 	w := multipart.NewWriter(&b)

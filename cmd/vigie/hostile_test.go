@@ -33,9 +33,10 @@ const (
 	hostileLines = 1000
 	hostileBody  = 2 * time.Second
 
-	// memoryBack bounds what the node and its children may hold, after all that, over what they held
-	// before it: the collector's slack, no more than a few bodies of the largest size.
-	memoryBack = 64 << 20
+	// memoryBack bounds what the node and its children may hold, soon after all that, over what they held
+	// before it. The bodies of the largest uploads are garbage by then, which the node gives back to the system when it has
+	// been quiet for a few seconds.
+	memoryBack = 32 << 20
 )
 
 // attack is one row of the table: an input, over HTTP and on the command line. A nil function means

@@ -34,8 +34,12 @@ type importCmd struct {
 	DespiteKnownGood bool   `help:"Take also what is near a known-good entry."`
 }
 
-// importPart is how many rows are sent at a time: a step that a resumed import repeats at most.
-const importPart = 1000
+const (
+	// importPart is how many rows are sent at a time: a step that a resumed import repeats at most.
+	importPart, importBytes = 1000, 1 << 20
+	// A dry run, in which the node remembers a part to tell what repeats it, sends as many as a request may have.
+	dryPart, dryBytes = 100_000, 64 << 20
+)
 
 // importReport is what became of a list, so far.
 type importReport struct {
@@ -44,6 +48,10 @@ type importReport struct {
 	Sourced int   `json:"sourced"`
 	Same    int   `json:"same"`
 	Seq     int64 `json:"seq"`
+	// Noted are labels that labels here cannot say.
+	Noted int `json:"noted,omitempty"`
+	// RepeatsUnseen says that a dry run took rows for new that repeat others, if there are such.
+	RepeatsUnseen bool `json:"repeats_unseen,omitempty"`
 }
 
 // importState is what a stopped import leaves to the next one.
@@ -90,6 +98,12 @@ func (c *importCmd) Run(ctx context.Context, a *app) error {
 	for _, w := range job.list.Warnings() {
 		a.warn("%s", w)
 	}
+	if n := job.state.Report.Noted; n > 0 {
+		a.warn("%d labels are none of the vocabulary, or none at all: new entries have them in their notes", n)
+	}
+	if job.state.Report.RepeatsUnseen {
+		a.warn("what stands twice in a list as long as this counts as new, where it stands far apart")
+	}
 	if err != nil && job.path != "" && (stopped || notTheFile(err) != nil) {
 		if stopped {
 			err = errors.New("stopped")
@@ -120,6 +134,7 @@ type importJob struct {
 	part   bytes.Buffer
 	writer *exchange.Writer
 	lines  []int // of the rows in part
+	sent   bool  // the node has had rows in a request before
 }
 
 // begin opens the list where it is to be read.
@@ -260,7 +275,11 @@ func (j *importJob) fill(ctx context.Context) (end bool, err error) {
 	if j.writer, err = exchange.NewWriter(&j.part, exchange.NDJSON); err != nil {
 		return false, err
 	}
-	for n := 0; n < importPart && j.part.Len() < 1<<20; n++ {
+	rows, size := importPart, importBytes
+	if j.c.DryRun {
+		rows, size = dryPart, dryBytes
+	}
+	for n := 0; n < rows && j.part.Len() < size; n++ {
 		if ctx.Err() != nil {
 			return false, ctx.Err()
 		}
@@ -282,6 +301,7 @@ func (j *importJob) fill(ctx context.Context) (end bool, err error) {
 		} else if err != nil {
 			return false, err
 		}
+		j.state.Report.Noted += item.Noted
 		j.lines = append(j.lines, j.list.Line())
 	}
 	return false, j.writer.Close()
@@ -303,8 +323,10 @@ func (j *importJob) send(ctx context.Context, node *client) error {
 		if err == nil {
 			j.count(out)
 			if out.Ended == nil {
+				j.sent = true
 				return nil
 			}
+			j.sent = j.sent || out.Read > 0
 			err = &problemError{*out.Ended}
 		}
 		busy := errors.As(err, &problem) && (problem.Status == http.StatusServiceUnavailable || problem.Status == http.StatusTooManyRequests)
@@ -323,10 +345,14 @@ func (j *importJob) send(ctx context.Context, node *client) error {
 func (j *importJob) count(out v1.ListReport) {
 	r := &j.state.Report
 	r.Created, r.Sourced, r.Same, r.Seq = r.Created+out.Created, r.Sourced+out.Sourced, r.Same+out.Same, max(r.Seq, out.Seq)
+	r.Noted += out.Noted
+	r.RepeatsUnseen = r.RepeatsUnseen || j.c.DryRun && j.sent || value(out.RepeatsUnseen)
 	for range out.Created + out.Sourced + out.Same {
 		r.Add()
 	}
+	told := map[string]int{}
 	for _, row := range out.Rows {
+		told[row.Reason]++
 		bad := exchange.RowError{Reason: exchange.Reason(row.Reason)}
 		if row.Line >= 1 && row.Line <= len(j.lines) {
 			bad.Line = j.lines[row.Line-1]
@@ -335,6 +361,11 @@ func (j *importJob) count(out v1.ListReport) {
 			bad.Column = *row.Column
 		}
 		r.Skip(&bad)
+	}
+	for reason, rows := range out.Reasons { // more than are told one by one
+		for range rows - told[reason] {
+			r.Skip(&exchange.RowError{Reason: exchange.Reason(reason)})
+		}
 	}
 	for range min(out.Read, len(j.lines)) {
 		_, _ = j.part.ReadBytes('\n') // each has one line

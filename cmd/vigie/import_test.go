@@ -280,6 +280,58 @@ func TestImportInParts(t *testing.T) {
 	}
 }
 
+// A dry run is sent in parts as large as a request may be, since the node looks within each for what stands twice; where there
+// are several, or a part is sent in two, the report says that it may not have seen all. All rows that are skipped are counted.
+func TestImportDryRunInParts(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(rows int) {
+		t.Helper()
+		var list strings.Builder
+		list.WriteString("md5\n")
+		for i := range rows {
+			fmt.Fprintf(&list, "%032x\n", i)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "list.csv"), []byte(list.String()), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	busy := &v1.Problem{Status: 503, Title: "busy", Type: "/problems/busy"}
+	known := func(w http.ResponseWriter, rows int) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(v1.ListReport{
+			Read: rows, Created: rows - 3000, Skipped: 3000, Noted: 5, Reasons: map[string]int{"known-good": 2999, "taken-back": 1},
+			Rows: []v1.SkippedRow{{Line: 7, Reason: "known-good"}},
+		})
+	}
+	for name, c := range map[string]struct {
+		rows   int
+		answer []func(http.ResponseWriter, int)
+		want   string
+		parts  []int
+		unseen bool
+	}{
+		"one part":     {99_999, []func(http.ResponseWriter, int){known}, "99999 rows: 96999 taken, 3000 skipped\n  known-good: 2999, at line 8, ...\n  taken-back: 1, ...\n", []int{99_999}, false},
+		"two parts":    {100_001, []func(http.ResponseWriter, int){taken(-1, nil)}, "100001 rows: 100001 taken, 0 skipped\n", []int{100_000, 1}, true},
+		"part in two":  {10, []func(http.ResponseWriter, int){taken(4, busy), taken(-1, nil)}, "10 rows: 10 taken, 0 skipped\n", []int{10, 6}, true},
+		"busy at once": {10, []func(http.ResponseWriter, int){refused(503, "busy"), taken(-1, nil)}, "10 rows: 10 taken, 0 skipped\n", []int{10, 10}, false},
+	} {
+		write(c.rows)
+		n := answering(t, c.answer...)
+		code, out, warn := n.importer(t, dir)("--dry-run")
+		var parts []int
+		for _, part := range n.came() {
+			parts = append(parts, strings.Count(part, "\n"))
+		}
+		if code != 0 || !strings.HasPrefix(out, c.want+"would be ") || !slices.Equal(parts, c.parts) || strings.Contains(warn, "twice") != c.unseen {
+			t.Errorf("%s: exit %d, parts %v, %s%s", name, code, parts, out, warn)
+		}
+		if strings.Contains(warn, "5 labels") != (name == "one part") {
+			t.Errorf("%s: it warns: %s", name, warn)
+		}
+	}
+}
+
 // A file that ends before it did when the import began is not taken for whole.
 func TestImportOfAFileCutShort(t *testing.T) {
 	t.Parallel()

@@ -116,14 +116,14 @@ func (s *siege) end() {
 	s.quiet()
 }
 
-// again does something until a node answers it: once more if the connection breaks, if the node is not well (5xx), or if the
+// again does something until a node answers it: once more if the connection breaks, if the node is busy or not well (429, 5xx), or if the
 // request is running already. What is refused is an error of the test.
 func (s *siege) again(what string, do func(*served) error) bool {
 	for deadline := time.Now().Add(4 * patience); s.Context().Err() == nil; time.Sleep(20 * time.Millisecond) {
 		err := do(s.node.Load())
 		var gone unreachableError
 		var p *problemError
-		if errors.As(err, &p) && (p.Status >= 500 || p.Type == "/problems/idempotency-running") {
+		if errors.As(err, &p) && (p.Status >= 500 || p.Status == http.StatusTooManyRequests || p.Type == "/problems/idempotency-running") {
 			gone = unreachableError{err}
 		}
 		switch {

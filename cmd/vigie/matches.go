@@ -22,7 +22,7 @@ type matchesListCmd struct {
 	Entry    *int64    `help:"Only with this entry; of an entry of yours, also what other parties' checks found." placeholder:"ENTRY"`
 	Level    *v1.Level `help:"Only verdicts of this level: review, likely or match." placeholder:"LEVEL"`
 	Content  *string   `help:"Only of this upload." placeholder:"CONTENT_ID"`
-	Standing bool      `help:"Only those whose last decision is removed: what to put back if an entry was wrong."`
+	Standing bool      `help:"Only those removed because of the entry (or the bank, or any) and not put back: what to put back if it was wrong."`
 	Limit    int       `help:"At most so many; 0: all." default:"0"`
 }
 
@@ -47,7 +47,7 @@ func (c *matchesListCmd) Run(ctx context.Context, a *app) error {
 	header := []string{"MATCH", "AT", "PARTY", "LEVEL", "ACTION", "ENTRIES", "DECISION", "CONTENT"}
 	return stream(a.printer, found, header, func(m v1.RecordedMatch) []string {
 		return []string{
-			m.Id, m.At.Local().Format(stamp), m.Party, string(m.Level), string(m.Action), matchedWords(m.Entries), standingDecision(m), value(m.ContentId),
+			m.Id, m.At.Local().Format(stamp), m.Party, string(m.Level), string(value(m.Action)), matchedWords(m.Entries), standingDecision(m), value(m.ContentId),
 		}
 	})
 }
@@ -57,7 +57,11 @@ func matchedWords(entries []v1.MatchedEntry) string {
 	const few = 3
 	var words []string
 	for _, e := range entries[:min(few, len(entries))] {
-		words = append(words, fmt.Sprintf("%d of %s", e.Entry, value(e.Bank)))
+		word := fmt.Sprintf("%d of %s", e.Entry, value(e.Bank))
+		if e.Out != nil {
+			word += fmt.Sprintf(" (%s)", *e.Out)
+		}
+		words = append(words, word)
 	}
 	if more := len(entries) - few; more > 0 {
 		words = append(words, fmt.Sprintf("%d more", more))
@@ -98,7 +102,7 @@ func (c *matchShowCmd) Run(ctx context.Context, a *app) error {
 	}
 	var v v1.Verdict
 	if len(m.Verdict) == 0 { // of another party's check the owner of an entry sees that it was found
-		a.say("%s, %s: %s", strings.ToUpper(string(m.Level)), m.Action, matchedWords(m.Entries))
+		a.say("%s, %s: %s", strings.ToUpper(string(m.Level)), value(m.Action), matchedWords(m.Entries))
 	} else if err := json.Unmarshal(m.Verdict, &v); err != nil {
 		return fmt.Errorf("the verdict on record is not as the contract says: %w", err)
 	} else if err := showVerdict(a.printer, checkedFile{what, v}); err != nil {
@@ -162,6 +166,12 @@ func (c *decideCmd) Run(ctx context.Context, a *app) error {
 	a.say("match %s: %s (change %d)", d.Match, decisionWords(d.Decision), d.Seq)
 	for _, e := range d.Quarantined {
 		a.say("entry %d is quarantined by it; what rested on it: vigie matches --entry %d --standing", e, e)
+	}
+	for _, e := range d.Disabled {
+		a.say("entry %d is disabled for your party by it; what rested on it: vigie matches --entry %d --standing", e, e)
+	}
+	for _, e := range d.Inactive {
+		a.say("entry %d matched nobody any more before it", e)
 	}
 	return nil
 }

@@ -165,7 +165,7 @@ func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_
 	})
 	n.matcher = matcher.New(metrics.Catalogue(n.store), n.blobs, admission.Hasher(n.pool), n.index, matcher.Options{
 		Events: events, Videos: admission.Videos(videos), Texts: n.texts,
-		Journal: n.journal, Render: api.RenderVerdict, Ship: n.journal.Flush,
+		Journal: n.journal, Render: api.RenderVerdict, Ship: n.journal.Flush, Reach: n.journal.Reach,
 	})
 	gauges(metrics, n)
 
@@ -230,9 +230,7 @@ func (n *node) sweep(ctx context.Context, log *slog.Logger) {
 		} else if removed > 0 {
 			log.Info("sweep media", "removed", removed)
 		}
-		if err := n.journal.Flush(ctx); err != nil && ctx.Err() == nil { // what is delivered leaves the folder
-			log.Error("ship the journal", "error", err)
-		}
+		n.journal.Renew() // what is delivered leaves the folder
 		if err := n.matcher.Expire(ctx); err != nil && ctx.Err() == nil {
 			log.Error("expire matches", "error", err)
 		}

@@ -25,7 +25,7 @@ import (
 var update = flag.Bool("update", false, "rewrite golden files")
 
 // TestScripts runs the journeys of testdata/script. Besides testscript's own commands they have
-// vigie itself, and those of scriptCommands.
+// vigie itself, those of scriptCommands, and the condition [race]: the program under test is many times slower.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -33,6 +33,12 @@ func TestScripts(t *testing.T) {
 		Cmds:                scriptCommands,
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
+		Condition: func(name string) (bool, error) {
+			if name == "race" {
+				return underRace, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", name)
+		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, ".cache"))
 			e.Setenv("HOME", e.WorkDir)

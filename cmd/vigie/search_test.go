@@ -39,6 +39,23 @@ func TestSearchWaits(t *testing.T) {
 	}
 }
 
+// TestSearchThatTakesTooLong is not tried again: it would take as long.
+func TestSearchThatTakesTooLong(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		detail := "the search took too long and was ended"
+		asked.Add(1)
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_ = json.NewEncoder(w).Encode(v1.Problem{Type: "/problems/overloaded", Title: "Too much", Status: 503, Detail: &detail})
+	}))
+	t.Cleanup(node.Close)
+	env := append(os.Environ(), "VIGIE_SERVER="+node.URL, "VIGIE_KEY=vg_a_b")
+	if code, _, warn := runVigie(env, "entries", "search", "bridge"); code == 0 || warn != "vigie: the search took too long and was ended\n" || asked.Load() != 1 {
+		t.Errorf("exit %d after asking %d times: %s", code, asked.Load(), warn)
+	}
+}
+
 // TestFragmentWords marks what was searched for, on a terminal alone, and lets no text steer the terminal.
 func TestFragmentWords(t *testing.T) {
 	t.Parallel()

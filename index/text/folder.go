@@ -25,7 +25,7 @@ const folder = "bleve"
 // settings of bleve: batches are introduced in memory and written behind, in order; a snapshot reaches the disk whole
 // or not at all. A locked folder is an error after a second rather than a wait.
 func settings() map[string]any {
-	return map[string]any{"unsafe_batch": true, "bolt_timeout": "1s", "asyncErrorCallbackName": faultCallback}
+	return map[string]any{"unsafe_batch": true, "bolt_timeout": "1s", "asyncErrorCallbackName": callback, "eventCallbackName": callback}
 }
 
 // Open opens the index in a folder, or makes it there. A folder of another log, of another mapping, or that is damaged
@@ -33,14 +33,19 @@ func settings() map[string]any {
 //
 // Every file is read once and held against its checksum.
 func Open(dir string, o Options) (*Index, error) {
-	x := &Index{dir: filepath.Join(dir, folder), head: o.Head, unsaved: make(chan struct{}, unsavedBatches)}
+	x := &Index{dir: filepath.Join(dir, folder), head: o.Head, unsaved: make(chan struct{}, unsavedBatches), table: newTable()}
 	x.fault.broken = make(chan struct{})
-	listen(x)
+	listen(x.folder(), x)
 	err := x.open(o)
+	if err == nil {
+		x.scorch, err = x.bleve.Advanced()
+	}
 	if err != nil {
-		deaf(x)
+		deaf(x.folder(), x)
 		return nil, fmt.Errorf("open the text index: %w", err)
 	}
+	listen(x.scorch, x)
+	x.prepare()
 	return x, nil
 }
 
@@ -147,7 +152,7 @@ func verifyCatalogue(path string) error {
 	damaged := misfit{errors.New("damaged: its catalogue is cut off")}
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return damaged
+		return misfit{errors.New("damaged: it has no catalogue")}
 	}
 	if err != nil {
 		return err
@@ -306,18 +311,26 @@ func (f *faults) report(err error) {
 	}
 }
 
-// bleve knows callbacks by a name for the whole program, and tells them the folder.
-const faultCallback = "vigie"
+// bleve knows callbacks by a name for the whole program, and tells them the folder, or itself.
+const callback = "vigie"
 
-var listening sync.Map // of *Index by folder
+var listening sync.Map // of *Index, by folder and by *scorch.Scorch
 
-func listen(x *Index) { listening.Store(filepath.Join(x.dir, "store"), x) }
-func deaf(x *Index)   { listening.CompareAndDelete(filepath.Join(x.dir, "store"), x) }
+func (x *Index) folder() string { return filepath.Join(x.dir, "store") }
+
+func listen(key any, x *Index) { listening.Store(key, x) }
+func deaf(key any, x *Index)   { listening.CompareAndDelete(key, x) }
 
 func init() {
-	scorch.RegistryAsyncErrorCallbacks[faultCallback] = func(err error, path string) {
-		if x, ok := listening.Load(path); ok {
+	scorch.RegistryAsyncErrorCallbacks[callback] = func(err error, folder string) {
+		if x, ok := listening.Load(folder); ok {
 			x.(*Index).fault.report(err)
 		}
+	}
+	scorch.RegistryEventCallbacks[callback] = func(e scorch.Event) bool {
+		if x, ok := listening.Load(e.Scorch); ok && e.Kind == scorch.EventKindMergeTaskIntroduction {
+			x.(*Index).prepare()
+		}
+		return true
 	}
 }

@@ -118,7 +118,7 @@ func TestFaults(t *testing.T) {
 	}
 	defer x.Close()
 	complain := func(kind scorch.ScorchErrorType) {
-		scorch.RegistryAsyncErrorCallbacks[faultCallback](scorch.NewScorchError("persister", "no space left", kind), filepath.Join(x.dir, "store"))
+		scorch.RegistryAsyncErrorCallbacks[callback](scorch.NewScorchError("persister", "no space left", kind), filepath.Join(x.dir, "store"))
 	}
 	fault := func() string {
 		s, err := x.State()
@@ -154,7 +154,62 @@ func TestFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer again.Close()
-	if s, err := again.State(); err != nil || s.Documents != 0 || s.Mark.Seq != 0 {
+	if s, err := again.State(); err != nil || s.Documents != 0 || s.Mark.Seq != 0 || !strings.Contains(s.Emptied, "damaged") {
 		t.Errorf("after the persister's end it was opened as %+v, %v; want it empty", s, err)
+	}
+}
+
+// TestPrepared: what a search reads of segments is made when they come to be, by a merge too, and forgotten with them.
+func TestPrepared(t *testing.T) {
+	dir := t.TempDir()
+	x, err := Open(dir, Options{LogID: "log-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	const batches = 30
+	for seq := uint64(1); seq <= batches; seq++ {
+		if err := x.Apply(t.Context(), Mark{LogID: "log-1", Seq: seq}, []Document{{Entry: seq, Note: "drapeau"}}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// All but what came after the last merge are there, without a search.
+	prepared := func() bool {
+		r, err := x.reader()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		x.table.mu.Lock()
+		defer x.table.mu.Unlock()
+		merged := false
+		for _, s := range r.(*scorch.IndexSnapshot).Segments() {
+			if s.FullSize() > 1 {
+				m := x.table.made[s.Id()]
+				if m == nil {
+					return false
+				}
+				merged = true
+			}
+		}
+		return merged
+	}
+	for deadline := time.Now().Add(10 * time.Second); !prepared(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("segments that were merged are not prepared")
+		}
+	}
+	found, err := x.Search(t.Context(), Query{Sort: Newest, Limit: batches, Facets: Facets()})
+	if err != nil || found.Total != batches || found.Facets["bank"].Values[0].Count != batches {
+		t.Fatalf("found %+v, %v", found, err)
+	}
+	r, err := x.reader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	parts, err := x.table.parts(t.Context(), r)
+	if err != nil || len(x.table.made) != len(parts) {
+		t.Fatalf("%d of segments are kept for %d: %v", len(x.table.made), len(parts), err)
 	}
 }

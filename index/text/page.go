@@ -6,11 +6,9 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"hash/fnv"
 	"math"
 	"slices"
-	"strconv"
 
 	"github.com/blevesearch/bleve/v2/search"
 	index "github.com/blevesearch/bleve_index_api"
@@ -44,17 +42,17 @@ type FacetValue struct {
 
 // page goes through all hits of a query: it counts them, and keeps the best that come after the cursor.
 type page struct {
-	limit    int
-	after    *rank // the last hit of the page before
-	sum      uint64
-	from, to string // keys of time; "" unbounded
-	scored   bool
-	asked    []string
+	limit      int
+	after      *rank // the last hit of the page before
+	sum        uint64
+	from, last int64 // microseconds
+	scored     bool
+	asked      []string
 
 	total  uint64
 	best   worstFirst
-	more   bool // there are hits after the best
-	counts map[byte]map[string]*uint64
+	more   bool              // there are hits after the best
+	counts map[string]uint64 // of hits, by key
 }
 
 // rank is the place of a hit: by score, then by entry, both downwards.
@@ -76,7 +74,10 @@ type cursor struct {
 
 // page checks what parse does not.
 func (q Query) page() (*page, error) {
-	p := &page{limit: q.Limit, sum: q.sum(), scored: q.Sort == ByScore, asked: q.Facets, counts: map[byte]map[string]*uint64{}}
+	p := &page{
+		limit: q.Limit, sum: q.sum(), scored: q.Sort == ByScore, asked: q.Facets, counts: map[string]uint64{},
+		from: math.MinInt64, last: math.MaxInt64,
+	}
 	if q.Limit < 1 || q.Limit > MaxLimit {
 		return nil, wrong("limit", "is %d; 1 to %d are accepted", q.Limit, MaxLimit)
 	}
@@ -87,17 +88,15 @@ func (q Query) page() (*page, error) {
 		return nil, wrong("from", "is after to")
 	}
 	if !q.From.IsZero() {
-		p.from = timeKey(q.From)
+		p.from = q.From.UnixMicro()
 	}
 	if !q.To.IsZero() {
-		p.to = timeKey(q.To)
+		p.last = q.To.UnixMicro() - 1
 	}
 	for _, f := range q.Facets {
-		kind, ok := facetKinds[f]
-		if !ok {
+		if facetKinds[f] == "" {
 			return nil, wrong("facets", "one is none of %v", Facets())
 		}
-		p.counts[kind[0]] = map[string]*uint64{}
 	}
 	if q.Cursor != "" {
 		var c cursor
@@ -122,90 +121,100 @@ func (q Query) sum() uint64 {
 	return h.Sum64()
 }
 
-// collect goes through the hits of a searcher.
-func (p *page) collect(ctx context.Context, r index.IndexReader, s search.Searcher) error {
-	c := &search.SearchContext{DocumentMatchPool: search.NewDocumentMatchPool(s.DocumentMatchPoolSize()+1, 0), IndexReader: r}
-	keys, err := r.DocValueReader([]string{fieldKey})
-	if err != nil {
-		return err
-	}
-	timed, counted := p.from != "" || p.to != "", len(p.counts) > 0
-	var within bool
-	inTime := func(_ string, key []byte) {
-		if key[0] == keyTime[0] {
-			within = (p.from == "" || string(key) >= p.from) && (p.to == "" || string(key) < p.to)
-		}
-	}
-	for n := 0; ; n++ {
-		if n%1024 == 0 {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-		}
-		m, err := s.Next(c)
-		if err != nil || m == nil {
-			return err
-		}
-		within = true
-		if timed {
-			if err := keys.VisitDocValues(m.IndexInternalID, inTime); err != nil {
-				return err
-			}
-		}
-		if within {
-			p.total++
-			if counted {
-				if err := keys.VisitDocValues(m.IndexInternalID, p.count); err != nil {
-					return err
-				}
-			}
-			if err := p.consider(r, m); err != nil {
-				return err
-			}
-		}
-		c.DocumentMatchPool.Put(m)
-	}
-}
-
-// count counts a key of a hit.
-func (p *page) count(_ string, key []byte) {
-	values, ok := p.counts[key[0]]
-	if !ok {
-		return
-	}
-	if n, ok := values[string(key)]; ok {
-		*n++
-		return
-	}
-	one := uint64(1)
-	values[string(key)] = &one
-}
-
-// consider keeps a hit if it is among the best after the cursor. Its entry is read only if the score does not
-// decide.
-func (p *page) consider(r index.IndexReader, m *search.DocumentMatch) error {
-	h := rank{}
-	if p.scored && !math.IsNaN(m.Score) && !math.IsInf(m.Score, 0) {
-		h.Score = m.Score
-	}
-	full := len(p.best) == p.limit
-	if p.after != nil && h.Score > p.after.Score {
-		return nil // on a page before
-	}
-	if full && h.Score < p.best[0].Score {
-		p.more = true
+// counter counts the hits of a part by their keys; it is nil if no facets are asked for.
+func (p *page) counter(of part) []uint64 {
+	if len(p.asked) == 0 {
 		return nil
 	}
-	id, err := r.ExternalID(m.IndexInternalID)
-	if err != nil {
-		return err
+	return make([]uint64, len(of.names))
+}
+
+// add adds what was counted in a part.
+func (p *page) add(of part, counted []uint64) {
+	for place, n := range counted {
+		if n > 0 {
+			p.counts[of.names[place]] += n
+		}
 	}
-	if h.Entry, err = strconv.ParseUint(id, 16, 64); err != nil {
-		return fmt.Errorf("%w: a document has the name %q", ErrDamaged, id)
+}
+
+// collect goes through the hits of a searcher, which come in the order of documents.
+func (p *page) collect(ctx context.Context, r index.IndexReader, parts []part, s search.Searcher) error {
+	c := &search.SearchContext{DocumentMatchPool: search.NewDocumentMatchPool(s.DocumentMatchPoolSize()+1, 0), IndexReader: r}
+	m, err := s.Next(c)
+	for _, of := range parts {
+		counted := p.counter(of)
+		for n := 0; err == nil && m != nil; n++ {
+			doc := m.IndexInternalID.Value() - of.first
+			if doc >= uint64(len(of.entries)) {
+				break // of the next part
+			}
+			p.take(of, int(doc), counted, m.Score)
+			c.DocumentMatchPool.Put(m)
+			if n%1024 == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			m, err = s.Next(c)
+		}
+		p.add(of, counted)
+	}
+	return err
+}
+
+// scan goes through all documents that have, of each filter, one of its keys; the newest first, as these are most often
+// the best.
+func (p *page) scan(ctx context.Context, parts []part, filters [][]string) error {
+	accepted := map[string]uint8{} // a bit for each filter
+	for i, keys := range filters {
+		for _, k := range keys {
+			accepted[k] |= 1 << i
+		}
+	}
+	all := uint8(1)<<len(filters) - 1
+	for _, of := range slices.Backward(parts) {
+		meets := make([]uint8, len(of.names))
+		for place, name := range of.names {
+			meets[place] = accepted[name]
+		}
+		counted := p.counter(of)
+		live := of.segment.DocNumbersLive().ReverseIterator()
+		for n := 0; live.HasNext(); n++ {
+			if n%1024 == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			doc, met := int(live.Next()), uint8(0)
+			if all != 0 {
+				for _, place := range of.of(doc) {
+					met |= meets[place]
+				}
+			}
+			if met == all {
+				p.take(of, doc, counted, 0)
+			}
+		}
+		p.add(of, counted)
+	}
+	return nil
+}
+
+// take counts a hit, if it is of the time that is asked for, and keeps it if it is among the best after the cursor.
+func (p *page) take(of part, doc int, counted []uint64, score float64) {
+	if at := of.times[doc]; at < p.from || at > p.last {
+		return
+	}
+	p.total++
+	if counted != nil {
+		for _, place := range of.of(doc) {
+			counted[place]++
+		}
+	}
+	h := rank{Entry: of.entries[doc]}
+	if p.scored && !math.IsNaN(score) && !math.IsInf(score, 0) {
+		h.Score = score
 	}
 	switch {
-	case p.after != nil && h.compare(*p.after) <= 0:
-	case !full:
+	case p.after != nil && h.compare(*p.after) <= 0: // on a page before
+	case len(p.best) < p.limit:
 		heap.Push(&p.best, h)
 	case h.compare(p.best[0]) < 0:
 		p.best[0], p.more = h, true
@@ -213,7 +222,6 @@ func (p *page) consider(r index.IndexReader, m *search.DocumentMatch) error {
 	default:
 		p.more = true
 	}
-	return nil
 }
 
 // hits returns the best in their order.
@@ -243,13 +251,14 @@ func (p *page) facets() map[string]Facet {
 	if len(p.asked) == 0 {
 		return nil
 	}
+	values := map[string][]FacetValue{} // by kind
+	for k, n := range p.counts {
+		values[k[:1]] = append(values[k[:1]], FacetValue{k[1:], n})
+	}
 	all := map[string]Facet{}
 	for _, name := range p.asked {
 		kind := facetKinds[name]
-		f := Facet{Values: []FacetValue{}}
-		for k, n := range p.counts[kind[0]] {
-			f.Values = append(f.Values, FacetValue{k[len(kind):], *n})
-		}
+		f := Facet{Values: append([]FacetValue{}, values[kind]...)}
 		slices.SortFunc(f.Values, func(a, b FacetValue) int {
 			if kind == keyMonth || kind == keyDay {
 				return cmp.Compare(b.Value, a.Value)

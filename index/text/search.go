@@ -38,7 +38,7 @@ type Query struct {
 	Limit int // of hits, from 1 to MaxLimit
 	// Cursor is the Next of the page before, of the same query; empty begins.
 	Cursor string
-	// Facets are those to be counted, any of Facets(). They cost about as much again as the search.
+	// Facets are those to be counted, any of Facets().
 	Facets []string
 	// Highlight adds Fragments to the hits.
 	Highlight bool
@@ -49,8 +49,8 @@ type Sort int
 
 // The orders.
 const (
-	// ByScore puts first what fits best, of equals the newest. The score of an entry depends on the whole index a
-	// little: if that changes between two pages, a hit may be missed or come twice.
+	// ByScore puts first what fits best, of equals the newest. The score is of the query and the entry alone: if an entry
+	// is changed between two pages, it may be missed or come twice.
 	ByScore Sort = iota
 	// Newest goes down the numbers of entries, which are given in the order of creation.
 	Newest
@@ -74,7 +74,7 @@ type Hit struct {
 }
 
 // Search answers a query. A *[QueryError] says what is wrong with it. It is exact: the hits and counts are of all entries
-// that match, and of no others.
+// that match, and of no others. If ctx ends, its error is the answer.
 func (x *Index) Search(ctx context.Context, q Query) (result Result, err error) {
 	x.using.RLock()
 	defer x.using.RUnlock()
@@ -105,12 +105,16 @@ func (x *Index) Search(ctx context.Context, q Query) (result Result, err error) 
 		result.Facets = p.facets()
 		return result, nil
 	}
-	s, err := (&plan{ctx: ctx, reader: r, scored: q.Sort == ByScore}).query(q, clauses)
+	parts, err := x.table.parts(ctx, r)
 	if err != nil {
 		return Result{}, err
 	}
-	defer s.Close()
-	if err := p.collect(ctx, r, s); err != nil {
+	if len(clauses) == 0 {
+		err = p.scan(ctx, parts, q.filters())
+	} else {
+		err = (&plan{ctx: ctx, reader: &even{IndexReader: r}, dict: r, scored: q.Sort == ByScore}).collect(q, clauses, p, parts)
+	}
+	if err != nil {
 		return Result{}, err
 	}
 	result.Total, result.Hits, result.Next, result.Facets = p.total, p.hits(), p.next(), p.facets()
@@ -131,8 +135,19 @@ func (x *Index) Search(ctx context.Context, q Query) (result Result, err error) 
 // nothing meets, instead of finding nothing.
 type plan struct {
 	ctx    context.Context
-	reader index.IndexReader
+	reader index.IndexReader // for words
+	dict   index.IndexReader // for lists of words
 	scored bool
+}
+
+// collect goes through what a query finds.
+func (p *plan) collect(q Query, clauses []clause, into *page, parts []part) error {
+	s, err := p.query(q, clauses)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return into.collect(p.ctx, p.reader, parts, s)
 }
 
 // query makes the searcher of a whole query. Clauses learn the terms that they expand to.
@@ -149,23 +164,7 @@ func (p *plan) query(q Query, clauses []clause) (search.Searcher, error) {
 			must = append(must, s)
 		}
 	}
-	var filters [][]string // each any of these keys
-	if q.Banks != nil {
-		var keys []string
-		for _, b := range q.Banks {
-			keys = append(keys, bankKey(b))
-		}
-		filters = append(filters, keys)
-	}
-	for _, f := range [][2]string{{keyStatus, q.Status}, {keyLabel, q.Label}, {keySource, q.Source}} {
-		if f[1] != "" {
-			filters = append(filters, []string{key(f[0], f[1])})
-		}
-	}
-	if days := daysBetween(q.From, q.To); days != nil {
-		filters = append(filters, days)
-	}
-	for _, keys := range filters {
+	for _, keys := range q.filters() {
 		s, err := searcher.NewMultiTermSearcher(p.ctx, p.reader, keys, fieldKey, 1, unscored, false)
 		if err != nil {
 			return nil, err
@@ -188,6 +187,26 @@ func (p *plan) query(q Query, clauses []clause) (search.Searcher, error) {
 		return nil, err
 	}
 	return searcher.NewBooleanSearcher(p.ctx, p.reader, all, nil, none, p.options())
+}
+
+// filters are lists of keys: a document has one of each that is found.
+func (q Query) filters() (filters [][]string) {
+	if q.Banks != nil {
+		keys := make([]string, len(q.Banks))
+		for i, b := range q.Banks {
+			keys[i] = bankKey(b)
+		}
+		filters = append(filters, keys)
+	}
+	for _, f := range [][2]string{{keyStatus, q.Status}, {keyLabel, q.Label}, {keySource, q.Source}} {
+		if f[1] != "" {
+			filters = append(filters, []string{key(f[0], f[1])})
+		}
+	}
+	if days := daysBetween(q.From, q.To); days != nil {
+		filters = append(filters, days)
+	}
+	return filters
 }
 
 // unscored searchers work on whole bitmaps.
@@ -259,7 +278,7 @@ func (p *plan) phrase(field string, words []string, o search.SearcherOptions) (s
 			all = append(all, s)
 		}
 	}
-	s, err := searcher.NewPhraseSearcher(p.ctx, p.reader, words, 0, false, field, 1, o)
+	s, err := newPhrase(p.ctx, p.reader, words, field)
 	if err != nil {
 		return nil, err
 	}
@@ -271,9 +290,9 @@ func (p *plan) expand(field string, c *clause, most int) ([]string, error) {
 	var dict index.FieldDict
 	var err error
 	if c.expand == prefix {
-		dict, err = p.reader.FieldDictPrefix(field, []byte(c.words[0]))
+		dict, err = p.dict.FieldDictPrefix(field, []byte(c.words[0]))
 	} else {
-		dict, err = p.reader.(index.IndexReaderFuzzy).FieldDictFuzzy(field, c.words[0], 1, "")
+		dict, err = p.dict.(index.IndexReaderFuzzy).FieldDictFuzzy(field, c.words[0], 1, "")
 	}
 	if err != nil {
 		return nil, err

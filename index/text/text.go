@@ -16,7 +16,7 @@
 // A text is cut into words, and words are folded ([Fold]): case, accents, Arabic vowel marks and the letters that
 // differ between Arabic, Persian and Urdu keyboards make no difference. An entry matches a word if the folded word
 // stands in its note, its labels, its sources or its reason, or if the word has the same stem as one of the
-// note in a language of the note. That set is exact; the score merely orders it.
+// note in a language of the note. That set is exact; the score merely orders it, and depends on no other entry.
 package text
 
 import (
@@ -103,6 +103,8 @@ type Index struct {
 	using  sync.RWMutex // held to write by Close
 	closed bool
 	bleve  bleve.Index
+	scorch index.Index // what bleve makes of it
+	table  *table
 
 	saved atomic.Uint64
 	fault faults
@@ -229,7 +231,9 @@ func (x *Index) Close() error {
 		return nil
 	}
 	x.closed = true
-	defer deaf(x)
+	defer deaf(x.folder(), x)
+	defer deaf(x.scorch, x)
+	x.table.close()
 	timeout := time.After(5 * time.Second)
 	for saved := 0; saved < unsavedBatches && !x.fault.isBroken(); {
 		select {
@@ -242,9 +246,12 @@ func (x *Index) Close() error {
 	}
 	if x.fault.isBroken() {
 		// A goroutine of bleve ended where it stood, maybe with a lock that its Close waits for. The files are of no
-		// further use.
+		// further use. An empty folder, rather than none, says to Open that it was damaged.
 		go func() { _ = x.bleve.Close() }()
-		return os.RemoveAll(x.dir)
+		if err := os.RemoveAll(x.dir); err != nil {
+			return err
+		}
+		return os.MkdirAll(x.dir, 0o700)
 	}
 	return x.bleve.Close()
 }

@@ -342,6 +342,65 @@ func TestTogether(t *testing.T) {
 	}
 }
 
+// TestReach waits for one record, at most as long as it is wanted, and changes nothing: neither does a file end for it nor is
+// a batch cut short. Ids that the journal has not given are refused at once.
+func TestReach(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	j := open(t, dir, Options{})
+	first, second := add(t, j, "1"), add(t, j, "2")
+	for _, id := range []ID{{"00000000", 1}, {j.Node(), 0}, {j.Node(), 3}, {}} {
+		if err := j.Reach(t.Context(), id); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%v: %v", id, err)
+		}
+	}
+	patient, enough := context.WithTimeout(t.Context(), time.Millisecond)
+	defer enough()
+	if err := j.Reach(patient, first); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("nobody ships: %v", err)
+	}
+	c := newCatalogue(t)
+	ship(t, j, c)
+	for range 3 {
+		for _, id := range []ID{second, first} {
+			if err := j.Reach(t.Context(), id); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	add(t, j, "3")
+	if want := []string{fileName(1), markName}; !slices.Equal(names(t, dir), want) || j.Stats().Syncs != 3 {
+		t.Errorf("there is %v; %+v", names(t, dir), j.Stats())
+	}
+	j.Close()
+	if err := errors.Join(j.Reach(t.Context(), first), j.Reach(t.Context(), second)); err != nil {
+		t.Errorf("closed, and they are delivered: %v", err)
+	}
+}
+
+// TestRenew has what was delivered leave the folder, though nobody waits for it, nor could.
+func TestRenew(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	j := open(t, dir, Options{})
+	id := add(t, j, "1")
+	j.Renew() // returns, though nobody ships
+	add(t, j, "2")
+	ship(t, j, newCatalogue(t))
+	if err := j.Reach(t.Context(), ID{id.Node, 2}); err != nil {
+		t.Error(err)
+	}
+	patient, enough := context.WithTimeout(t.Context(), time.Minute)
+	defer enough()
+	for want := []string{fileName(2), markName}; !slices.Equal(names(t, dir), want); time.Sleep(time.Millisecond) {
+		if patient.Err() != nil {
+			t.Fatalf("there is %v, not %v", names(t, dir), want)
+		}
+	}
+	j.Close()
+	j.Renew() // closed, which is no harm
+}
+
 func TestOneShipper(t *testing.T) {
 	t.Parallel()
 	j := open(t, t.TempDir(), Options{})

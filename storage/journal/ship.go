@@ -255,22 +255,54 @@ func (j *Journal) removeShipped() error {
 	return nil
 }
 
+// Renew has the next record begin a file, so that all before it leave the folder once they are delivered. It does not wait
+// for that.
+func (j *Journal) Renew() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.leaveFile()
+}
+
+// leaveFile asks the writer for that. mu is held.
+func (j *Journal) leaveFile() {
+	if !j.closed {
+		j.renew = true
+		signal(j.wake)
+	}
+}
+
 // Flush returns when all that was acknowledged before is delivered, and gone from the folder, but for what is damaged.
 // [Journal.Ship] does that meanwhile; without it, Flush waits until ctx ends or the journal is closed.
 func (j *Journal) Flush(ctx context.Context) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	target := j.durable
-	if !j.closed {
-		j.renew = true
-		signal(j.wake)
+	j.leaveFile()
+	return j.await(ctx, true, func() bool { return j.shipped >= target && (len(j.files) == 0 || j.files[0].first > target) })
+}
+
+// Reach returns when a record is delivered, or known to be lost. It only waits: nothing is done sooner for it, so that it may
+// be called as often as anybody likes. Errors are [ErrInvalid], at once, for an id that this journal has not acknowledged;
+// [ErrClosed], and ctx's.
+func (j *Journal) Reach(ctx context.Context, id ID) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if id.Node != j.node || id.Number == 0 || id.Number > j.durable {
+		return fmt.Errorf("%w: %s is no record of this journal", ErrInvalid, id)
 	}
-	for j.shipped < target || len(j.files) > 0 && j.files[0].first <= target {
+	return j.await(ctx, false, func() bool { return j.shipped >= id.Number })
+}
+
+// await waits until Ship has come so far; hurry has it gather no more than there is. mu is held.
+func (j *Journal) await(ctx context.Context, hurry bool, there func() bool) error {
+	for !there() {
 		if j.closed {
 			return ErrClosed
 		}
 		progress := j.progress
-		signal(j.hurry)
+		if hurry {
+			signal(j.hurry)
+		}
 		j.mu.Unlock()
 		var err error
 		select {

@@ -39,7 +39,7 @@ func (r *reader) Matches(q storage.MatchQuery) ([]storage.MatchRecord, error) {
 			(q.Entry == 0 || slices.ContainsFunc(m.Entries, func(e storage.MatchEntry) bool { return e.Entry == q.Entry })) &&
 			(q.Level == "" || m.Level == q.Level) &&
 			(q.Content == "" || m.ContentID == q.Content) &&
-			(!q.Standing || r.stands(m.ID)) {
+			(!q.Standing || r.stands(m, q)) {
 			m = m.Normal()
 			m.Verdict = nil
 			page = append(page, m)
@@ -54,15 +54,18 @@ func within(at, from, until time.Time) bool {
 	return (from.IsZero() || !at.Before(from)) && (until.IsZero() || at.Before(until))
 }
 
-// stands reports whether the last decision on a match removed the content.
-func (s *state) stands(id storage.MatchID) bool {
-	ruling := storage.Ruling("")
-	for _, d := range s.decisions {
-		if d.Match == id {
-			ruling = d.Ruling
+// stands reports whether the last decision about one of the entries asked for removed the content.
+func (s *state) stands(m storage.MatchRecord, q storage.MatchQuery) bool {
+	return slices.ContainsFunc(m.Entries, func(e storage.MatchEntry) bool {
+		ruling := storage.Ruling("")
+		for _, d := range s.decisions {
+			if d.Match == m.ID && slices.Contains(d.Entries, e.Entry) {
+				ruling = d.Ruling
+			}
 		}
-	}
-	return ruling == storage.Removed
+		asked := e.Entry == q.Entry || q.Entry == 0 && (q.Bank == 0 || e.Bank == q.Bank)
+		return asked && ruling == storage.Removed
+	})
 }
 
 func (r *reader) Decisions(ids []storage.MatchID) (map[storage.MatchID][]storage.Decision, error) {
@@ -151,9 +154,10 @@ func (w *writer) AddDecision(d *storage.Decision) error {
 	}
 	for _, id := range d.Entries {
 		total := w.totals[id]
-		before := w.rulingOn(d.Match, id)
-		total.Confirmed += one(d.Ruling.Confirms()) - one(before.Confirms())
-		total.Overturned += one(d.Ruling.Overturns()) - one(before.Overturns())
+		before, _ := w.rulingOn(d.Match, id)
+		after := d.Ruling.After(before)
+		total.Confirmed += one(after.Confirms()) - one(before.Confirms())
+		total.Overturned += one(after.Overturns()) - one(before.Overturns())
 		w.totals[id] = total
 	}
 	w.lastRuled++
@@ -162,14 +166,58 @@ func (w *writer) AddDecision(d *storage.Decision) error {
 	return nil
 }
 
-// rulingOn is that of the last decision on a match that names the entry.
-func (s *state) rulingOn(id storage.MatchID, entry storage.EntryID) (ruling storage.Ruling) {
+// rulingOn is the one that counts for an entry of a match, and the decision that it is of.
+func (s *state) rulingOn(id storage.MatchID, entry storage.EntryID) (ruling storage.Ruling, decision uint64) {
 	for _, d := range s.decisions {
 		if d.Match == id && slices.Contains(d.Entries, entry) {
-			ruling = d.Ruling
+			if d.Ruling.After(ruling) == d.Ruling {
+				ruling, decision = d.Ruling, d.ID
+			}
 		}
 	}
-	return ruling
+	return ruling, decision
+}
+
+func (r *reader) Judgements(entry storage.EntryID, limit int) (judgements []storage.Judgement, err error) {
+	if err := storage.CheckJudgements(limit); err != nil {
+		return nil, err
+	}
+	for _, m := range r.matches {
+		ruling, decision := r.rulingOn(m.ID, entry)
+		counted := slices.ContainsFunc(m.Entries, func(e storage.MatchEntry) bool { return e.Entry == entry && e.Level != "none" })
+		if counted && decision > r.cleared[entry] && (ruling.Confirms() || ruling.Overturns()) {
+			judgements = append(judgements, storage.Judgement{
+				Decision: decision, Match: m.ID, Party: m.Party, ContentID: m.ContentID, Wrong: ruling.Overturns(),
+			})
+		}
+	}
+	slices.SortFunc(judgements, func(a, b storage.Judgement) int { return cmp.Compare(b.Decision, a.Decision) })
+	return judgements[:min(limit, len(judgements))], nil
+}
+
+func (w *writer) Clear(entry storage.EntryID) error {
+	for at := range w.alarms {
+		if at.entry == entry {
+			delete(w.alarms, at)
+		}
+	}
+	w.cleared[entry] = w.lastRuled
+	return nil
+}
+
+func (r *reader) Statuses(party storage.PartyID, ids []storage.EntryID) (map[storage.EntryID]storage.EntryStatus, error) {
+	if err := storage.CheckLabels(ids); err != nil {
+		return nil, err
+	}
+	statuses := map[storage.EntryID]storage.EntryStatus{}
+	for _, id := range ids {
+		if e, err := r.Entry(id); err == nil {
+			statuses[id] = storage.EntryStatus{
+				Status: e.Status, Reason: e.Reason, BankDeleted: r.banks[e.Bank-1].Deleted, Disabled: r.overlays[holder{party, id}].Disabled,
+			}
+		}
+	}
+	return statuses, nil
 }
 
 func one(yes bool) uint64 {

@@ -49,6 +49,8 @@ type state struct {
 	lastMatch uint64                // Ord
 	decisions []storage.Decision    // by ID, ascending
 	lastRuled uint64                // ID of the last decision
+	alarms    map[holder]bool
+	cleared   map[storage.EntryID]uint64 // ID of the last decision before it
 	counts    map[step]uint64
 	totals    map[storage.EntryID]storage.Counters // but for Hour and Day
 	signIns   []storage.SignIn                     // by Ord, ascending
@@ -92,6 +94,8 @@ func (s state) clone() state {
 	s.shipped = maps.Clone(s.shipped)
 	s.matches = slices.Clone(s.matches)
 	s.decisions = slices.Clone(s.decisions)
+	s.alarms = maps.Clone(s.alarms)
+	s.cleared = maps.Clone(s.cleared)
 	s.counts = maps.Clone(s.counts)
 	s.totals = maps.Clone(s.totals)
 	s.signIns = slices.Clone(s.signIns)
@@ -115,6 +119,8 @@ func New(o storage.Options) (*Catalogue, error) {
 			opinions:      map[holder]storage.Opinion{},
 			remembered:    map[request]storage.Remembered{},
 			shipped:       map[string]uint64{},
+			alarms:        map[holder]bool{},
+			cleared:       map[storage.EntryID]uint64{},
 			counts:        map[step]uint64{},
 			totals:        map[storage.EntryID]storage.Counters{},
 		},

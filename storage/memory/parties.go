@@ -99,7 +99,34 @@ func (w *writer) SetOverlay(o storage.Overlay) error {
 	} else {
 		w.overlays[holder{o.Party, o.Entry}] = o.Normal()
 	}
+	if !o.Disabled {
+		delete(w.alarms, holder{o.Party, o.Entry})
+	}
 	return nil
+}
+
+func (w *writer) Disable(party storage.PartyID, entry storage.EntryID, alarm bool) (storage.Overlay, error) {
+	if err := w.partyAndEntry(party, entry); err != nil {
+		return storage.Overlay{}, err
+	}
+	at := holder{party, entry}
+	o := w.overlays[at].Normal()
+	o.Party, o.Entry, o.Disabled = party, entry, true
+	w.overlays[at] = o.Normal()
+	if alarm {
+		w.alarms[at] = true
+	}
+	return o, nil
+}
+
+func (r *reader) Alarms(entry storage.EntryID) (parties []storage.PartyID, err error) {
+	for at := range r.alarms {
+		if at.entry == entry {
+			parties = append(parties, at.party)
+		}
+	}
+	slices.Sort(parties)
+	return parties, nil
 }
 
 func (w *writer) partyAndEntry(party storage.PartyID, entry storage.EntryID) error {

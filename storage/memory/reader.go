@@ -31,10 +31,10 @@ func (r *reader) Bank(id storage.BankID) (storage.Bank, error) {
 	return b.Normal(), nil
 }
 
-func (r *reader) BankNamed(name string) (storage.Bank, error) {
+func (r *reader) BankNamed(owner storage.PartyID, name string) (storage.Bank, error) {
 	var named []storage.Bank
 	for _, b := range r.banks {
-		if b.Name == name {
+		if b.Owner == owner && b.Name == name {
 			named = append(named, b)
 		}
 	}

@@ -23,10 +23,11 @@ func (w *writer) Append(c *storage.Change) error {
 }
 
 func (w *writer) CreateBank(b *storage.Bank) error {
-	if err := w.nameIsFree(b.Name, 0); err != nil {
+	n := b.Normal()
+	n.ID = 0
+	if err := w.nameIsFree(n); err != nil {
 		return err
 	}
-	n := b.Normal()
 	if _, err := w.party(n.Owner); err != nil {
 		return err
 	}
@@ -41,21 +42,19 @@ func (w *writer) UpdateBank(b storage.Bank) error {
 	if err != nil {
 		return err
 	}
-	if !b.Deleted {
-		if err := w.nameIsFree(b.Name, b.ID); err != nil {
-			return err
-		}
-	}
 	b.Owner, b.Kind, b.CreatedAt, b.Seq = stored.Owner, stored.Kind, stored.CreatedAt, stored.Seq
+	if err := w.nameIsFree(b); err != nil {
+		return err
+	}
 	*stored = b.Normal()
 	return nil
 }
 
-// nameIsFree looks for another bank of that name that is not deleted.
-func (w *writer) nameIsFree(name string, except storage.BankID) error {
-	for _, b := range w.banks {
-		if b.Name == name && !b.Deleted && b.ID != except {
-			return fmt.Errorf("bank %q: %w", name, storage.ErrExists)
+// nameIsFree looks for another bank of that owner and name, if neither is deleted.
+func (w *writer) nameIsFree(b storage.Bank) error {
+	for _, o := range w.banks {
+		if o.Owner == b.Owner && o.Name == b.Name && !o.Deleted && !b.Deleted && o.ID != b.ID {
+			return fmt.Errorf("bank %q: %w", b.Name, storage.ErrExists)
 		}
 	}
 	return nil

@@ -21,8 +21,8 @@ func (r *reader) Bank(id storage.BankID) (storage.Bank, error) {
 	return b, wrap(err, "bank", id)
 }
 
-func (r *reader) BankNamed(name string) (storage.Bank, error) {
-	b, err := scanBank(r.row(selectBanks+"WHERE name = $1 ORDER BY deleted, seq DESC, id DESC LIMIT 1", name))
+func (r *reader) BankNamed(owner storage.PartyID, name string) (storage.Bank, error) {
+	b, err := scanBank(r.row(selectBanks+"WHERE owner = $1 AND name = $2 ORDER BY deleted, seq DESC, id DESC LIMIT 1", owner, name))
 	return b, wrap(err, "bank", name)
 }
 
@@ -45,7 +45,7 @@ func (w *writer) CreateBank(b *storage.Bank) error {
 	if err != nil {
 		return fmt.Errorf("bank %q: %w", b.Name, err)
 	}
-	if taken, err := w.exists("SELECT 1 FROM banks WHERE name = $1 AND NOT deleted", b.Name); err != nil || taken {
+	if taken, err := w.exists("SELECT 1 FROM banks WHERE owner = $1 AND name = $2 AND NOT deleted", n.Owner, b.Name); err != nil || taken {
 		return existsAlready(err, "bank", b.Name)
 	}
 	if err := w.partyExists(n.Owner); err != nil {
@@ -66,14 +66,12 @@ func (w *writer) UpdateBank(b storage.Bank) error {
 	}
 	if !b.Deleted {
 		// The unique index stands behind this question; asking first keeps the transaction whole.
-		taken, err := w.exists("SELECT 1 FROM banks WHERE name = $1 AND NOT deleted AND id <> $2", b.Name, b.ID)
+		taken, err := w.exists(`
+			SELECT 1 FROM banks WHERE owner = (SELECT owner FROM banks WHERE id = $1) AND name = $2 AND NOT deleted AND id <> $1`, b.ID, b.Name)
 		if err != nil {
 			return wrap(err, "bank", b.ID)
 		}
 		if taken {
-			if _, err := w.Bank(b.ID); err != nil {
-				return err
-			}
 			return existsAlready(nil, "bank", b.Name)
 		}
 	}

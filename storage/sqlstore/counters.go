@@ -85,6 +85,57 @@ func selectCounters(d dialect) string {
 		FROM match_totals t WHERE t.entry IN (` + d.ids("$1") + ")"
 }
 
+const selectJudgements = `
+	SELECT x.judged, m.node, m.number, m.party, m.content, x.ruling
+	FROM match_entries x CROSS JOIN matches m WHERE m.ord = x.ord
+	AND x.entry = $1 AND x.judged > 0 AND x.level <> 'none' AND x.judged > COALESCE((SELECT cleared FROM match_totals WHERE entry = $1), 0)
+	ORDER BY x.judged DESC LIMIT $2`
+
+func (r *reader) Judgements(entry storage.EntryID, limit int) ([]storage.Judgement, error) {
+	if err := storage.CheckJudgements(limit); err != nil {
+		return nil, err
+	}
+	judgements, err := list(r.ctx, r.db, func(row scanner) (j storage.Judgement, err error) {
+		var ruling storage.Ruling
+		err = row.Scan(&j.Decision, &j.Match.Node, &j.Match.Number, &j.Party, &j.ContentID, &ruling)
+		j.Wrong = ruling.Overturns()
+		return j, err
+	}, selectJudgements, entry, limit)
+	return judgements, wrap(err, "judgements of entry", entry)
+}
+
+const lastJudged = "SELECT COALESCE(MAX(judged), 0) FROM match_entries WHERE entry = $1 AND judged > 0 AND level <> 'none'"
+
+func (w *writer) Clear(entry storage.EntryID) error {
+	err := w.exec("UPDATE match_totals SET cleared = ("+lastJudged+") WHERE entry = $1", entry)
+	if err == nil {
+		err = w.exec("UPDATE overlays SET alarm = 0 WHERE entry = $1 AND alarm = 1", entry)
+	}
+	return wrap(err, "clear entry", entry)
+}
+
+const selectStatuses = `
+	SELECT e.id, e.status, e.reason, b.deleted, COALESCE(o.disabled, 0)
+	FROM entries e JOIN banks b ON b.id = e.bank LEFT JOIN overlays o ON o.party = $2 AND o.entry = e.id WHERE e.id IN (`
+
+func (r *reader) Statuses(party storage.PartyID, ids []storage.EntryID) (map[storage.EntryID]storage.EntryStatus, error) {
+	if err := storage.CheckLabels(ids); err != nil {
+		return nil, err
+	}
+	statuses := map[storage.EntryID]storage.EntryStatus{}
+	_, err := list(r.ctx, r.db, func(row scanner) (_ struct{}, err error) {
+		var id storage.EntryID
+		var s storage.EntryStatus
+		err = row.Scan(&id, &s.Status, &s.Reason, &s.BankDeleted, &s.Disabled)
+		statuses[id] = s
+		return struct{}{}, err
+	}, selectStatuses+r.dialect.ids("$1")+")", jsonList(ids), party)
+	if err != nil {
+		return nil, fmt.Errorf("status of %d entries: %w", len(ids), err)
+	}
+	return statuses, nil
+}
+
 // recount moves an entry's match from what one ruling says of it to what another says.
 func (w *writer) recount(entry storage.EntryID, before, after storage.Ruling) error {
 	difference := func(says func(storage.Ruling) bool) int {

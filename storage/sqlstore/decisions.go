@@ -69,27 +69,41 @@ func (w *writer) AddDecision(d *storage.Decision) error {
 		return fmt.Errorf("decision on match %s: %w", d.Match, err)
 	}
 	for _, id := range d.Entries {
-		if err := w.recount(id, before[id], d.Ruling); err != nil {
+		if err := w.rule(ord, id, before[id], d); err != nil {
 			return err
 		}
 	}
-	standing := d.Ruling == storage.Removed
-	for _, step := range []struct {
-		statement string
-		args      []any
-	}{
-		{"UPDATE matches SET standing = $1 WHERE ord = $2", []any{standing, ord}},
-		{"UPDATE match_entries SET standing = $1 WHERE ord = $2", []any{standing, ord}},
-		{"UPDATE match_entries SET ruling = $1 WHERE ord = $2 AND entry IN (" + w.dialect.ids("$3") + ")", []any{d.Ruling, ord, jsonList(d.Entries)}},
+	for _, statement := range []string{
+		`UPDATE match_entries SET bank_standing = EXISTS (
+			SELECT 1 FROM match_entries y WHERE y.ord = match_entries.ord AND y.bank = match_entries.bank AND y.standing = 1)
+			WHERE ord = $1 AND lead = 1`,
+		"UPDATE matches SET standing = EXISTS (SELECT 1 FROM match_entries y WHERE y.ord = matches.ord AND y.standing = 1) WHERE ord = $1",
 	} {
-		if err := w.exec(step.statement, step.args...); err != nil {
+		if err := w.exec(statement, ord); err != nil {
 			return fmt.Errorf("decision on match %s: %w", d.Match, err)
 		}
 	}
 	return nil
 }
 
-// rulings are the last ones on the entries of a match; empty where there is none.
+// rule has a decision count for one entry of a match.
+func (w *writer) rule(ord int64, id storage.EntryID, before storage.Ruling, d *storage.Decision) error {
+	err := w.exec("UPDATE match_entries SET standing = $1 WHERE ord = $2 AND entry = $3", d.Ruling == storage.Removed, ord, id)
+	if err != nil || d.Ruling.After(before) != d.Ruling {
+		return wrap(err, "decision on match", d.Match)
+	}
+	judged := uint64(0)
+	if d.Ruling.Confirms() || d.Ruling.Overturns() {
+		judged = d.ID
+	}
+	err = w.exec("UPDATE match_entries SET ruling = $1, judged = $2 WHERE ord = $3 AND entry = $4", d.Ruling, judged, ord, id)
+	if err != nil {
+		return wrap(err, "decision on match", d.Match)
+	}
+	return w.recount(id, before, d.Ruling)
+}
+
+// rulings are those that count for the entries of a match; empty where there is none.
 func (w *writer) rulings(ord int64) (map[storage.EntryID]storage.Ruling, error) {
 	rulings := map[storage.EntryID]storage.Ruling{}
 	_, err := list(w.ctx, w.db, func(row scanner) (_ struct{}, err error) {

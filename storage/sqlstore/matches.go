@@ -109,11 +109,16 @@ func matchListing(q storage.MatchQuery) listed {
 		l.conditions += " AND m.standing = 1"
 	}
 	l.ofMatch(q)
+	stands := ""
+	if q.Standing {
+		stands = " AND x.standing = 1"
+	}
 	if q.Entry != 0 {
-		l.conditions += fmt.Sprintf(" AND EXISTS (SELECT 1 FROM match_entries x WHERE x.ord = m.ord AND x.entry = %s)", l.arg(q.Entry))
+		l.conditions += fmt.Sprintf(" AND EXISTS (SELECT 1 FROM match_entries x WHERE x.ord = m.ord AND x.entry = %s%s)", l.arg(q.Entry), stands)
+		stands = ""
 	}
 	if q.Bank != 0 {
-		l.conditions += fmt.Sprintf(" AND EXISTS (SELECT 1 FROM match_entries x WHERE x.ord = m.ord AND x.bank = %s)", l.arg(q.Bank))
+		l.conditions += fmt.Sprintf(" AND EXISTS (SELECT 1 FROM match_entries x WHERE x.ord = m.ord AND x.bank = %s%s)", l.arg(q.Bank), stands)
 	}
 	if q.Party == 0 && q.Content == "" && !q.Standing && q.Level == "" {
 		l.group = "" // all, or all of a time
@@ -124,14 +129,16 @@ func matchListing(q storage.MatchQuery) listed {
 // matchesOfEntries is matchListing by entry or bank.
 func matchesOfEntries(q storage.MatchQuery) listed {
 	l := listed{from: "match_entries x", id: "x.ord", group: "x.party", descending: true}
+	stands := " AND x.standing = 1"
 	if q.Entry != 0 {
 		l.where("x.entry", "=", q.Entry)
 	} else {
 		l.where("x.bank", "=", q.Bank)
 		l.conditions += " AND x.lead = 1"
+		stands = " AND x.bank_standing = 1"
 	}
 	if q.Standing {
-		l.conditions += " AND x.standing = 1"
+		l.conditions += stands
 	}
 	if q.Entry != 0 && q.Bank != 0 {
 		l.conditions += fmt.Sprintf(" AND EXISTS (SELECT 1 FROM match_entries y WHERE y.ord = x.ord AND y.bank = %s)", l.arg(q.Bank))

@@ -55,10 +55,35 @@ func (w *writer) SetOverlay(o storage.Overlay) error {
 	if err == nil {
 		err = w.exec(`
 			INSERT INTO overlays (party, entry, disabled, labels) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (party, entry) DO UPDATE SET disabled = excluded.disabled, labels = excluded.labels`,
+			ON CONFLICT (party, entry) DO UPDATE SET
+				disabled = excluded.disabled, labels = excluded.labels, alarm = overlays.alarm * excluded.disabled`,
 			o.Party, o.Entry, o.Disabled, labels)
 	}
 	return wrap(err, "overlay on entry", o.Entry)
+}
+
+func (w *writer) Disable(party storage.PartyID, entry storage.EntryID, alarm bool) (o storage.Overlay, err error) {
+	if err := w.partyExists(party); err != nil {
+		return o, err
+	}
+	if err := w.entryExists(entry); err != nil {
+		return o, err
+	}
+	err = w.row(`
+		INSERT INTO overlays (party, entry, disabled, alarm) VALUES ($1, $2, 1, $3)
+		ON CONFLICT (party, entry) DO UPDATE SET disabled = 1, alarm = MAX(overlays.alarm, excluded.alarm)
+		RETURNING party, entry, disabled, labels`, party, entry, alarm).Scan(&o.Party, &o.Entry, &o.Disabled, jsonColumn{&o.Labels})
+	return o, wrap(err, "overlay on entry", entry)
+}
+
+const selectAlarms = "SELECT party FROM overlays WHERE entry = $1 AND alarm = 1 ORDER BY party"
+
+func (r *reader) Alarms(entry storage.EntryID) ([]storage.PartyID, error) {
+	parties, err := list(r.ctx, r.db, func(row scanner) (p storage.PartyID, err error) {
+		err = row.Scan(&p)
+		return p, err
+	}, selectAlarms, entry)
+	return parties, wrap(err, "alarms of entry", entry)
 }
 
 func (r *reader) Opinions(ids []storage.EntryID) (map[storage.EntryID][]storage.Opinion, error) {

@@ -95,6 +95,34 @@ func testBanks(t *testing.T, open Open) {
 			f.change(a, storage.BankDeleted)
 			f.named("a", a.ID) // deleted last
 		},
+		"names of two owners": func(f *fixture) {
+			p, ours := f.party("p"), f.bank("a")
+			theirs := storage.Bank{Name: "a", Owner: p.ID}
+			f.update(func(w storage.Writer) error { return w.CreateBank(&theirs) })
+			f.named("a", ours.ID)
+			f.view(func(r storage.Reader) error {
+				b, err := r.BankNamed(p.ID, "a")
+				f.same(theirs.ID, b.ID)
+				return err
+			})
+			again := theirs
+			f.want(f.Update(f.ctx, func(w storage.Writer) error { return w.CreateBank(&again) }), storage.ErrExists)
+			theirs.Owner = storage.Operator // it stays
+			f.update(func(w storage.Writer) error { return w.UpdateBank(theirs) })
+			theirs.Owner, theirs.Deleted = p.ID, true
+			f.change(theirs, storage.BankDeleted)
+			f.named("a", ours.ID)
+			f.update(func(w storage.Writer) error { return w.CreateBank(&again) })
+			f.want(f.Update(f.ctx, func(w storage.Writer) error {
+				theirs.Deleted = false
+				return w.UpdateBank(theirs)
+			}), storage.ErrExists)
+			f.view(func(r storage.Reader) error {
+				_, err := r.BankNamed(p.ID+1, "a")
+				f.want(err, storage.ErrNotFound)
+				return nil
+			})
+		},
 		"an error that is ignored undoes nothing else": func(f *fixture) {
 			f.bank("a")
 			f.update(func(w storage.Writer) error {
@@ -107,7 +135,7 @@ func testBanks(t *testing.T, open Open) {
 			f.update(func(w storage.Writer) error {
 				_, err := w.Bank(1)
 				f.want(err, storage.ErrNotFound)
-				_, err = w.BankNamed("a")
+				_, err = w.BankNamed(storage.Operator, "a")
 				f.want(err, storage.ErrNotFound)
 				f.want(w.UpdateBank(storage.Bank{ID: 1, Name: "a"}), storage.ErrNotFound)
 				return nil
@@ -136,7 +164,7 @@ func (f *fixture) sameBank(want storage.Bank) {
 func (f *fixture) named(name string, want storage.BankID) {
 	f.Helper()
 	f.view(func(r storage.Reader) error {
-		b, err := r.BankNamed(name)
+		b, err := r.BankNamed(storage.Operator, name)
 		if b.ID != want {
 			f.Errorf("bank named %s is %d, want %d", name, b.ID, want)
 		}

@@ -74,7 +74,7 @@ func drawStep(t *rapid.T) step {
 			"bank", "rename", "delete", "restore", "entry", "change", "source", "key", "revoke",
 			"append", "pend", "live", "sweep", "gone", "read", "extend", "labels",
 			"party", "suspend", "subscribe", "overlay", "opinion", "said", "remember", "forget", "number",
-			"match", "match", "sign in", "shipped", "decide", "decide", "erase", "expire", "count", "list", "find", "find",
+			"match", "match", "sign in", "shipped", "decide", "decide", "judged", "disable", "clear", "erase", "expire", "count", "list", "find", "find",
 		}).Draw(t, "do"),
 		A: rapid.IntRange(1, 4).Draw(t, "a"),
 		B: rapid.IntRange(1, 4).Draw(t, "b"),
@@ -171,7 +171,7 @@ func (s step) catalogue(w storage.Writer) (result any, err error) {
 	case "gone":
 		return result, w.MediaGone(sha)
 	case "read":
-		named, err1 := w.BankNamed(name)
+		named, err1 := w.BankNamed(storage.PartyID(s.A), name)
 		with, err2 := w.EntriesWith(id, Signal(hashing.PDQ, uint64(s.B)))
 		party, err3 := w.PartyNamed(name)
 		return fmt.Sprint(named.ID, with, party, class(err1), class(err2), class(err3)), nil
@@ -255,7 +255,7 @@ func (s step) journal(w storage.Writer, now time.Time) (result any, err error) {
 	case "match":
 		m := storage.MatchRecord{
 			ID: id, At: past(s.C % 12), Party: storage.PartyID(1 + s.C%3), ContentID: []string{"", "c"}[s.C&1], Level: []string{"review", "match"}[s.C>>1&1],
-			Entries: []storage.MatchEntry{{Entry: 1, Bank: 1}, {Entry: storage.EntryID(s.A), Bank: storage.BankID(s.A)}, {Entry: 9, Bank: 1}}[:s.B-1],
+			Entries: []storage.MatchEntry{{Entry: 1, Bank: 1, Level: "match"}, {Entry: storage.EntryID(s.A), Bank: storage.BankID(s.A)}, {Entry: 9, Bank: 1}}[:s.B-1],
 			Verdict: body(s.C),
 		}
 		next := m
@@ -275,6 +275,15 @@ func (s step) journal(w storage.Writer, now time.Time) (result any, err error) {
 		}
 		err := w.AddDecision(&d)
 		return d.ID, err
+	case "judged":
+		judgements, err1 := w.Judgements([]storage.EntryID{1, 9, 2, 3}[s.A-1], s.B)
+		alarms, err2 := w.Alarms(storage.EntryID(s.A))
+		statuses, err3 := w.Statuses(party, []storage.EntryID{1, 2, storage.EntryID(s.B), 99})
+		return fmt.Sprint(len(judgements), judgements, len(alarms), alarms, statuses), errors.Join(err1, err2, err3)
+	case "disable":
+		return w.Disable(party, storage.EntryID(s.B), s.bit(0))
+	case "clear":
+		return done, w.Clear([]storage.EntryID{1, 9, 2, 3}[s.A-1])
 	case "erase":
 		return w.EraseContent(party, []string{"", "c"}[s.C&1])
 	case "expire":

@@ -1,6 +1,7 @@
 package storagetest
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -307,16 +308,25 @@ func (f *fixture) listing() {
 		}
 	})
 	all := Dump(f, f.Catalogue).Matches
-	standing := map[storage.MatchID]bool{}
+	type part struct {
+		match storage.MatchID
+		entry storage.EntryID
+	}
+	standing := map[part]bool{}
 	for i, m := range all {
 		if len(m.Entries) == 0 {
 			continue
 		}
 		for n := range i % 3 {
-			ruling := storage.Rulings()[(i/3+n)%6]
-			f.decide(storage.Decision{Match: m.ID, Ruling: ruling, Entries: []storage.EntryID{m.Entries[n%len(m.Entries)].Entry}})
-			standing[m.ID] = ruling == storage.Removed
+			ruling, entry := storage.Rulings()[(i/3+n)%6], m.Entries[n%len(m.Entries)].Entry
+			f.decide(storage.Decision{Match: m.ID, Ruling: ruling, Entries: []storage.EntryID{entry}})
+			standing[part{m.ID, entry}] = ruling == storage.Removed
 		}
+	}
+	stands := func(m storage.MatchRecord, q storage.MatchQuery) bool {
+		return slices.ContainsFunc(m.Entries, func(e storage.MatchEntry) bool {
+			return (q.Entry == 0 || q.Entry == e.Entry) && (q.Entry != 0 || q.Bank == 0 || q.Bank == e.Bank) && standing[part{m.ID, e.Entry}]
+		})
 	}
 	bounds := []time.Time{{}, start.Add(3*time.Hour + time.Millisecond), all[20].At}
 	f.view(func(r storage.Reader) error {
@@ -336,7 +346,7 @@ func (f *fixture) listing() {
 				if (q.Party == 0 || m.Party == q.Party) && inTime(m.At, q.From, q.Until) && (q.Level == "" || m.Level == q.Level) &&
 					(q.Bank == 0 || slices.ContainsFunc(m.Entries, func(e storage.MatchEntry) bool { return e.Bank == q.Bank })) &&
 					(q.Entry == 0 || slices.ContainsFunc(m.Entries, func(e storage.MatchEntry) bool { return e.Entry == q.Entry })) &&
-					(q.Content == "" || m.ContentID == q.Content) && (!q.Standing || standing[m.ID]) {
+					(q.Content == "" || m.ContentID == q.Content) && (!q.Standing || stands(m, q)) {
 					want = append(want, m.Ord)
 				}
 			}
@@ -415,6 +425,8 @@ func testCounters(t *testing.T, open Open) {
 				{[]storage.Ruling{storage.Removed, storage.Removed}, 1, 0},
 				{[]storage.Ruling{storage.Removed, storage.WrongMatch}, 0, 1},
 				{[]storage.Ruling{storage.WrongMatch, storage.BadHash, storage.Exempt}, 1, 0},
+				{[]storage.Ruling{storage.WrongMatch, storage.Restored, storage.Restored}, 0, 1}, // put back, and still wrong
+				{[]storage.Ruling{storage.BadHash, storage.Restored, storage.Removed, storage.Restored}, 0, 0},
 			} {
 				entry := f.entryOfMatches()
 				id := f.matches(1, func(_ int, m *storage.MatchRecord) {
@@ -438,6 +450,134 @@ func testCounters(t *testing.T, open Open) {
 			f.decide(storage.Decision{Match: ids[0], Ruling: storage.WrongMatch, Entries: []storage.EntryID{2}})
 			f.counters(map[storage.EntryID]storage.Counters{1: {Total: 2, Overturned: 1}, 2: {Total: 2, Confirmed: 1, Overturned: 1}}, 1, 2)
 		},
+	})
+}
+
+func testJudgements(t *testing.T, open Open) {
+	group(t, open, map[string]func(*fixture){
+		"newest first, of what counted": func(f *fixture) {
+			ids := f.matches(7, func(i int, m *storage.MatchRecord) {
+				m.Party, m.ContentID = storage.PartyID(1+i%2), fmt.Sprint("c", i)
+				m.Entries = []storage.MatchEntry{{Entry: 1, Level: "match"}, {Entry: 2, Level: []string{"none", "review"}[i%2]}}
+			})
+			both := []storage.EntryID{1, 2}
+			judged := map[storage.MatchID]storage.Judgement{}
+			for i, rulings := range [][]storage.Ruling{
+				{storage.Removed},
+				{storage.WrongMatch},
+				{storage.Kept},
+				{storage.BadHash, storage.Restored},
+				{storage.Exempt, storage.Restored},
+				{storage.Removed, storage.WrongMatch},
+				{},
+			} {
+				for n, r := range rulings {
+					d := f.decide(storage.Decision{Match: ids[i], Ruling: r, Entries: both})
+					if j := (storage.Judgement{
+						Decision: d.ID, Match: d.Match, Party: storage.PartyID(1 + i%2), ContentID: fmt.Sprint("c", i), Wrong: r.Overturns(),
+					}); n == 0 || r.Overturns() {
+						judged[ids[i]] = j
+					}
+				}
+			}
+			last := f.decide(storage.Decision{Match: ids[0], Ruling: storage.Exempt, Entries: both[:1]})
+			first := judged[ids[0]]
+			first.Decision = last.ID
+			f.judgements(1, []storage.Judgement{first, judged[ids[5]], judged[ids[3]], judged[ids[1]]})
+			f.judgements(2, []storage.Judgement{judged[ids[5]], judged[ids[3]], judged[ids[1]]})
+			f.judgements(3, nil)
+			f.view(func(r storage.Reader) error {
+				some, err := r.Judgements(1, 2)
+				f.same([]storage.Judgement{first, judged[ids[5]]}, some)
+				if _, err := r.Judgements(1, 0); err == nil {
+					f.Error("limit 0 is accepted")
+				}
+				return err
+			})
+
+			f.update(func(w storage.Writer) error {
+				f.must(w.Clear(9))
+				return w.Clear(1)
+			})
+			f.judgements(1, nil)
+			f.judgements(2, []storage.Judgement{judged[ids[5]], judged[ids[3]], judged[ids[1]]})
+			again := f.decide(storage.Decision{Match: ids[1], Ruling: storage.BadHash, Entries: both[:1]})
+			f.decide(storage.Decision{Match: ids[3], Ruling: storage.Restored, Entries: both[:1]})
+			f.judgements(1, []storage.Judgement{{Decision: again.ID, Match: ids[1], Party: 2, ContentID: "c1", Wrong: true}})
+		},
+		"alarms and statuses": func(f *fixture) {
+			bank, gone, p, q := f.bank("a").ID, f.bank("b"), f.party("p").ID, f.party("q").ID
+			e, other := f.entry(storage.Entry{Bank: bank}).ID, f.entry(storage.Entry{Bank: gone.ID, Status: storage.Quarantined, Reason: "why"}).ID
+			disable := func(party storage.PartyID, entry storage.EntryID, alarm bool) (o storage.Overlay) {
+				f.update(func(w storage.Writer) (err error) {
+					o, err = w.Disable(party, entry, alarm)
+					return err
+				})
+				return o
+			}
+			alarms := func(entry storage.EntryID, want ...storage.PartyID) {
+				f.Helper()
+				f.view(func(r storage.Reader) error {
+					got, err := r.Alarms(entry)
+					f.same(want, got)
+					return err
+				})
+			}
+			labelled := storage.Overlay{Party: q, Entry: e, Labels: []string{"x"}}
+			f.update(func(w storage.Writer) error { return w.SetOverlay(labelled) })
+			labelled.Disabled = true
+			f.same(labelled, disable(q, e, true))
+			f.same(storage.Overlay{Party: p, Entry: e, Disabled: true}, disable(p, e, true))
+			f.same(storage.Overlay{Party: p, Entry: other, Disabled: true}, disable(p, other, false))
+			alarms(e, p, q)
+			alarms(other)
+			disable(p, other, true)
+			disable(p, other, false) // the alarm stays
+			alarms(other, p)
+			f.same(3, len(Dump(f, f.Catalogue).Overlays))
+			f.update(func(w storage.Writer) error {
+				f.must(w.SetOverlay(storage.Overlay{Party: p, Entry: e, Disabled: true})) // as it is
+				f.must(w.SetOverlay(storage.Overlay{Party: q, Entry: e, Labels: []string{"x"}}))
+				gone.Deleted = true
+				f.must(w.UpdateBank(gone))
+				_, err := w.Disable(9, e, false)
+				f.want(err, storage.ErrNotFound)
+				_, err = w.Disable(p, 9, false)
+				f.want(err, storage.ErrNotFound)
+				return nil
+			})
+			alarms(e, p)
+			f.view(func(r storage.Reader) error {
+				got, err := r.Statuses(p, []storage.EntryID{other, e, 9, e})
+				f.same(map[storage.EntryID]storage.EntryStatus{
+					e: {Status: storage.Active, Disabled: true}, other: {Status: storage.Quarantined, Reason: "why", BankDeleted: true, Disabled: true},
+				}, got)
+				got, err2 := r.Statuses(q, []storage.EntryID{e})
+				f.same(map[storage.EntryID]storage.EntryStatus{e: {Status: storage.Active}}, got)
+				if _, err := r.Statuses(q, make([]storage.EntryID, storage.MaxLabels+1)); err == nil {
+					f.Error("too many ids are accepted")
+				}
+				return cmp.Or(err, err2)
+			})
+			f.update(func(w storage.Writer) error {
+				f.must(w.Clear(e))
+				return w.SetOverlay(storage.Overlay{Party: p, Entry: other})
+			})
+			alarms(e)
+			alarms(other)
+			f.same(2, len(Dump(f, f.Catalogue).Overlays)) // which stand
+		},
+	})
+}
+
+func (f *fixture) judgements(entry storage.EntryID, want []storage.Judgement) {
+	f.Helper()
+	f.view(func(r storage.Reader) error {
+		got, err := r.Judgements(entry, storage.MaxMatches)
+		if len(got)+len(want) > 0 {
+			f.same(want, got)
+		}
+		return err
 	})
 }
 

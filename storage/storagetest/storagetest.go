@@ -41,6 +41,7 @@ func Run(t *testing.T, open Open) {
 		{"Requests", testRequests},
 		{"Matches", testMatches},
 		{"Counters", testCounters},
+		{"Judgements", testJudgements},
 		{"Updates", testUpdates},
 		{"Reopen", testReopen},
 		{"Machine", testMachine},

@@ -32,6 +32,14 @@ func Documents(seed uint64, n int) iter.Seq[text.Document] {
 	}
 }
 
+// Notes yields notes in a language, fr, en, ar or fa, such as those of [Documents], the same for the same seed.
+func Notes(seed uint64, language string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for g := newGenerator(seed); yield(g.note(language, 3+g.IntN(18))); {
+		}
+	}
+}
+
 // Queries are texts that people would look for in [Documents], of one to three words, in each language, some common and
 // some rare.
 func Queries() []string {

@@ -20,6 +20,8 @@ ALTER TABLE banks ADD COLUMN members TEXT; -- JSON
 ALTER TABLE banks ADD COLUMN open INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE banks ADD COLUMN dual INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE banks ADD COLUMN proposal TEXT; -- JSON
+DROP INDEX banks_live_name;
+CREATE UNIQUE INDEX banks_live_name ON banks (owner, name) WHERE NOT deleted; -- a party's names are its own
 ALTER TABLE keys ADD COLUMN party INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE log ADD COLUMN party INTEGER NOT NULL DEFAULT 0;
 
@@ -50,8 +52,10 @@ CREATE TABLE overlays (
     entry    INTEGER NOT NULL REFERENCES entries (id),
     disabled INTEGER NOT NULL,
     labels   TEXT, -- JSON
+    alarm    INTEGER NOT NULL DEFAULT 0, -- it is disabled because the entry matched too much for the party
     PRIMARY KEY (party, entry)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX overlays_alarm ON overlays (entry, party) WHERE alarm = 1;
 
 CREATE TABLE opinions (
     entry  INTEGER NOT NULL REFERENCES entries (id),
@@ -93,7 +97,7 @@ CREATE TABLE matches (
     level     TEXT    NOT NULL,
     action    TEXT    NOT NULL,
     index_seq INTEGER NOT NULL,
-    standing  INTEGER NOT NULL DEFAULT 0, -- the last decision removed the content
+    standing  INTEGER NOT NULL DEFAULT 0, -- the content was removed because of one of the entries, and is not back
     UNIQUE (node, number)
 ) STRICT;
 CREATE INDEX matches_party ON matches (party, ord);
@@ -111,14 +115,17 @@ CREATE TABLE match_entries (
     level    TEXT    NOT NULL,
     exact    INTEGER NOT NULL,
     lead     INTEGER NOT NULL, -- the first of its bank in the match
-    standing INTEGER NOT NULL DEFAULT 0, -- as the match
-    ruling   TEXT    NOT NULL DEFAULT '', -- of the last decision that names the entry
+    standing INTEGER NOT NULL DEFAULT 0, -- the last decision that names the entry removed the content
+    bank_standing INTEGER NOT NULL DEFAULT 0, -- of the lead: so does one of its bank's entries
+    ruling   TEXT    NOT NULL DEFAULT '', -- that counts for the entry
+    judged   INTEGER NOT NULL DEFAULT 0, -- the decision that it is of, if it says whether the match is right
     PRIMARY KEY (ord, place)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX match_entries_entry ON match_entries (party, entry, ord);
 CREATE INDEX match_entries_bank ON match_entries (party, bank, ord) WHERE lead = 1;
 CREATE INDEX match_entries_entry_standing ON match_entries (party, entry, ord) WHERE standing = 1;
-CREATE INDEX match_entries_bank_standing ON match_entries (party, bank, ord) WHERE lead = 1 AND standing = 1;
+CREATE INDEX match_entries_bank_standing ON match_entries (party, bank, ord) WHERE lead = 1 AND bank_standing = 1;
+CREATE INDEX match_entries_judged ON match_entries (entry, judged) WHERE judged > 0 AND level <> 'none';
 
 CREATE TABLE match_verdicts ( -- apart, for their size
     ord     INTEGER PRIMARY KEY REFERENCES matches (ord) ON DELETE CASCADE,
@@ -151,7 +158,8 @@ CREATE TABLE match_totals (
     entry      INTEGER PRIMARY KEY,
     total      INTEGER NOT NULL,
     confirmed  INTEGER NOT NULL,
-    overturned INTEGER NOT NULL
+    overturned INTEGER NOT NULL,
+    cleared    INTEGER NOT NULL DEFAULT 0 -- decisions up to this one do not quarantine it any more
 ) STRICT;
 
 CREATE TABLE sign_ins (
