@@ -39,10 +39,10 @@ type AdmissionOptions struct {
 // Admission decides which requests run, which wait and which are refused. At the door requests are refused while there are not
 // enough processors for them. Behind it there is a gate for each kind of work, so that
 // a crowd of one kind holds up no other: decoding (in front of the decode children), searching, and all the rest, such as
-// flags of signals and lists. It is safe for concurrent use.
+// flags of signals and lists; searches of text, each of which may take seconds of a processor, have one of their own. It is safe for concurrent use.
 type Admission struct {
 	crowd                    *crowd
-	search, rest             *gate
+	search, text, rest       *gate
 	pictures, wasm, videos   *gate
 	perKey, perStranger      rates
 	limitedKey, limitedGuest func()
@@ -64,6 +64,7 @@ func NewAdmission(o AdmissionOptions) *Admission {
 	a := &Admission{
 		crowd:       &crowd{wait: scheduling(), shed: func() {}},
 		search:      gateOf("search", 64*processors, searchWait),
+		text:        gateOf("text", 2*processors, 5*time.Second),
 		rest:        gateOf("rest", 16*processors, 5*time.Second),
 		pictures:    gateOf("pictures", 2*cmp.Or(o.Decoders, processors), decodeWait),
 		wasm:        gateOf("avif", 2*cmp.Or(o.WasmDecoders, 1), decodeWait),
@@ -72,6 +73,7 @@ func NewAdmission(o AdmissionOptions) *Admission {
 		perStranger: rates{limit: 10, burst: 300, most: 4096},
 		limitedKey:  func() {}, limitedGuest: func() {},
 	}
+	a.search.batches = 8 * processors // enough for all of the processors, and others find one soon
 	if o.Metrics != nil {
 		a.crowd.shed = o.Metrics.shed.WithLabelValues("any", "crowd").Inc
 		a.limitedKey, a.limitedGuest = o.Metrics.limited.WithLabelValues("rate").Inc, o.Metrics.limited.WithLabelValues("authentication").Inc
@@ -134,7 +136,8 @@ const workTime = time.Minute
 
 // admit lets a request go on when it is its turn. An upload is refused here if it would be later; it takes its turn
 // once it has come ([Admission.Hasher]). A stream, such as a batch, takes one for each of its lines ([Server.admitLine]),
-// the feed for each of its pages ([Server.changes]).
+// the feed for each of its pages ([Server.changes]), a listing of entries where it is known whether
+// it searches ([Server.ListEntries]).
 // Operations that need no key pass: they are for probes.
 func (s *Server) admit(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
@@ -191,6 +194,9 @@ func (s *Server) admit(next echo.HandlerFunc) echo.HandlerFunc {
 				return bodyError(err)
 			}
 			r.Body = io.NopCloser(bytes.NewReader(text))
+		}
+		if op.route.Operation.OperationID == "listEntries" {
+			return next(c)
 		}
 		g := s.o.Admission.rest
 		if claim.lane == checks {

@@ -280,7 +280,11 @@ func TestCrowded(t *testing.T) {
 	t.Parallel()
 	metrics, behind := api.NewMetrics(), atomic.Int64{}
 	admission := api.NewAdmission(api.AdmissionOptions{Metrics: metrics})
-	admission.Behind(func() time.Duration { return time.Duration(behind.Load()) })
+	asked := 0
+	admission.Behind(func() time.Duration { // as long again and again would be nothing that to refuse changes
+		asked++
+		return time.Duration(behind.Load()) / time.Duration(1+asked%2*3)
+	})
 	n := newNode(t, setup{api: api.Options{Admission: admission, Metrics: metrics}})
 	check := func(role string, more ...string) *http.Response {
 		return n.send("POST", "/v1/check", strings.NewReader(asks(digest(0))), append([]string{asJSON, "Authorization: Bearer " + n.keys[role]}, more...)...)
@@ -327,6 +331,24 @@ func TestCrowded(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("nobody is refused before the body has come")
 		}
+	}
+
+	// Nor is one let in whose length it does not tell.
+	inChunks := func(size int) *http.Response {
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+			body := asks(digest(0)) + strings.Repeat(" ", size)
+			answer := n.send("POST", "/v1/check", io.MultiReader(strings.NewReader(body)), asJSON, "Authorization: Bearer "+n.keys["platform"])
+			if answer.StatusCode != http.StatusOK {
+				return answer
+			}
+		}
+		t.Fatal("no request in chunks is refused")
+		return nil
+	}
+	for size, ends := range map[int]bool{0: false, 300 << 10: true} {
+		no := inChunks(size)
+		equal(t, "status in chunks", no.StatusCode, http.StatusServiceUnavailable)
+		equal(t, "the connection ends after chunks", no.Close, ends)
 	}
 	if text := read(t, n.send("GET", "/metrics", nil).Body); !strings.Contains(text, "\nvigie_shed_total{reason=\"crowd\",work=\"any\"} ") || strings.Contains(text, "work=\"any\"} 0\n") {
 		t.Error("refusals are not counted")

@@ -29,7 +29,7 @@ const (
 	feedPage    = 500           // changes that a stream reads at a time
 	feedScan    = 20 * feedPage // that a reader of one bank looks at before it is told how far that was
 
-	mostReaders, mostReadersOfKey = 1000, 100 // that wait for changes at a time
+	mostReaders, mostReadersOfParty, mostReadersOfKey = 1000, 300, 100 // that wait for changes at a time
 )
 
 // feed is one reader of the log.
@@ -78,7 +78,7 @@ func (s *Server) ListChanges(ctx context.Context, r v1.ListChangesRequestObject)
 		return nil, err
 	}
 	if wantsEvents(or(r.Params.Accept, "")) {
-		leave, err := s.come(f.who.Actor)
+		leave, err := s.come(f.who)
 		if err != nil {
 			return nil, err
 		}
@@ -87,7 +87,7 @@ func (s *Server) ListChanges(ctx context.Context, r v1.ListChangesRequestObject)
 	limit := or(r.Params.Limit, 100)
 	changes, head, err := s.read(ctx, &f, limit)
 	if wait := or(r.Params.Wait, 0); err == nil && len(changes) == 0 && wait > 0 {
-		leave, err := s.come(f.who.Actor)
+		leave, err := s.come(f.who)
 		if err != nil {
 			return nil, err
 		}
@@ -110,38 +110,52 @@ func (s *Server) ListChanges(ctx context.Context, r v1.ListChangesRequestObject)
 	return out, nil
 }
 
-// readers are those who wait for changes, by their keys. It is safe for concurrent use.
+// readers are those who wait for changes, by their keys and parties. It is safe for concurrent use.
 type readers struct {
-	mu  sync.Mutex
-	all int
-	of  map[string]int
+	mu      sync.Mutex
+	all     int
+	ofKey   map[string]int
+	ofParty map[storage.PartyID]int
 }
 
-// come counts one who is about to wait for changes until it leaves, or refuses it.
-func (s *Server) come(key string) (leave func(), err error) {
+// come counts one who is about to wait for changes until it leaves, or refuses it: one party leaves others room. The
+// operator on this machine always has some.
+func (s *Server) come(p matcher.Principal) (leave func(), err error) {
 	r := &s.readers
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case r.of[key] >= mostReadersOfKey && key != local:
+	tooMany := func(n int, whose string) error {
 		if s.o.Metrics != nil {
 			s.o.Metrics.limited.WithLabelValues("readers").Inc()
 		}
-		return nil, limited(5*time.Second, fmt.Sprintf("%d readers wait for changes with this key already; one is enough for most", mostReadersOfKey))
+		return limited(5*time.Second, fmt.Sprintf("%d readers wait for changes with %s already; one is enough for most", n, whose))
+	}
+	switch {
+	case p.Actor == local:
+	case r.ofKey[p.Actor] >= mostReadersOfKey:
+		return nil, tooMany(mostReadersOfKey, "this key")
+	case r.ofParty[p.Party] >= mostReadersOfParty:
+		return nil, tooMany(mostReadersOfParty, "keys of this party")
 	case r.all >= mostReaders:
 		return nil, refuse(pBusy, "%d readers wait for changes already", mostReaders)
-	case r.of == nil:
-		r.of = map[string]int{}
 	}
-	r.all++
-	r.of[key]++
+	if r.ofKey == nil {
+		r.ofKey, r.ofParty = map[string]int{}, map[storage.PartyID]int{}
+	}
+	count := func(n int) {
+		r.all += n
+		if r.ofKey[p.Actor] += n; r.ofKey[p.Actor] == 0 {
+			delete(r.ofKey, p.Actor)
+		}
+		if r.ofParty[p.Party] += n; r.ofParty[p.Party] == 0 {
+			delete(r.ofParty, p.Party)
+		}
+	}
+	count(1)
 	return func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.all--
-		if r.of[key]--; r.of[key] == 0 {
-			delete(r.of, key)
-		}
+		count(-1)
 	}, nil
 }
 

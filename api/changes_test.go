@@ -372,6 +372,8 @@ func TestLostBank(t *testing.T) {
 		whole, _ := n.page("auditor", after)
 		lost := whole.Changes[0]
 		equal(t, name, lost.Kind, "bank.changed")
+		// Those who read on learn nothing of other parties by it: who was a member they knew.
+		equal(t, "left", leftOf(t, lost), map[string]string{"members": "[2] false", "open": "[] true"}[name])
 
 		e := loser.next()
 		equal(t, "event", e.name, "change")
@@ -394,6 +396,13 @@ func TestLostBank(t *testing.T) {
 		page, _ = n.page("shop platform", after)
 		equal(t, "given back", words(page.Changes[0].Kind, page.Changes[0].Record), words("bank.changed", lost.Record))
 	}
+}
+
+func leftOf(t *testing.T, c v1.Change) string {
+	t.Helper()
+	var body storage.BankBody
+	must(t, json.Unmarshal(c.Body, &body))
+	return fmt.Sprint(body.Left, body.Closed)
 }
 
 // TestFeedIsAdmitted counts pages and polls to the rate of their key as other reads, and has each page take its turn.
@@ -540,13 +549,15 @@ func TestStreamsEnd(t *testing.T) {
 	}
 }
 
-// TestTooManyReaders refuses those who would wait for changes when there are as many as the node follows up, or as one key may
+// TestTooManyReaders refuses those who would wait for changes when there are as many as the node follows up, or as one key or party may
 // have; and takes others when some have gone. Pages are read all the same.
 func TestTooManyReaders(t *testing.T) {
 	t.Parallel()
-	const most, ofKey = 1000, 100
+	const most, ofParty, ofKey = 1000, 300, 100
 	metrics := api.NewMetrics()
-	n := newNode(t, setup{api: api.Options{Metrics: metrics}})
+	admission := api.NewAdmission(api.AdmissionOptions{Metrics: metrics})
+	admission.Behind(func() time.Duration { return 0 }) // nor is anybody refused at the door
+	n := newNode(t, setup{api: api.Options{Admission: admission, Metrics: metrics}})
 	ctx, hangUp := context.WithCancel(t.Context())
 	begun, ended := make(chan bool, most), make(chan bool, most)
 	begin := func(key string, readers int) { // without connections, which not every system gives as many of
@@ -580,19 +591,33 @@ func TestTooManyReaders(t *testing.T) {
 	begin(n.keys["auditor"], ofKey)
 	refused("auditor", http.StatusTooManyRequests, "rate-limited")
 	n.follow("platform", "").next()
-	for range most/ofKey - 2 {
-		begin(n.key("operator", storage.Analyst), ofKey)
-	}
+	begin(n.key("operator", storage.Analyst), ofKey)
 	begin(n.keys["analyst"], ofKey-1) // and the one of the platform
-	refused("admin", http.StatusServiceUnavailable, "busy")
+	refused("admin", http.StatusTooManyRequests, "rate-limited")
+	for i := 1; i <= most/ofParty; i++ {
+		party := fmt.Sprint("party", i)
+		n.party(party)
+		for left := min(ofParty, most-i*ofParty); left > 0; left -= ofKey {
+			begin(n.key(party, storage.Analyst), min(left, ofKey))
+		}
+	}
+	n.party("last")
+	refused("last analyst", http.StatusServiceUnavailable, "busy")
+	own, err := http.NewRequestWithContext(ctx, "GET", n.localURL()+"/v1/changes", nil)
+	must(t, err)
+	own.Header.Set("Accept", "text/event-stream")
+	answer, err := http.DefaultClient.Do(own)
+	must(t, err)
+	equal(t, "the operator on this machine", answer.StatusCode, http.StatusOK)
 	hangUp()
+	_ = answer.Body.Close()
 	for range most - 1 {
 		<-ended
 	}
 	n.follow("auditor", "")
 	scrape := httptest.NewRecorder()
 	metrics.Handler().ServeHTTP(scrape, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
-	if want := `vigie_limited_total{limit="readers"} 2`; !strings.Contains(scrape.Body.String(), want) {
+	if want := `vigie_limited_total{limit="readers"} 4`; !strings.Contains(scrape.Body.String(), want) {
 		t.Errorf("no %s", want)
 	}
 }

@@ -22,7 +22,9 @@ import (
 //
 // So it looks every tick how long goroutines that could run had to wait until they did. When that is beyond a bound, it
 // lets in a tenth less than in the tick before, and again for as long as it gets worse; else a little more, until nobody is refused any
-// more. Such a controller is that of DAGOR (Zhou et al., Overload Control for Scaling WeChat Microservices, 2018).
+// more. If they wait for something else, such as another program, to refuse is of no use: so it lets in no less than a share of what came
+// while they did not wait, and when it has refused for about a second and they wait for as long as before, it lets in more and
+// more all the same, unless they then wait for longer. Such a controller is that of DAGOR (Zhou et al., Overload Control for Scaling WeChat Microservices, 2018).
 //
 // Fair: what is let in is shared so that no key has less than another that wants as much. Who asks for less than its
 // share is not refused at all. The flags of a key are apart from its checks.
@@ -38,6 +40,10 @@ type crowd struct {
 	level   float64         // of these, the most that one flow has
 	flows   map[claim]*flow // while somebody is refused
 	behind  time.Duration   // in the tick before
+	calmly  float64         // requests in a tick while nobody was refused, smoothed over many
+	from    time.Duration   // about so late it has been
+	trial   int             // for so many ticks in which it let in less, and not in others
+	late    time.Time       // when it was so last
 }
 
 // flow is what one key asks for.
@@ -49,6 +55,10 @@ type flow struct {
 const (
 	tick       = 50 * time.Millisecond
 	mostBehind = 20 * time.Millisecond
+
+	calmTicks = 200    // in about as many it is known what comes while nobody is refused
+	calmShare = 1. / 4 // of that is let in at any time; as refusing costs, not more
+	trialTime = 20     // ticks in which to refuse must have changed something
 )
 
 // calm lets a request in without asking whose it is, if nobody is refused.
@@ -93,7 +103,8 @@ func (w *crowd) enter(c claim) bool {
 func (w *crowd) turn(now time.Time) {
 	ticks := max(1, now.Sub(w.ticked).Seconds()/tick.Seconds())
 	w.ticked = now
-	w.usual += (w.came/ticks - w.usual) / 4
+	came := w.came / ticks
+	w.usual += (came - w.usual) / 4
 	w.came = 0
 	wanted := 0.0
 	for c, f := range w.flows {
@@ -104,13 +115,24 @@ func (w *crowd) turn(now time.Time) {
 		}
 	}
 	behind, many := w.wait()
-	switch late := many && behind > mostBehind; {
+	late := many && behind > mostBehind
+	if !late {
+		w.trial = max(0, w.trial-1)
+	} else if late = w.worth(now, behind); !late {
+		w.trial = 2 * trialTime // which a few ticks in time do not end
+	}
+	least := max(1, calmShare*w.calmly)
+	switch {
 	case late && w.allowed == 0:
-		w.allowed, w.flows = max(1, .9*w.usual), map[claim]*flow{}
+		w.allowed, w.flows = max(least, .9*w.usual), map[claim]*flow{}
 		w.level = w.allowed
 	case w.allowed == 0:
+		if w.trial == 0 {
+			w.calmly += (came - w.calmly) * min(1, ticks/calmTicks)
+		}
 	case late && behind >= w.behind:
-		w.allowed = max(1, .9*w.allowed)
+		w.trial++
+		w.allowed = max(least, .9*w.allowed)
 	case !late && w.allowed > 2*wanted:
 		w.allowed, w.flows = 0, nil
 	case !late:
@@ -120,6 +142,15 @@ func (w *crowd) turn(now time.Time) {
 	if wanted > 0 {
 		w.level = level(w.flows, w.allowed)
 	}
+}
+
+// worth reports whether to refuse may make goroutines wait for less long: not if it was tried, and they wait as before.
+func (w *crowd) worth(now time.Time, behind time.Duration) bool {
+	if behind < w.from/2 || behind > 2*w.from || now.Sub(w.late) > trialTime*tick {
+		w.from, w.trial = behind, 0
+	}
+	w.late = now
+	return w.trial < trialTime
 }
 
 // level is the most that one flow may have, so that all of them have so much.
@@ -167,7 +198,7 @@ func scheduling() func() (behind time.Duration, many bool) {
 // slowed down there.
 func (s *Server) crowded(w http.ResponseWriter, r *http.Request) bool {
 	crowd := s.o.Admission.crowd
-	if !strings.HasPrefix(r.URL.Path, "/v1/") || strings.HasSuffix(r.URL.Path, "batch") || r.ContentLength < 0 || r.ContentLength > swallowed ||
+	if !strings.HasPrefix(r.URL.Path, "/v1/") || strings.HasSuffix(r.URL.Path, "batch") || r.ContentLength > swallowed ||
 		r.Context().Value(principalKey{}) != nil || crowd.calm() {
 		return false
 	}
@@ -211,16 +242,16 @@ var crowdedProblem = func() []byte {
 // swallowed bounds the bodies that are read though nobody wants them.
 const swallowed = 256 << 10
 
-// swallow reads a body that is here already, and reports whether it was: then the connection can go on, which costs the
+// swallow reads a body that is here already, and reports whether that was all of it: then the connection can go on, which costs the
 // node, and who asks, less than another one.
 func swallow(control *http.ResponseController, body io.Reader) bool {
 	if body == http.NoBody {
 		return true
 	}
 	_ = control.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
-	_, err := io.Copy(io.Discard, io.LimitReader(body, swallowed+1))
+	n, err := io.Copy(io.Discard, io.LimitReader(body, swallowed+1))
 	if err == nil {
 		_ = control.SetReadDeadline(time.Time{})
 	}
-	return err == nil
+	return err == nil && n <= swallowed
 }

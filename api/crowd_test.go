@@ -148,3 +148,53 @@ func TestScheduling(t *testing.T) {
 		t.Errorf("goroutines waited %v", behind)
 	}
 }
+
+// TestCrowdInVain has goroutines wait for as long whoever is refused: at first no less is let in than a share of what came
+// before, and soon all that comes. When they wait for longer then, fewer are let in again.
+func TestCrowdInVain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		behind, many, n := time.Duration(0), true, 0
+		w := &crowd{shed: func() {}, wait: func() (time.Duration, bool) { // of another program; sometimes few wait
+			n++
+			return behind * time.Duration(4+n%3) / 4, many && n%7 > 0
+		}}
+		come := func(length time.Duration) (let, no int) { // 400 a second, of four keys
+			for began := time.Now(); time.Since(began) < length; time.Sleep(5 * time.Millisecond / 2) {
+				if w.calm() || w.enter(claim{key: fmt.Sprint((let + no) % 4), lane: checks}) {
+					let++
+				} else {
+					no++
+				}
+			}
+			return let, no
+		}
+		if _, no := come(time.Minute); no > 0 {
+			t.Fatalf("%d were refused in time", no)
+		}
+		behind = 100 * time.Millisecond
+		least := math.Inf(1)
+		for range 50 {
+			come(100 * time.Millisecond)
+			if w.allowed > 0 {
+				least = min(least, w.allowed)
+			}
+		}
+		if calm := 400 * tick.Seconds(); least < calm/5 || least > calm/2 {
+			t.Errorf("as few as %v were let in in a tick, of %v that came before", least, calm)
+		}
+		if let, no := come(20 * time.Second); no > 0 {
+			t.Errorf("though it is of no use, %d were refused and %d let in", no, let)
+		}
+		behind = 300 * time.Millisecond
+		if let, no := come(time.Second); no < let/5 {
+			t.Errorf("when it grew late, %d were let in, %d refused", let, no)
+		}
+		many = false
+		come(5 * time.Second)
+		many = true
+		if _, no := come(time.Second); no == 0 {
+			t.Error("after it was in time, nobody is refused")
+		}
+	})
+}

@@ -71,6 +71,15 @@ func flagParts(f *matcher.Flagging) map[string]part {
 
 // ListEntries answers GET /v1/entries.
 func (s *Server) ListEntries(ctx context.Context, r v1.ListEntriesRequestObject) (v1.ListEntriesResponseObject, error) {
+	gate := s.o.Admission.rest
+	if searches(r.Params) {
+		gate = s.o.Admission.text
+	}
+	leave, err := gate.enterFor(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	if searches(r.Params) {
 		return s.searchEntries(ctx, r.Params)
 	}
@@ -78,7 +87,6 @@ func (s *Server) ListEntries(ctx context.Context, r v1.ListEntriesRequestObject)
 	q := storage.EntryQuery{
 		Limit: limit + 1, Status: storage.Status(or(r.Params.Status, "")), Label: or(r.Params.Label, ""), Waiting: or(r.Params.Waiting, false),
 	}
-	var err error
 	if q.After, err = cursorIn[storage.EntryID](r.Params.Cursor); err != nil {
 		return nil, err
 	}

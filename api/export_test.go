@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"time"
 
 	"vigie/matcher"
@@ -34,3 +35,17 @@ func (a *Admission) Behind(wait func() time.Duration) {
 
 // SetFeedScan sets how many changes a reader of one bank looks at in one go.
 func (s *Server) SetFeedScan(n int) { s.feedScan = n }
+
+// FillText takes all turns of the gate for searches of text, until it leaves.
+func (a *Admission) FillText(ctx context.Context) (leave func()) {
+	leave = func() {}
+	for range a.text.slots {
+		one, err := a.text.enter(ctx, claim{own: true})
+		if err != nil {
+			panic(err)
+		}
+		others := leave
+		leave = func() { one(); others() }
+	}
+	return leave
+}

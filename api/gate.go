@@ -20,7 +20,7 @@ import (
 // burst may wait for as long as patience, but once somebody has waited at any time for as long as standing, those who come
 // after may wait for target only (as CoDel has it), until none was refused for as long. Whoever would wait for longer than half of that, by what
 // runs and waits already, is refused at once; whoever does wait for longer, then. A key that asks for less than half of its share is
-// next, and not refused: all such keys together leave the others half of the turns.
+// next, and not refused; among such keys, who came first.
 //
 // Bounded: if the queue has no more room, the newest request of the key with most of them makes way, of the least urgent lane
 // first: it has waited least, and its caller can try again soonest. If the newcomer's own key has most, that is the newcomer.
@@ -29,17 +29,19 @@ type gate struct {
 
 	mu      sync.Mutex
 	running int
+	backlog int // of these, batches
 	waiting int
 	lanes   [lanes]queue
 	turn    uint64
 	mean    float64              // seconds that a request runs, smoothed
-	since   time.Time            // when nobody waited last
+	since   time.Time            // when nobody waited for a slot last
 	refused time.Time            // when somebody was last who would have waited, or had, for too long
 	seen    map[string]time.Time // when each key asked last
 }
 
 type gateOptions struct {
 	slots    int                       // requests that run at a time
+	batches  int                       // of these, batches at most, which have no end; 0: all
 	room     int                       // requests that wait; the operator's own are taken beyond it
 	patience time.Duration             // a request waits no longer
 	target   time.Duration             // nor longer than this, or than two turns take, while the queue stands
@@ -135,14 +137,14 @@ func (g *gate) enter(ctx context.Context, c claim) (leave func(), err error) {
 		g.waited(time.Since(w.since))
 	}
 	began := time.Now()
-	return func() { g.leave(time.Since(began)) }, nil
+	return func() { g.leave(c.lane, time.Since(began)) }, nil
 }
 
 // hopeless is the refusal that enter would give at once, if it would. It is for asking before a body is read.
 func (g *gate) hopeless(c claim) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if c.patient || c.own || g.running < g.slots {
+	if c.patient || c.own || !g.full(c.lane) {
 		return nil
 	}
 	ahead := g.ahead(c)
@@ -166,7 +168,7 @@ func (g *gate) join(c claim) (*waiter, time.Duration, error) {
 	most, limit := g.limit(c)
 	sparse := g.sparse(c)
 	defer g.note(c.key, now)
-	if g.running >= g.slots {
+	if g.full(c.lane) {
 		ahead := g.ahead(c)
 		if !c.patient && ahead > most {
 			return nil, 0, g.late(c)
@@ -188,7 +190,7 @@ func (g *gate) join(c claim) (*waiter, time.Duration, error) {
 		}
 		q.turns = slices.Insert(q.turns, at, &line{key: c.key, sparse: sparse})
 	}
-	if g.waiting == 0 {
+	if g.waiting == 0 || g.running < g.slots {
 		g.since = now
 	}
 	q.turns[at].waiters = append(q.turns[at].waiters, w)
@@ -200,12 +202,23 @@ func (g *gate) join(c claim) (*waiter, time.Duration, error) {
 
 // grant lets run what there are slots for. Call it with mu held.
 func (g *gate) grant() {
-	for g.running < g.slots && g.waiting > 0 {
+	for g.running < g.slots {
 		w := g.next()
+		if w == nil {
+			return
+		}
 		g.remove(w)
 		g.running++
+		if w.lane == batches {
+			g.backlog++
+		}
 		w.answer <- nil
 	}
+}
+
+// full reports whether a newcomer in a lane has to wait.
+func (g *gate) full(l lane) bool {
+	return g.running >= g.slots || l == batches && g.batches > 0 && g.backlog >= g.batches
 }
 
 // schedule says which lane is asked first, turn by turn; if nothing waits there, the most urgent is.
@@ -217,20 +230,22 @@ var schedule = func() (s [16]lane) {
 	return s
 }()
 
-// next is whose turn it is; its key goes to the end.
+// next is whose turn it is, if anybody's; its key goes to the end.
 func (g *gate) next() *waiter {
 	first := schedule[g.turn%uint64(len(schedule))]
 	g.turn++
 	for _, l := range [...]lane{first, interactive, checks, batches} {
-		if q := &g.lanes[l]; q.waiting > 0 {
-			key := q.turns[0]
-			key.sparse = false
-			copy(q.turns, q.turns[1:])
-			q.turns[len(q.turns)-1] = key
-			return key.waiters[0]
+		q := &g.lanes[l]
+		if q.waiting == 0 || g.full(l) {
+			continue
 		}
+		key := q.turns[0]
+		key.sparse = false
+		copy(q.turns, q.turns[1:])
+		q.turns[len(q.turns)-1] = key
+		return key.waiters[0]
 	}
-	return nil // nobody waits
+	return nil
 }
 
 // remove takes a waiter out of the queue, if it is still there.
@@ -266,7 +281,7 @@ func (g *gate) quit(w *waiter, err error) error {
 	return g.late(w.claim)
 }
 
-func (g *gate) leave(took time.Duration) {
+func (g *gate) leave(l lane, took time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.mean == 0 {
@@ -274,6 +289,9 @@ func (g *gate) leave(took time.Duration) {
 	}
 	g.mean += (took.Seconds() - g.mean) / 16
 	g.running--
+	if l == batches {
+		g.backlog--
+	}
 	g.grant()
 }
 

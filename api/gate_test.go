@@ -194,7 +194,10 @@ func TestGateBurst(t *testing.T) {
 			p.send(t.Context(), claim{key: "a", lane: checks}, step)
 		}
 		synctest.Wait()
-		if n := p.refused["a"]; n < 45 || n > 52 {
+		p.mu.Lock()
+		n := p.refused["a"]
+		p.mu.Unlock()
+		if n < 45 || n > 52 {
 			t.Errorf("%d of 150 were refused at once; a second suffices for about 100", n)
 		}
 		p.emptied(t)
@@ -386,6 +389,40 @@ func TestGateSparse(t *testing.T) {
 		slices.Sort(all)
 		if p99 := all[len(all)*99/100]; p99 > 10*step {
 			t.Errorf("the others waited up to %v (p99)", p99)
+		}
+	})
+}
+
+// TestGateBacklog has more lines of batches come than there are slots: so many run, and others find a slot at once.
+func TestGateBacklog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(8, 1000, time.Second, step)
+		g.batches = 2
+		p := watching(g)
+		for i := range 20 {
+			p.send(t.Context(), claim{key: fmt.Sprint("batch", i%2), lane: batches, patient: true}, step)
+		}
+		synctest.Wait()
+		if running, waiting := g.load(); running != 2 || waiting[batches] != 18 {
+			t.Errorf("%d lines run, %v wait", running, waiting)
+		}
+		for i := range 50 {
+			p.send(t.Context(), claim{key: fmt.Sprint("batch", i%2), lane: batches, patient: true}, step)
+		}
+		time.Sleep(2 * standing) // which would be a queue that stands
+		for range 12 {
+			p.send(t.Context(), claim{key: "burst", lane: checks}, step)
+		}
+		synctest.Wait()
+		p.mu.Lock()
+		if n := len(p.waits["burst"]); n != 6 || slices.Max(p.waits["burst"]) > 0 || p.refused["burst"] > 0 {
+			t.Errorf("of 12 checks %d ran at once: %v; %d were refused", n, p.waits["burst"], p.refused["burst"])
+		}
+		p.mu.Unlock()
+		p.emptied(t)
+		if n := len(p.waits["batch0"]) + len(p.waits["batch1"]); n != 70 {
+			t.Errorf("%d of 70 lines ran", n)
 		}
 	})
 }

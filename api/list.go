@@ -24,8 +24,9 @@ import (
 )
 
 const (
-	listPart      = 256     // rows that are flagged at a time, if they have no more signals than
-	listSignals   = 10_000  // which a video may have alone
+	listPart      = 256    // rows that are flagged at a time, if they have no more signals than
+	listSignals   = 10_000 // which a video may have alone, and were not read from more
+	listPartBytes = 16 << 20
 	listRows      = 100_000 // of one request
 	listBytes     = 1 << 30 // of one request: blank lines and rows that are too long count, too
 	listExamples  = 1000    // skipped rows that are told one by one
@@ -124,7 +125,7 @@ func firstLine(list *bufio.Reader) ([]byte, error) {
 		_, err := list.Peek(n)
 		first, _ := list.Peek(list.Buffered())
 		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, bufio.ErrBufferFull), bytes.IndexByte(bytes.TrimLeft(first, " \t\r\n"), '\n') >= 0:
+		case errors.Is(err, io.EOF), errors.Is(err, bufio.ErrBufferFull), bytes.IndexByte(bytes.TrimLeft(first, "\ufeff \t\r\n"), '\n') >= 0:
 			return first, nil
 		case err != nil:
 			return nil, err
@@ -174,6 +175,7 @@ type intake struct {
 	part    []row            // whose turn has not come
 	listed  []matcher.Listed // those of part that are to be flagged
 	signals int              // of listed
+	begin   int64            // where part begins in the list
 }
 
 // row is a row that was read.
@@ -205,7 +207,7 @@ func (l *intake) read(ctx context.Context) error {
 			l.add(l.rows.Line(), item, nil)
 		}
 		full := l.report.Read+len(l.part) == listRows
-		if full || len(l.part) == listPart || l.signals >= listSignals {
+		if full || len(l.part) == listPart || l.signals >= listSignals || l.rows.Position().Offset-l.begin >= listPartBytes {
 			if err := l.flag(ctx); err != nil {
 				return err
 			}
@@ -282,7 +284,7 @@ func (l *intake) flag(ctx context.Context) error {
 		out = out[1:]
 	}
 	clear(l.listed) // of what may be large
-	l.part, l.listed, l.signals = l.part[:0], l.listed[:0], 0
+	l.part, l.listed, l.signals, l.begin = l.part[:0], l.listed[:0], 0, l.rows.Position().Offset
 	if l.body != nil {
 		l.body.putOff(l.server.o.BodyTime)
 	}

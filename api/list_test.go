@@ -15,6 +15,7 @@ import (
 
 	"vigie/api"
 	v1 "vigie/api/v1"
+	"vigie/exchange"
 	"vigie/index"
 	"vigie/matcher"
 	"vigie/storage"
@@ -170,6 +171,7 @@ func TestFlagListFormatFound(t *testing.T) {
 		{"", asCSV, "md5\n" + listMD5 + "\n", 1, 0},
 		{"", asCSV + "; charset=utf-8", tx, 1, 0},
 		{"", asText, "\n\nmd5\n" + listMD5 + "\n", 1, 0},
+		{"", asText, "\ufeff\nmd5\n" + listMD5 + "\n", 1, 0},
 		{"", asText, tx, 1, 0},
 		{"", asText, "md5 " + listMD5 + "\nbad\n", 1, 1},
 		{"", asText, line, 1, 0},
@@ -300,6 +302,31 @@ func TestFlagListBodyTime(t *testing.T) {
 		t.Errorf("a list that stops coming ends with %+v", out.Ended)
 	}
 	equal(t, "created before", out.Created, 256)
+}
+
+// What is held of a list at a time does not grow with its rows: a part ends when enough bytes of it were read, too.
+func TestFlagListLongRows(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, setup{})
+	n.bank("b")
+	body, rows := io.Pipe()
+	go func() {
+		defer rows.Close()
+		row := fmt.Sprintf(`{"signals":[{"algorithm":"md5","value":"%s"}],"note":"`, listMD5)
+		_, _ = io.WriteString(rows, row+"\"}\n")
+		long := row + strings.Repeat("x", exchange.MaxRow-1000) + "\"}\n"
+		for range 10 {
+			_, _ = io.WriteString(rows, long)
+		}
+		for deadline := time.Now().Add(10 * time.Second); n.stored() == 0; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Error("20 MiB are held")
+				return
+			}
+		}
+	}()
+	out := n.list("", asNDJSON, body)
+	equal(t, "rows", fmt.Sprint(out.Created, out.Skipped), "1 10")
 }
 
 // A key that is revoked flags no more rows, even of a list that is under way.

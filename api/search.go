@@ -35,7 +35,11 @@ func (s *Server) searchEntries(ctx context.Context, p v1.ListEntriesParams) (v1.
 	}
 	found, err := s.matcher.SearchText(ctx, who(ctx), q)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, refuse(pOverloaded, "the search took too long and was ended; ask for less at once: rarer words, longer beginnings, no facets")
+		// The same would take as long at once, and the node has others to search for.
+		return nil, &refusal{
+			is: pOverloaded, retry: 30 * time.Second,
+			detail: "the search took too long and was ended; ask for less at once: rarer words, longer beginnings, no facets",
+		}
 	}
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"vigie/api"
 	v1 "vigie/api/v1"
 	"vigie/hashing"
 	"vigie/matcher"
@@ -311,4 +313,39 @@ func TestSearchShowsWhatMayBeRead(t *testing.T) {
 		equal(t, who, answer.StatusCode, http.StatusForbidden)
 		equal(t, who, problemOf(t, answer.Body).Type, "/problems/forbidden")
 	}
+}
+
+// TestSearchesHaveTheirGate: when as many search as may at a time, others wait, and nobody else does.
+func TestSearchesHaveTheirGate(t *testing.T) {
+	t.Parallel()
+	admission := api.NewAdmission(api.AdmissionOptions{})
+	n := newNode(t, setup{api: api.Options{Admission: admission}})
+	leave := admission.FillText(t.Context())
+	t.Cleanup(leave)
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	q := "bridge"
+	if got, err := n.as("analyst").ListEntriesWithResponse(ctx, &v1.ListEntriesParams{Q: &q}); err == nil {
+		t.Errorf("one more search is answered %s", got.Status())
+	}
+	got, err := n.as("analyst").ListEntriesWithResponse(t.Context(), &v1.ListEntriesParams{})
+	must(t, err)
+	equal(t, "a listing", got.StatusCode(), http.StatusOK)
+}
+
+// TestSearchThatTookTooLong is told to come back much later: the same would take as long again.
+func TestSearchThatTookTooLong(t *testing.T) {
+	t.Parallel()
+	catalogue, err := memory.New(storage.Options{})
+	must(t, err)
+	texts := matcher.NewTexts(catalogue, t.TempDir(), nil) // does not run, so that a search lasts until its time is over
+	n := newNode(t, setup{catalogue: catalogue, matcher: matcher.Options{Texts: texts, Patience: time.Minute}})
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	r := httptest.NewRequestWithContext(ctx, "GET", "/v1/entries?q=bridge", nil)
+	r.Header.Set("Authorization", "Bearer "+n.keys["analyst"])
+	answer := httptest.NewRecorder()
+	n.api.Handler().ServeHTTP(answer, r)
+	equal(t, "status", answer.Code, http.StatusServiceUnavailable)
+	equal(t, "Retry-After", answer.Header().Get("Retry-After"), "30")
 }

@@ -80,7 +80,7 @@ var setters = map[string]setter{
 	},
 	"more_sources": func(d *draft, cell string) *RowError {
 		t := tokensOf(cell)
-		if err := t.sources(&d.More); err != nil {
+		if err := t.sources(d); err != nil {
 			return err
 		}
 		return t.end()

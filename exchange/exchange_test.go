@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -283,6 +284,32 @@ func TestLongVideo(t *testing.T) {
 		text, _ := written(t, f, i)
 		if again := items(t, text, f); len(again) != 1 || !reflect.DeepEqual(again[0], i) {
 			t.Errorf("%s: it came back otherwise", f)
+		}
+	}
+}
+
+// Sources may be six times as long where they are written. An item is written with as many as its row has room for.
+func TestSourcesThatFit(t *testing.T) {
+	i := Item{Signals: []hashing.Signal{signal(t, "md5:"+md5Hex)}, Note: "a note"}
+	for n := range 199 {
+		i.More = append(i.More, Source{Origin: strings.Repeat("\x01", 2000), List: fmt.Sprint(n)})
+	}
+	for _, f := range []Format{CSV, NDJSON} {
+		text, lost := written(t, f, i)
+		again := items(t, text, f)
+		if len(again) != 1 || again[0].Note != i.Note || diff(lost, map[Loss]int{LostSource: 1}) != "" {
+			t.Fatalf("%s: %d rows, lost %v", f, len(again), lost)
+		}
+		kept := len(again[0].More)
+		if kept == 199 || diff(again[0].More, i.More[:kept]) != "" || len(text)+2*6*2000 < MaxRow {
+			t.Errorf("%s: %d sources in %d bytes", f, kept, len(text))
+		}
+	}
+	many := Item{Signals: i.Signals, More: slices.Repeat([]Source{{}}, 200)} // one more than is read
+	for _, f := range []Format{CSV, NDJSON} {
+		text, lost := written(t, f, many)
+		if again := items(t, text, f); len(again[0].More) != 199 || again[0].Unread != 0 || lost[LostSource] != 1 {
+			t.Errorf("%s: %d sources, lost %v", f, len(again[0].More), lost)
 		}
 	}
 }

@@ -27,8 +27,10 @@ type Item struct {
 	Source    string    // the list, collaboration or exchange that the entry came from, by its name
 	Foreign   string    // its id there
 	CreatedAt time.Time // in UTC; zero if unknown
-	// More are further sources of the same entry, in order; the first are the four fields above.
+	// More are further sources of the same entry, in order, at most 199; the first are the four fields above.
 	More []Source
+	// Unread is how many sources the list has beyond those. It is not written.
+	Unread int
 	// Status is "" for an active entry, or one word in lower case: "retracted", ...
 	Status string
 	Media  Media
@@ -55,6 +57,7 @@ type Media struct {
 
 const (
 	maxLabels = 32            // as the API
+	maxMore   = 199           // with the first, as many as an entry keeps
 	maxNote   = 10_000        // bytes, as the API: what is kept there of labels is cut to it
 	maxTime   = math.MaxInt32 // of a signal, in milliseconds, as the API
 )

@@ -145,7 +145,7 @@ func (t tokens) item(i *draft, name string) (err *RowError) {
 	case "created_at":
 		i.CreatedAt, err = t.time()
 	case "more_sources":
-		err = t.sources(&i.More)
+		err = t.sources(i)
 	case "status":
 		var text string
 		if text, err = t.text(); err == nil {
@@ -159,8 +159,9 @@ func (t tokens) item(i *draft, name string) (err *RowError) {
 	return err
 }
 
-// sources reads an array of sources behind others.
-func (t tokens) sources(all *[]Source) *RowError {
+// sources reads an array of sources behind others. A source may be much smaller where it stands than in memory: those beyond
+// what an entry keeps are counted alone.
+func (t tokens) sources(i *draft) *RowError {
 	return t.array(func() *RowError {
 		var s Source
 		err := t.object(func(name string) (err *RowError) {
@@ -178,7 +179,11 @@ func (t tokens) sources(all *[]Source) *RowError {
 			}
 			return err
 		})
-		*all = append(*all, s)
+		if len(i.More) < maxMore {
+			i.More = append(i.More, s)
+		} else {
+			i.Unread++
+		}
 		return err
 	})
 }

@@ -15,6 +15,7 @@ type Reader struct {
 	o        ReadOptions
 	parse    func(row string) (Item, *RowError)
 	warnings []string
+	unread   bool // sources, which is warned of once
 }
 
 // ReadOptions say what a list does not.
@@ -99,6 +100,10 @@ func (r *Reader) Next() (Item, error) {
 		}
 		item, bad := r.parse(string(row))
 		if bad == nil {
+			if item.Unread > 0 && !r.unread {
+				r.unread = true
+				r.warnings = append(r.warnings, fmt.Sprintf("line %d has more than %d sources, the most that are read; there may be further such lines", r.Line(), 1+maxMore))
+			}
 			return item, nil
 		}
 		if r.rows.quoted && (bad.Reason == BadQuote || bad.Reason == WrongCells) {
@@ -119,7 +124,7 @@ func (r *Reader) Line() int { return r.rows.from.Line + 1 }
 // Position is the place behind the row that Next read last, from which another Reader can go on.
 func (r *Reader) Position() Position { return r.rows.to }
 
-// Warnings say what of the header is not read.
+// Warnings say what of the list is not read: columns of the header, and sources beyond the 200 that an entry keeps.
 func (r *Reader) Warnings() []string { return r.warnings }
 
 // header reads the columns of a CSV.

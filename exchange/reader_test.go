@@ -452,6 +452,28 @@ func TestMemoryOfLongLines(t *testing.T) {
 	}
 }
 
+// A row holds no more sources than an entry keeps, however many it has: `{}` is three bytes there, and eighty in memory.
+func TestMemoryOfSources(t *testing.T) {
+	sources := "[" + strings.Repeat("{},", MaxRow/6) + `{"origin":"last"}]`
+	for f, list := range map[Format]string{
+		CSV:    "md5,more_sources\n" + md5Hex + `,"` + strings.ReplaceAll(sources, `"`, `""`) + "\"\n" + md5Hex + ",[{}]\n",
+		NDJSON: `{"signals":[{"algorithm":"md5","value":"` + md5Hex + `"}],"more_sources":` + sources + "}\n",
+	} {
+		r, err := NewReader(strings.NewReader(list), f, ReadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		i, err := r.Next()
+		if err != nil || len(i.More) != 199 || cap(i.More) > 1000 || i.Unread != MaxRow/6+1-199 {
+			t.Errorf("%s: %d sources, room for %d, %d unread, %v", f, len(i.More), cap(i.More), i.Unread, err)
+		}
+		rest(t, r)
+		if w := r.Warnings(); len(w) != 1 || !strings.Contains(w[0], "200 sources") {
+			t.Errorf("%s: warned of %q", f, w)
+		}
+	}
+}
+
 // Rows handed out anew are looked at twice, not again and again: with as many stray quotes as there can be,
 // this test would else take hours.
 func TestStrayQuotesAreLinear(t *testing.T) {
@@ -565,7 +587,7 @@ func FuzzReader(f *testing.F) {
 			}
 		}
 		for n, o := range all {
-			o.item.Noted = 0 // not written
+			o.item.Noted, o.item.Unread = 0, 0 // not written
 			if o.at.Offset <= at.Offset || o.at.Line <= at.Line {
 				t.Fatalf("row %d ends at %v and the one before at %v", n, o.at, at)
 			}

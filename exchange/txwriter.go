@@ -12,7 +12,7 @@ import (
 // Loss says what a format cannot say of an item.
 type Loss string
 
-// The losses of [TXCSV] and [LocalFile]. Left out are items that are not active and signals that must not
+// The losses of [TXCSV] and [LocalFile], and [LostSource] of all. Left out are items that are not active and signals that must not
 // match; of everything else only what is named here is lost.
 const (
 	LostInactive Loss = "inactive"    // items left out: retracted, or not active for another reason
@@ -51,7 +51,7 @@ func (w *Writer) writeTX(i Item) error {
 			rows = append(rows, "\r\n"...)
 		}
 		if n := len(rows) - start; n > MaxRow {
-			return bad(TooLong, "", "%d bytes; accepted are %d", n, MaxRow)
+			return tooLong(n)
 		}
 	}
 	for l, applies := range map[Loss]bool{

@@ -3,6 +3,7 @@ package exchange
 import (
 	"bufio"
 	"io"
+	"sort"
 	"strconv"
 	"strings"
 )
@@ -31,23 +32,43 @@ func NewWriter(out io.Writer, f Format) (*Writer, error) {
 }
 
 // Write adds an item. An item that cannot be read back, or whose row would be longer than [MaxRow], is a
-// [*RowError] without a place; it is not written, and writing can go on.
+// [*RowError] without a place; it is not written, and writing can go on. But no item is lost to its further sources: those that
+// make its row too long are left out, as [LostSource].
 func (w *Writer) Write(i Item) error {
 	if err := i.check(); err != nil {
 		return err
 	}
-	switch w.format {
-	case CSV:
-		return w.row(append(appendRecord(nil, cellsOf(i)...), '\n'))
-	case NDJSON:
-		line, err := jsonText(jsonOf(i))
-		if err != nil {
-			return err
-		}
-		return w.row(line)
-	default:
+	if w.format == TXCSV || w.format == LocalFile {
 		return w.writeTX(i)
 	}
+	all := i.More
+	row := func(sources int) []byte {
+		i.More = all[:sources]
+		return w.rowOf(i)
+	}
+	sources := min(len(all), maxMore)
+	whole := row(sources)
+	if len(whole) > MaxRow {
+		// The first number that is too many; a row without any is refused below if it is too long still.
+		sources = max(0, sort.Search(sources, func(n int) bool { return len(row(n)) > MaxRow })-1)
+		whole = row(sources)
+	}
+	if len(whole) > MaxRow {
+		return tooLong(len(whole))
+	}
+	if sources < len(all) {
+		w.lost[LostSource]++
+	}
+	return w.write(whole)
+}
+
+// rowOf is an item in one of Vigie's own formats, with its line end.
+func (w *Writer) rowOf(i Item) []byte {
+	if w.format == CSV {
+		return append(appendRecord(nil, cellsOf(i)...), '\n')
+	}
+	line, _ := jsonText(jsonOf(i)) // texts and numbers alone
+	return line
 }
 
 // Close writes what is buffered; it does not close what the list is written to.
@@ -56,12 +77,8 @@ func (w *Writer) Close() error { return w.out.Flush() }
 // Lost counts what could not be said so far.
 func (w *Writer) Lost() map[Loss]int { return w.lost }
 
-// row writes a row unless it is too long to be read.
-func (w *Writer) row(row []byte) error {
-	if len(row) > MaxRow {
-		return bad(TooLong, "", "%d bytes; accepted are %d", len(row), MaxRow)
-	}
-	return w.write(row)
+func tooLong(bytes int) *RowError {
+	return bad(TooLong, "", "%d bytes; accepted are %d", bytes, MaxRow)
 }
 
 func (w *Writer) write(row []byte) error {

@@ -147,21 +147,16 @@ func (m *Matcher) CreateBank(ctx context.Context, who Principal, n NewBank) (sto
 // becomes the bank's proposal, and nothing else changes. ErrUnknownBank, ErrForeign, ErrBankExists, ErrPending, [*InputError].
 func (m *Matcher) ChangeBank(ctx context.Context, who Principal, name string, edit BankEdit) (storage.Bank, error) {
 	return m.alterBank(ctx, who, storage.BankChanged, name, func(w storage.Writer, b *storage.Bank) error {
-		if b.Deleted {
-			return fmt.Errorf("%w: %s (it is deleted, and can be restored)", ErrUnknownBank, name)
-		}
-		return edit.apply(w, b)
+		return cmp.Or(stillThere(*b, name), edit.apply(w, b))
 	})
 }
 
 // DeleteBank makes all entries of a bank stop matching, as one change. ErrUnknownBank, ErrForeign, ErrPending.
 func (m *Matcher) DeleteBank(ctx context.Context, who Principal, name string) (storage.Bank, error) {
 	return m.alterBank(ctx, who, storage.BankDeleted, name, func(_ storage.Writer, b *storage.Bank) error {
-		if b.Deleted {
-			return fmt.Errorf("%w: %s (it is deleted, and can be restored)", ErrUnknownBank, name)
-		}
+		err := stillThere(*b, name)
 		b.Deleted = true
-		return nil
+		return err
 	})
 }
 
@@ -263,8 +258,7 @@ func (m *Matcher) changeBank(ctx context.Context, who Principal, name *string, f
 	done, err := m.update(ctx, func(w storage.Writer) (_ *storage.Change, err error) {
 		var before storage.Bank
 		if name != nil {
-			before, err = NamedBank(w, who, *name)
-			if err = cmp.Or(err, who.own(before)); err != nil {
+			if before, err = changeable(w, who, *name); err != nil {
 				return nil, err
 			}
 		}
@@ -278,9 +272,7 @@ func (m *Matcher) changeBank(ctx context.Context, who Principal, name *string, f
 			return nil, err
 		}
 		body := bankBody(bank)
-		if body.Left, err = left(w, before, bank); err != nil {
-			return nil, err
-		}
+		body.Left, body.Closed = left(before, bank), before.Open && !bank.Open
 		return draft(storage.Change{Kind: kind, Actor: who.Actor, Bank: bank.ID}, body, private{}), nil
 	})
 	if err != nil {

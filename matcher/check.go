@@ -105,7 +105,7 @@ func (m *Matcher) conclude(ctx context.Context, q Question, v Verdict, w *watch,
 			}
 		}
 	}
-	m.record(ctx, q.Who, &v)
+	m.record(ctx, q, &v)
 	end := m.o.Now()
 	v.Timings.Explain, v.Timings.Total = end.Sub(searched), end.Sub(start)
 	if m.o.Events.Checked != nil {

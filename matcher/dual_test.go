@@ -339,3 +339,86 @@ func TestDualKeepsMedia(t *testing.T) {
 		}
 	}
 }
+
+// TestLabelsBesideAProposal: what is labelled while a context rule waits stays when that is confirmed, and what was proposed beside it
+// comes.
+func TestLabelsBesideAProposal(t *testing.T) {
+	t.Parallel()
+	overWorlds(t, matcher.Options{}, func(t *testing.T, w *world) {
+		w.bank("platform", "own", dual("block"))
+		id := w.at("own", "e", 4)
+		who := w.who("platform")
+		label := func(labels ...string) error { return w.Edit(w.ctx, who, id, matcher.EntryEdit{Labels: &labels}) }
+		must(t, label("old", "x"))
+		must(t, label("beside", "context:label_only", "old", "x"))
+		equal(t, w.entryOf("e").Labels, []string{"old", "x"})
+		wantErr(t, label("context:review_always"), matcher.ErrPending)
+		must(t, label("tlp:red", "x"))
+		equal(t, w.entryOf("e").Labels, []string{"tlp:red", "x"})
+		equal(t, w.entryOf("e").Proposal.Labels, []string{"beside", "context:label_only", "tlp:red", "x"})
+		must(t, w.Confirm(w.ctx, w.colleague("platform"), id))
+		equal(t, w.entryOf("e").Labels, []string{"beside", "context:label_only", "tlp:red", "x"})
+
+		// Together they are bounded as labels are.
+		many := make([]string, 32)
+		for i := range many {
+			many[i] = fmt.Sprint("l", i)
+		}
+		must(t, label("beside"))
+		must(t, w.Confirm(w.ctx, w.colleague("platform"), id))
+		must(t, label("beside", "context:label_only"))
+		wantInput(t, label(many...), "labels")
+		equal(t, w.entryOf("e").Labels, []string{"beside"})
+	})
+}
+
+// TestSubscriptionAroundDual: nobody does alone by the subscription to a bank of one's own what takes two people there.
+func TestSubscriptionAroundDual(t *testing.T) {
+	t.Parallel()
+	overWorlds(t, matcher.Options{}, func(t *testing.T, w *world) {
+		w.bank("platform", "list", dual("review"))
+		w.at("list", "e", 9)
+		w.bank("platform", "good", matcher.NewBank{Kind: storage.KnownGood, BankEdit: matcher.BankEdit{Action: ptr("log")}})
+		w.bank("source", "good", matcher.NewBank{Kind: storage.KnownGood, BankEdit: matcher.BankEdit{Open: ptr(true)}})
+		subscribe := func(bank string, edit matcher.SubscriptionEdit) error {
+			_, err := w.Subscribe(w.ctx, w.who("platform"), bank, edit)
+			return err
+		}
+		before := len(w.changes())
+		for _, c := range []struct {
+			bank  string
+			edit  matcher.SubscriptionEdit
+			field string
+		}{
+			{"list", matcher.SubscriptionEdit{Action: ptr("block")}, "action"},
+			{"list", matcher.SubscriptionEdit{Action: ptr("hold")}, "action"},
+			{"good", matcher.SubscriptionEdit{Action: ptr("label")}, "action"},
+			{"good", matcher.SubscriptionEdit{On: ptr(false)}, "on"},
+			{"good", matcher.SubscriptionEdit{Cap: &radii{hashing.PDQ: 5}}, "cap"},
+		} {
+			wantInput(t, subscribe(c.bank, c.edit), c.field)
+		}
+		equal(t, len(w.changes()), before)
+		action := func() string { return w.check(w.ask("platform")).Action.String() }
+		equal(t, action(), "review")
+
+		// One person may heed a bank less, and say that it counts as it is; and do with others' banks what one likes.
+		for _, c := range []struct {
+			edit   matcher.SubscriptionEdit
+			action string
+		}{
+			{matcher.SubscriptionEdit{Action: ptr("log")}, "log"},
+			{matcher.SubscriptionEdit{Action: ptr("")}, "review"},
+			{matcher.SubscriptionEdit{Cap: &radii{hashing.PDQ: 8}}, "none"},
+			{matcher.SubscriptionEdit{Cap: &radii{}}, "review"},
+			{matcher.SubscriptionEdit{On: ptr(false)}, "none"},
+			{matcher.SubscriptionEdit{On: ptr(true)}, "review"},
+		} {
+			must(t, subscribe("list", c.edit))
+			equal(t, action(), c.action)
+		}
+		must(t, subscribe("good", matcher.SubscriptionEdit{On: ptr(true)}))
+		must(t, subscribe("source:good", matcher.SubscriptionEdit{Cap: &radii{hashing.PDQ: 5}}))
+		must(t, subscribe("source:good", matcher.SubscriptionEdit{On: ptr(false)}))
+	})
+}

@@ -28,8 +28,9 @@ func (m *Matcher) Retract(ctx context.Context, who Principal, id storage.EntryID
 	return m.setStatus(ctx, who, id, storage.Retracted, storage.EntryRetracted, reason)
 }
 
-// Restore makes a retracted or quarantined entry match again. Restoring what is active changes nothing and is no
-// error. Under dual control it is proposed. ErrDuplicate if another active entry of the bank has the same media; ErrFull,
+// Restore makes a retracted or quarantined entry match again, for all for whom a rule of its bank took it out. It answers what
+// was counted against the entry, also the alarm of a party that an active one floods. Restoring what is active and has no alarm
+// changes nothing and is no error. Under dual control it is proposed. ErrDuplicate if another active entry of the bank has the same media; ErrFull,
 // since its rows come anew; ErrUnknownEntry, ErrForeign, ErrPending, [*InputError].
 func (m *Matcher) Restore(ctx context.Context, who Principal, id storage.EntryID, reason string) error {
 	return m.setStatus(ctx, who, id, storage.Active, storage.EntryRestored, reason)
@@ -48,7 +49,10 @@ func (m *Matcher) setStatus(ctx context.Context, who Principal, id storage.Entry
 	}
 	return m.changeEntry(ctx, who, id, func(w storage.Writer, e *storage.Entry, b storage.Bank) (*storage.Change, error) {
 		if e.Status == to {
-			return nil, nil
+			alarms, err := w.Alarms(id, time.Time{})
+			if err != nil || to != storage.Active || len(alarms) == 0 {
+				return nil, err
+			}
 		}
 		fresh := e.Status == storage.Proposed
 		switch {
@@ -73,30 +77,37 @@ func needsSecond(b storage.Bank, kind storage.Kind) bool {
 
 // turn gives an entry the status that a kind of change stands for, and drafts the change.
 func (m *Matcher) turn(w storage.Writer, e *storage.Entry, kind storage.Kind, who Principal, reason string) (*storage.Change, error) {
+	was := e.Status
 	e.Status, e.Reason = storage.Active, reason
 	if kind == storage.EntryRetracted {
 		e.Status = storage.Retracted
 		return entryChange(kind, who.Actor, *e, private{Reason: reason}), nil
 	}
-	had, _, err := sameMedia(w, e.Bank, *e)
-	if err != nil {
-		return nil, err
+	if was != storage.Active {
+		if err := m.fits(w, *e, kind); err != nil {
+			return nil, err
+		}
 	}
-	// What a new one has beyond that is the very thing that is confirmed.
-	more := kind == storage.EntryConfirmed && had != nil && !includes(had.Signals, e.Signals)
-	if had != nil && had.Status == storage.Active && !more {
-		return nil, fmt.Errorf("%w: entry %d", ErrDuplicate, had.ID)
-	}
-	if err := m.room(len(e.Signals)); err != nil {
-		return nil, err
-	}
-	if kind == storage.EntryRestored { // what took it out is answered: it begins anew
-		m.floods.forgetEntry(e.ID)
-		if err := w.Clear(e.ID); err != nil {
+	if kind == storage.EntryRestored {
+		if err := m.answer(w, *e); err != nil {
 			return nil, err
 		}
 	}
 	return entryChange(kind, who.Actor, *e, private{Reason: reason}), nil
+}
+
+// fits refuses an entry that its bank has already, or for whose rows there is no memory.
+func (m *Matcher) fits(r storage.Reader, e storage.Entry, kind storage.Kind) error {
+	had, _, err := sameMedia(r, e.Bank, e)
+	if err != nil {
+		return err
+	}
+	// What a new one has beyond that is the very thing that is confirmed.
+	more := kind == storage.EntryConfirmed && had != nil && !includes(had.Signals, e.Signals)
+	if had != nil && had.Status == storage.Active && !more {
+		return fmt.Errorf("%w: entry %d", ErrDuplicate, had.ID)
+	}
+	return m.room(len(e.Signals))
 }
 
 // Confirm carries out what somebody else has proposed of an entry: to add it, to restore it, to retract it, to label it.
@@ -144,7 +155,7 @@ type EntryEdit struct {
 }
 
 // Edit changes labels or note of an entry. An edit that changes nothing is no error. Under dual control labels that change
-// its context rule are proposed, since that has a say about the action.
+// its context rule are proposed, since that has a say about the action; what further edits change until then is in the proposal, too.
 // ErrUnknownEntry, ErrForeign, ErrPending, [*InputError].
 func (m *Matcher) Edit(ctx context.Context, who Principal, id storage.EntryID, edit EntryEdit) error {
 	var p private
@@ -173,6 +184,15 @@ func (m *Matcher) Edit(ctx context.Context, who Principal, id storage.EntryID, e
 			e.Proposal = &storage.Proposal{Kind: storage.EntryChanged, Actor: who.Actor, At: milliseconds(m.o.Now()), Labels: labels}
 			return entryChange(storage.EntryProposed, who.Actor, *e, p), nil
 		default:
+			if p := e.Proposal; p != nil && p.Kind == storage.EntryChanged {
+				// Else whoever confirms them would take this edit back.
+				waiting := *p
+				var err error
+				if waiting.Labels, err = merged(p.Labels, e.Labels, labels); err != nil {
+					return nil, err
+				}
+				e.Proposal = &waiting
+			}
 			e.Labels = labels
 		}
 		if e.Note == before.Note && slices.Equal(e.Labels, before.Labels) {
@@ -180,6 +200,15 @@ func (m *Matcher) Edit(ctx context.Context, who Principal, id storage.EntryID, e
 		}
 		return entryChange(storage.EntryChanged, who.Actor, *e, p), nil
 	})
+}
+
+// merged are labels with what an edit of others has changed.
+func merged(labels, before, after []string) ([]string, error) {
+	kept := slices.DeleteFunc(slices.Clone(labels), func(l string) bool {
+		return slices.Contains(before, l) && !slices.Contains(after, l)
+	})
+	fresh := slices.DeleteFunc(slices.Clone(after), func(l string) bool { return slices.Contains(before, l) })
+	return cleanLabels(slices.Concat(kept, fresh))
 }
 
 // changeEntry reads an entry of who's party, lets fn alter it and draft the change, and stores both; it returns when

@@ -45,7 +45,7 @@ type Flagged struct {
 
 const (
 	maxNeighbours   = 20  // that a flag answers
-	maxSources      = 200 // that an entry keeps; the log has them all
+	maxSources      = 200 // that an entry keeps
 	maxEntrySignals = 256 // of an entry that further flags of the same media may add to; frames of a video not counted
 )
 
@@ -328,10 +328,10 @@ func (m *Matcher) addTo(w storage.Writer, out *Flagged, f Flagging, entry storag
 	return entryChange(storage.EntryAdded, f.Who.Actor, out.Entry, private{Note: f.Note, Origin: f.Origin}), nil
 }
 
-// extend adds to an entry what another flag of the same media brings: its source, and signals and
+// extend adds to an entry what another flag of the same media brings: its source, if it has one, and signals and
 // bytes that the entry lacks. Nothing that was flagged is without effect.
 func extend(w storage.Writer, had, flagged storage.Entry) error {
-	if len(had.Sources) < maxSources {
+	if len(flagged.Sources) > 0 && len(had.Sources) < maxSources {
 		if err := w.AddSource(had.ID, flagged.Sources[0]); err != nil {
 			return err
 		}

@@ -13,15 +13,16 @@ import (
 // A poisoned hash matches many pictures that are nothing alike. So what a node counts are the different contents that an
 // entry matches perceptually within an hour, for each party that checks; what has the entry's very bytes is no mistake of the
 // hash. Beyond the bound of its bank the entry is taken out: for the party at once, by an overlay; for all, if the party is the
-// bank's owner or the operator, or if the entry floods another party, too. So nobody takes an entry out for others alone.
-// Hashes that come without their media can be made up: they count for the party itself, and for all if it is the owner's.
+// bank's owner or the operator, or if the entry has flooded another party within a day, too. So nobody takes an entry out for
+// others alone. Hashes that come without their media can be made up: they count for the party itself, and for all if it is the
+// bank's owner.
 // Counts are this node's, in memory.
 
 // flow is what contents are counted by.
 type flow struct {
 	party storage.PartyID
 	entry storage.EntryID
-	bare  bool // hashes came without their media
+	bare  bool // hashes came that can be made up
 }
 
 // floods counts contents, the newest: the oldest half is forgotten when there are too many. It is safe for concurrent use.
@@ -37,7 +38,8 @@ type contents map[uint64]int64
 
 const (
 	floodTime  = time.Hour
-	mostFloods = 100_000 // contents in each half, of all flows: some 50 MB at worst; a bound beyond both is none
+	alarmTime  = 24 * time.Hour // in which a second party has to be flooded
+	mostFloods = 100_000        // contents in each half, of all flows: some 50 MB at worst; a bound beyond both is none
 )
 
 // note counts a content for a flow, and reports whether there are more than bound.
@@ -118,13 +120,16 @@ func (f *floods) forgetEntry(id storage.EntryID) {
 	f.forget(func(at flow) bool { return at.entry == id })
 }
 
+// bare reports whether hashes come that are not of media that come, too: they can be made up.
+func (q Question) bare() bool { return q.Media == nil || len(q.Signals) > 0 }
+
 // dam counts what was found, and takes out what floods: the match that is too many counts for nothing any more.
 func (m *Matcher) dam(ctx context.Context, q Question, found []Found) {
 	c := contentOf(q.Media, q.Signals)
 	for i := range found {
 		f := &found[i]
 		if f.Bank.Policy.Flood > 0 && !f.exact() && f.counts() > None {
-			f.Flooded = m.flooded(ctx, flow{q.Who.Party, f.Entry, q.Media == nil}, c, f.Bank.Policy.Flood)
+			f.Flooded = m.flooded(ctx, flow{q.Who.Party, f.Entry, q.bare()}, c, f.Bank.Policy.Flood)
 		}
 	}
 }
@@ -148,8 +153,8 @@ func (m *Matcher) flooded(ctx context.Context, at flow, c content, bound int) bo
 		if err != nil {
 			return nil, err
 		}
-		if all = governs(at.party, b); !all && !at.bare {
-			alarms, err := w.Alarms(e.ID)
+		if all = at.party == b.Owner || governs(at.party, b) && !at.bare; !all && !at.bare {
+			alarms, err := w.Alarms(e.ID, m.o.Now().Add(-alarmTime))
 			if err != nil {
 				return nil, err
 			}
@@ -198,6 +203,19 @@ func disable(w storage.Writer, e storage.Entry, party storage.PartyID, alarm boo
 	o, err := w.Disable(party, e.ID, alarm)
 	c := storage.Change{Kind: storage.OverlaySet, Actor: system.Actor, Bank: e.Bank, Entry: e.ID, Party: party}
 	return draft(c, o, private{Reason: reason}), err
+}
+
+// answer has an entry begin anew: what was counted against it is answered, and no rule keeps it from single parties any more.
+func (m *Matcher) answer(w storage.Writer, e storage.Entry) error {
+	m.floods.forgetEntry(e.ID)
+	lifted, err := w.Clear(e.ID)
+	for _, o := range lifted {
+		if err == nil {
+			c := storage.Change{Kind: storage.OverlaySet, Actor: system.Actor, Bank: e.Bank, Entry: e.ID, Party: o.Party}
+			err = w.Append(draft(c, o, private{Reason: "the bank's owner has restored the entry"}))
+		}
+	}
+	return err
 }
 
 // firsts remembers what came already, some of it: the oldest half is forgotten when there is too much.

@@ -138,13 +138,14 @@ func suppressors(found []Found) (all []Found) {
 	return all
 }
 
-// heed takes back what was suppressed by entries that flood.
+// heed takes back what was suppressed by entries that flood. It goes no farther than what floods itself: another known-good entry
+// may be as near, which the next check will ask.
 func heed(found, suppressors []Found) {
 	for i := range found {
 		f := &found[i]
 		floods := func(s Found) bool { return s.Flooded && f.SuppressedBy != nil && s.Entry == f.SuppressedBy.Entry }
 		if slices.ContainsFunc(suppressors, floods) {
-			f.SuppressedBy, f.Evidence = nil, f.All[0]
+			f.SuppressedBy, f.Evidence, f.Flooded = nil, f.All[0], true
 		}
 	}
 }

@@ -84,6 +84,25 @@ func TestSuppressorsCount(t *testing.T) {
 	})
 }
 
+// TestFloodingSuppressor: who is known good for too much suppresses nothing any more, but another may; so that the content is
+// looked at, and asked about again.
+func TestFloodingSuppressor(t *testing.T) {
+	t.Parallel()
+	overWorlds(t, matcher.Options{}, func(t *testing.T, w *world) {
+		w.bank("platform", "own", block())
+		w.bank("platform", "good", matcher.NewBank{Kind: storage.KnownGood, BankEdit: matcher.BankEdit{Flood: ptr(1)}})
+		w.bank("platform", "also", matcher.NewBank{Kind: storage.KnownGood})
+		w.at("own", "bad", 25)
+		w.at("good", "near", 2)
+		other := w.at("also", "other", 9)
+		w.check(w.ask("platform", content(0)))
+		v := w.check(w.ask("platform", content(1)))
+		equal(t, []any{v.Action, v.Matches[0].Limits, w.entryOf("near").Status}, []any{matcher.ActionReview, []string{matcher.ByFlood}, storage.Quarantined})
+		v = w.check(w.ask("platform", content(1)))
+		equal(t, []any{v.Level, v.Matches[0].SuppressedBy.Entry}, []any{matcher.None, other})
+	})
+}
+
 // TestWhatDecidesIsTold: nearer entries that decide nothing, however many, keep nothing out that does.
 func TestWhatDecidesIsTold(t *testing.T) {
 	t.Parallel()

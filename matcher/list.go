@@ -20,7 +20,7 @@ type Listed struct {
 	Note    string
 	Media   storage.MediaInfo // what the list says of the bytes; not Kept
 	Source  storage.Source    // its Actor is set; At, if zero
-	More    []storage.Source  // further ones, likewise; an entry keeps 200 in all
+	More    []storage.Source  // further ones, likewise; an entry keeps 200 in all, and the log the first origin
 	// ExactOnly leaves out what is not a digest.
 	ExactOnly bool
 }
@@ -87,7 +87,7 @@ func (m *Matcher) FlagList(ctx context.Context, who Principal, bank string, item
 		o.Rehearsal = &Rehearsal{}
 	}
 	if !o.DespiteKnownGood {
-		if err := m.refuseKnownGood(ctx, who, bank, entries, out); err != nil {
+		if err := m.refuseKnownGood(ctx, who, b.ID, entries, out); err != nil {
 			return nil, 0, err
 		}
 	}
@@ -242,14 +242,12 @@ func fewerFrames(signals []hashing.Signal, most int) []hashing.Signal {
 }
 
 // refuseKnownGood notes which entries are near a known-good one that the party subscribes to.
-func (m *Matcher) refuseKnownGood(ctx context.Context, who Principal, bank string, entries []storage.Entry, out []ListedOutcome) error {
+func (m *Matcher) refuseKnownGood(ctx context.Context, who Principal, bank storage.BankID, entries []storage.Entry, out []ListedOutcome) error {
 	state, err := m.loaded(ctx)
 	if err != nil {
 		return err
 	}
-	scope := state.scope(who.Party)
-	itself, _ := scope.bank(bank)
-	good := scope.only(func(b storage.Bank) bool { return b.Kind == storage.KnownGood && b.ID != itself.ID })
+	good := state.scope(who.Party).only(func(b storage.Bank) bool { return b.Kind == storage.KnownGood && b.ID != bank })
 	if len(good.banks) == 0 {
 		return nil
 	}
@@ -304,16 +302,16 @@ func (m *Matcher) addListed(ctx context.Context, who Principal, bank string, ent
 				out[i] = ListedOutcome{Entry: had.ID, Same: true, Noted: out[i].Noted}
 				continue
 			}
+			fresh := e.Sources
 			var more []storage.Source // behind the first, which addTo adds to an entry that the bank had
 			if had != nil && !proposes(b, *had, e) {
-				if fresh := lacking(had.Sources, e.Sources); len(fresh) > 0 {
-					more = fresh[1:min(len(fresh), max(1, maxSources-len(had.Sources)))]
-					e.Sources = fresh
-				}
-				e.Sources = e.Sources[:1]
+				fresh = lacking(had.Sources, e.Sources)
+				kept := fresh[:min(len(fresh), max(0, maxSources-len(had.Sources)))]
+				first := min(len(kept), 1)
+				e.Sources, more = kept[:first], kept[first:]
 			}
 			flagged := Flagged{Bank: b}
-			draft, err := m.addTo(w, &flagged, Flagging{Who: who, Note: e.Note, Origin: origins(slices.Concat(e.Sources, more))}, e, had)
+			draft, err := m.addTo(w, &flagged, Flagging{Who: who, Note: e.Note, Origin: origin(fresh)}, e, had)
 			if err != nil {
 				return err
 			}
@@ -399,7 +397,8 @@ func hadListed(r storage.Reader, b storage.Bank, e storage.Entry) (had *storage.
 	case had == nil:
 		return nil, false, nil
 	}
-	return had, includes(had.Signals, e.Signals) && len(lacking(had.Sources, e.Sources)) == 0, nil
+	sourced := len(had.Sources) >= maxSources || len(lacking(had.Sources, e.Sources)) == 0 // it takes no more than so many
+	return had, sourced && includes(had.Signals, e.Signals), nil
 }
 
 // lacking are the sources that others are without.
@@ -407,15 +406,12 @@ func lacking(had, sources []storage.Source) []storage.Source {
 	return slices.DeleteFunc(slices.Clone(sources), func(s storage.Source) bool { return slices.ContainsFunc(had, sameSource(s)) })
 }
 
-// origins are those of sources, for the log.
-func origins(sources []storage.Source) string {
-	var all []string
-	for _, s := range sources {
-		if s.Origin != "" {
-			all = append(all, s.Origin)
-		}
+// origin is the first that sources have, for the log: all of them would be 400 kB, of which each change may have as much.
+func origin(sources []storage.Source) string {
+	if i := slices.IndexFunc(sources, func(s storage.Source) bool { return s.Origin != "" }); i >= 0 {
+		return sources[i].Origin
 	}
-	return strings.Join(slices.Compact(all), "\n")
+	return ""
 }
 
 // proposedBefore finds what became of the proposal to add to an entry what is new of e: an entry of its own, under dual

@@ -206,7 +206,7 @@ func TestFlagListSources(t *testing.T) {
 		from := func(list, foreign string) storage.Source {
 			return storage.Source{List: list, Foreign: foreign, At: old}
 		}
-		item := listed(signal(hashing.MD5, 1))
+		item := listed(signal(hashing.SHA256, 1))
 		item.Source, item.More = from("a", "1"), []storage.Source{from("b", "2"), {Origin: "a case"}, from("b", "2")}
 		want := slices.Concat([]storage.Source{item.Source}, item.More)
 		sources := func() (got []storage.Source) {
@@ -232,13 +232,38 @@ func TestFlagListSources(t *testing.T) {
 		equal(t, sources(), append(want, from("c", "3"), from("d", "4")))
 		equal(t, n.flagList(local, "bank", matcher.ListOptions{}, item), []string{"same"})
 
-		many := listed(signal(hashing.MD5, 2))
+		many := listed(signal(hashing.SHA256, 2))
 		for i := range 250 {
 			many.More = append(many.More, from("many", fmt.Sprint(i)))
 		}
 		equal(t, n.flagList(local, "bank", matcher.ListOptions{}, many), []string{"created"})
 		equal(t, len(n.entry(2).Sources), 200)
 		equal(t, n.flagList(local, "bank", matcher.ListOptions{}, many), []string{"same"})
+		other := listed(signal(hashing.SHA256, 2))
+		other.Source.List = "another list" // for which there is no room
+		for _, dry := range []bool{true, false} {
+			equal(t, n.flagList(local, "bank", matcher.ListOptions{DryRun: dry}, other), []string{"same"})
+		}
+
+		// A source brings signals later: it is there once. It may bring some to an entry that takes no more sources.
+		item.Signals = append(item.Signals, signal(hashing.MD5, 3))
+		equal(t, n.flagList(local, "bank", matcher.ListOptions{}, item), []string{"sourced"})
+		equal(t, sources(), append(want, from("c", "3"), from("d", "4")))
+		equal(t, n.entry(1).Signals, item.Signals)
+		many.Signals = append(many.Signals, signal(hashing.MD5, 4))
+		equal(t, n.flagList(local, "bank", matcher.ListOptions{}, many), []string{"sourced"})
+		equal(t, []int{len(n.entry(2).Sources), len(n.entry(2).Signals)}, []int{200, 2})
+
+		// The log has one origin of a row, however many there are.
+		for _, s := range []hashing.Signal{signal(hashing.MD5, 5), signal(hashing.SHA256, 1)} {
+			long := listed(s)
+			for i := range 199 {
+				long.More = append(long.More, storage.Source{Origin: fmt.Sprint(i, strings.Repeat("x", 1990))})
+			}
+			n.flagList(local, "bank", matcher.ListOptions{}, long)
+			last := n.changes()[len(n.changes())-1]
+			equal(t, string(last.Private), `{"origin":"`+long.More[0].Origin+`"}`)
+		}
 
 		many.More[0].Origin = strings.Repeat("x", 2001)
 		equal(t, n.flagList(local, "bank", matcher.ListOptions{}, many), []string{"origin"})

@@ -30,7 +30,7 @@ const (
 )
 
 // record writes a verdict that found something to the journal, and names it.
-func (m *Matcher) record(ctx context.Context, who Principal, v *Verdict) {
+func (m *Matcher) record(ctx context.Context, q Question, v *Verdict) {
 	if m.o.Journal == nil || v.MatchesTotal == 0 {
 		return
 	}
@@ -42,8 +42,8 @@ func (m *Matcher) record(ctx context.Context, who Principal, v *Verdict) {
 		bare.Media = &media
 	}
 	r := storage.MatchRecord{
-		Party: who.Party, Key: who.Actor, ContentID: v.ContentID, Level: v.Level.String(), Action: v.Action.String(),
-		IndexSeq: v.IndexSeq,
+		Party: q.Who.Party, Key: q.Who.Actor, ContentID: v.ContentID, Level: v.Level.String(), Action: v.Action.String(),
+		IndexSeq: v.IndexSeq, Bare: q.bare(),
 	}
 	for _, f := range v.Matches {
 		r.Entries = append(r.Entries, storage.MatchEntry{Entry: f.Entry, Bank: f.Bank.ID, Level: f.counts().String(), Exact: f.exact()})
@@ -296,6 +296,13 @@ func (m *Matcher) Decide(ctx context.Context, who Principal, d Decision) (out De
 			return out, invalid("match_correct", "%t; %s says that it is %t", *d.MatchCorrect, d.Ruling, correct)
 		}
 		d.MatchCorrect = &correct
+	}
+	// What was decided before is answered before the match is looked for: it may have expired since.
+	if before, err := m.replay(ctx); err != nil || before != nil {
+		if err != nil {
+			return out, err
+		}
+		return m.decided(ctx, before.Seq)
 	}
 	if _, err := m.Match(ctx, who, d.Match); err != nil {
 		return out, err

@@ -70,6 +70,18 @@ func TestBankNames(t *testing.T) {
 		isNot(platform, ":list", matcher.ErrUnknownBank)
 		isNot(platform, "source:", matcher.ErrUnknownBank)
 
+		// What is deleted does not hide what is not, nor keep its owner from having it back.
+		gone := w.bank("platform", "list", block())
+		must(t, second(w.DeleteBank(w.ctx, platform, "list")))
+		is(platform, "list", theirs)
+		wantErr(t, second(w.ChangeBank(w.ctx, platform, "list", open)), matcher.ErrUnknownBank)
+		must(t, second(w.RestoreBank(w.ctx, platform, "list")))
+		is(platform, "list", gone)
+		must(t, second(w.DeleteBank(w.ctx, platform, "list")))
+		must(t, second(w.DeleteBank(w.ctx, source, "list")))
+		is(platform, "list", gone) // of what is deleted, its own
+		must(t, second(w.RestoreBank(w.ctx, source, "list")))
+
 		// Whoever oversees sees that there are two, and says which.
 		must(t, second(w.RestoreBank(w.ctx, mallory, "list")))
 		isNot(local, "list", matcher.ErrAmbiguous)
@@ -115,6 +127,16 @@ func TestBankNamesInChecks(t *testing.T) {
 		must(t, err)
 		must(t, out[0].Err)
 	}
+	// But for what another's has that is called the same, even while one's own does not count.
+	w.bank("mallory", "trusted", matcher.NewBank{Kind: storage.KnownGood, BankEdit: matcher.BankEdit{Open: ptr(true)}})
+	w.at("trusted", "i", 60)
+	w.subscribe("platform", "mallory:trusted", matcher.SubscriptionEdit{})
+	w.bank("platform", "trusted", block())
+	w.subscribe("platform", "trusted", matcher.SubscriptionEdit{On: ptr(false)})
+	row := matcher.Listed{Signals: []hashing.Signal{away(upload, 61)}}
+	out, _, err := w.FlagList(w.ctx, w.who("platform"), "trusted", []matcher.Listed{row}, matcher.ListOptions{DryRun: true})
+	must(t, err)
+	wantErr(t, out[0].Err, matcher.ErrKnownGood)
 	q.Banks = []string{"platform:other"}
 	_, err = w.Check(w.ctx, q)
 	wantErr(t, err, matcher.ErrUnknownBank)

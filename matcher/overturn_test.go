@@ -1,11 +1,13 @@
 package matcher_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"vigie/hashing"
 	"vigie/matcher"
@@ -59,8 +61,9 @@ func TestOverturnedByOne(t *testing.T) {
 			t.Errorf("the change: %+v", c)
 		}
 
-		// It is heard when the owner overturns one, too; a restoration is the answer to what was decided before.
-		equal(t, taken(w.overturns("source", "a")), fmt.Sprint("for all [", id, "], for itself []"))
+		// The owner's own do for all; a restoration is the answer to what was decided before.
+		equal(t, taken(w.overturns("source", "a", "b")), "for all [], for itself []")
+		equal(t, taken(w.overturns("source", "c")), fmt.Sprint("for all [", id, "], for itself []"))
 		equal(t, w.entryOf("e").Status, storage.Quarantined)
 		must(t, w.Restore(w.ctx, w.who("source"), id, "it is right"))
 		equal(t, taken(w.overturns("source", "d", "e")), "for all [], for itself []")
@@ -69,7 +72,50 @@ func TestOverturnedByOne(t *testing.T) {
 	})
 }
 
-// TestOverturnedByTwo: parties together take an entry out for all, as long as they may read it.
+// shownPicture is the picture of photo, and its hash.
+var shownPicture = sync.OnceValues(func() ([]byte, hashing.Signal) {
+	data := pngOf(drawn(1))
+	p, err := pictures.Picture(context.Background(), data)
+	if err != nil {
+		panic(err)
+	}
+	return data, p.Signals[0]
+})
+
+// photo is the n-th of files of one picture, which all have other bytes.
+func photo(n int) *hashing.Media {
+	data, _ := shownPicture()
+	return media(fmt.Appendf(slices.Clip(data), "file %d", n))
+}
+
+// pictured is an entry near the upload, and near the picture of photo.
+func (w *world) pictured(bank, name string, distance int) storage.EntryID {
+	w.t.Helper()
+	_, shown := shownPicture()
+	return w.of(bank, name, "", away(upload, distance), away(shown, distance))
+}
+
+// shown is what a party's check of a file found.
+func (w *recorded) shown(party, content string) storage.MatchID {
+	w.t.Helper()
+	v := w.check(matcher.Question{Who: w.who(party), Media: photo(0), ContentID: content})
+	if v.MatchID == (storage.MatchID{}) {
+		w.t.Fatalf("nothing recorded: %+v", v)
+	}
+	return v.MatchID
+}
+
+// denies has a party overturn what its files matched, and lists what came of the last.
+func (w *recorded) denies(party string, contents ...string) (d matcher.Decided) {
+	w.t.Helper()
+	w.subscribe(party, "list", matcher.SubscriptionEdit{})
+	for _, c := range contents {
+		d = w.decide(party, w.shown(party, c), storage.WrongMatch)
+	}
+	return d
+}
+
+// TestOverturnedByTwo: two parties that are both beyond the bound take an entry out for all, as long as they may read it.
 func TestOverturnedByTwo(t *testing.T) {
 	t.Parallel()
 	overRecorded(t, func(t *testing.T, w *recorded) {
@@ -78,24 +124,163 @@ func TestOverturnedByTwo(t *testing.T) {
 		}
 		members := []string{"one", "two", "former"}
 		w.bank("source", "list", matcher.NewBank{BankEdit: matcher.BankEdit{Action: ptr("block"), Members: &members, Overturn: &storage.Overturn{Rate: 0.6, Min: 4}}})
-		id := w.at("list", "e", 4)
-		w.overturns("former", "a", "b", "c")
-		late := w.match("former", "d")
+		id := w.pictured("list", "e", 4)
+		w.denies("former", "a", "b", "c")
+		late := w.shown("former", "d")
 		must(t, w.ship(w.ctx))
 		_, err := w.ChangeBank(w.ctx, w.who("source"), "list", matcher.BankEdit{Members: &[]string{"one", "two"}})
 		must(t, err)
 		equal(t, taken(w.decide("former", late, storage.WrongMatch)), "for all [], for itself []") // it may not read it any more
-		equal(t, taken(w.overturns("one", "a", "b", "c")), "for all [], for itself []")
-		w.decide("two", func() storage.MatchID {
-			w.subscribe("two", "list", matcher.SubscriptionEdit{})
-			return w.match("two", "a")
-		}(), storage.Removed) // 3 of 4, of one party
+		equal(t, taken(w.denies("one", "a", "b", "c")), "for all [], for itself []")
+		equal(t, taken(w.denies("one", "d")), fmt.Sprint("for all [], for itself [", id, "]"))
+		w.subscribe("two", "list", matcher.SubscriptionEdit{})
+		w.decide("two", w.shown("two", "a"), storage.Removed)
+		equal(t, taken(w.denies("two", "b", "c")), "for all [], for itself []") // 6 of 7, of which 4 of one party
 		equal(t, w.entryOf("e").Status, storage.Active)
-		d := w.overturns("two", "b") // 4 of 5, of two
-		equal(t, taken(d), fmt.Sprint("for all [", id, "], for itself []"))
-		if e := w.entryOf("e"); e.Status != storage.Quarantined || !strings.Contains(e.Reason, "4 of 5 uploads") {
+		equal(t, taken(w.denies("two", "d")), fmt.Sprint("for all [", id, "], for itself []"))
+		if e := w.entryOf("e"); e.Status != storage.Quarantined || !strings.Contains(e.Reason, "7 of 8 uploads") {
 			t.Errorf("%s: %s", e.Status, e.Reason)
 		}
+		must(t, w.Restore(w.ctx, w.who("source"), id, "it is right"))
+		equal(t, len(matched(w.check(w.ask("one")))), 1) // it answers for those for whom it was out alone, too
+	})
+}
+
+// TestOverturnedByMany: none of them is beyond the bound by itself.
+func TestOverturnedByMany(t *testing.T) {
+	t.Parallel()
+	overRecorded(t, func(t *testing.T, w *recorded) {
+		w.bank("source", "list", shared("block", func(n *matcher.NewBank) { n.Overturn = &storage.Overturn{Rate: 0.5, Min: 4} }))
+		id := w.pictured("list", "e", 4)
+		w.denies("one", "a", "b", "c")
+		equal(t, taken(w.denies("two", "a", "b", "c")), "for all [], for itself []")
+		equal(t, taken(w.denies("three", "a")), fmt.Sprint("for all [", id, "], for itself []"))
+	})
+}
+
+// TestNobodyOverturnsForOthersAlone: one honest mistake of another party does not make what one party says everybody's, and
+// hashes that are made up say nothing to others.
+func TestNobodyOverturnsForOthersAlone(t *testing.T) {
+	t.Parallel()
+	overRecorded(t, func(t *testing.T, w *recorded) {
+		w.bank("source", "list", shared("block", func(n *matcher.NewBank) { n.Overturn = &storage.Overturn{Rate: 0.5, Min: 4} }))
+		id := w.pictured("list", "e", 4)
+		w.denies("honest", "a")
+		contents := []string{"a", "b", "c", "d"}
+		alone := fmt.Sprint("for all [], for itself [", id, "]")
+		equal(t, taken(w.overturns("bare", contents...)), alone)
+		equal(t, taken(w.denies("whole", contents...)), alone)
+		equal(t, taken(w.overturns("bare-too", contents...)), alone)
+		w.subscribe("both", "list", matcher.SubscriptionEdit{})
+		var d matcher.Decided
+		for _, c := range contents { // made-up hashes beside any file
+			v := w.check(matcher.Question{Who: w.who("both"), Media: media(pngOf(drawn(2))), Signals: []hashing.Signal{upload}, ContentID: c})
+			d = w.decide("both", v.MatchID, storage.WrongMatch)
+		}
+		equal(t, taken(d), alone)
+		equal(t, w.entryOf("e").Status, storage.Active)
+	})
+}
+
+// TestOverturnedByTheOperator: for all, by what it was shown; not by hashes that can be made up.
+func TestOverturnedByTheOperator(t *testing.T) {
+	t.Parallel()
+	overRecorded(t, func(t *testing.T, w *recorded) {
+		w.bank("source", "list", shared("block", func(n *matcher.NewBank) { n.Overturn = &storage.Overturn{Rate: 0.5, Min: 2} }))
+		id := w.pictured("list", "e", 4)
+		w.subscribe("operator", "list", matcher.SubscriptionEdit{})
+		a, b := w.shown("operator", "a"), w.shown("operator", "b")
+		equal(t, taken(w.overturns("operator", "a", "b")), fmt.Sprint("for all [], for itself [", id, "]"))
+		w.decide("operator", a, storage.WrongMatch)
+		equal(t, w.entryOf("e").Status, storage.Active)
+		equal(t, taken(w.decide("operator", b, storage.WrongMatch)), fmt.Sprint("for all [", id, "], for itself []"))
+	})
+}
+
+// TestEveryPartyIsHeard: as many decisions as are read, of a party that is not heard or of a large one, hide no other's.
+func TestEveryPartyIsHeard(t *testing.T) {
+	t.Parallel()
+	for _, left := range []bool{true, false} {
+		overRecorded(t, func(t *testing.T, w *recorded) {
+			w.who("large")
+			members := []string{"large"}
+			w.bank("source", "list", matcher.NewBank{BankEdit: matcher.BankEdit{Action: ptr("block"), Members: &members, Overturn: &storage.Overturn{Rate: 0.5, Min: 3}}})
+			id := w.at("list", "e", 4)
+			w.overturns("source", "a", "b")
+			must(t, w.down.Update(w.ctx, func(tx storage.Writer) error {
+				var matches []storage.MatchRecord
+				for i := range storage.MaxMatches {
+					matches = append(matches, storage.MatchRecord{
+						ID: storage.MatchID{Node: "0000000b", Number: uint64(i + 1)}, Party: w.parties["large"], At: w.clock.Now(),
+						Entries: []storage.MatchEntry{{Entry: id, Bank: 1, Level: "match"}},
+					})
+				}
+				must(t, tx.AddMatches("0000000b", matches))
+				for _, m := range matches {
+					must(t, tx.AddDecision(&storage.Decision{Match: m.ID, Party: m.Party, Ruling: storage.Removed, Entries: []storage.EntryID{id}}))
+				}
+				return nil
+			}))
+			if left {
+				_, err := w.ChangeBank(w.ctx, w.who("source"), "list", matcher.BankEdit{Members: &[]string{}})
+				must(t, err)
+			}
+			equal(t, taken(w.overturns("source", "c")), fmt.Sprint("for all [", id, "], for itself []"))
+		})
+	}
+}
+
+// TestAlarmsAge: a flood of one party is heard for a day, and until the owner answers it, which takes two under dual control.
+func TestAlarmsAge(t *testing.T) {
+	t.Parallel()
+	overRecorded(t, func(t *testing.T, w *recorded) {
+		w.bank("source", "list", shared("block", func(n *matcher.NewBank) { n.Flood = ptr(2) }))
+		id := w.pictured("list", "e", 4)
+		floods := func(party string) {
+			t.Helper()
+			w.subscribe(party, "list", matcher.SubscriptionEdit{})
+			for i := range 3 {
+				w.check(matcher.Question{Who: w.who(party), Media: photo(i)})
+			}
+			o, err := w.OverlayOf(w.who(party), id)
+			must(t, err)
+			equal(t, []any{o.Disabled, w.entryOf("e").Status}, []any{true, storage.Active})
+		}
+		out := func(party string) bool {
+			t.Helper()
+			return w.check(w.ask(party)).MatchesTotal == 0
+		}
+		restored := func(want ...string) { // and for whom
+			t.Helper()
+			before := len(w.changes())
+			must(t, w.Restore(w.ctx, w.who("source"), id, "looked at, it is right"))
+			var got []string
+			for _, c := range w.changes()[before:] {
+				got = append(got, fmt.Sprint(c.Kind, " by ", c.Actor, " for ", c.Party))
+			}
+			equal(t, got, want)
+		}
+		lifted := func(party string) string { return fmt.Sprint("overlay.set by system for ", w.parties[party]) }
+
+		floods("one")
+		w.clock.Advance(24*time.Hour + time.Millisecond)
+		floods("two") // that of one is old
+		must(t, w.Overlay(w.ctx, w.who("own"), id, true, nil, ""))
+		restored(lifted("one"), lifted("two"), "entry.restored by source for 0")
+		restored()
+		equal(t, []bool{out("one"), out("two"), out("own")}, []bool{false, false, true})
+
+		floods("one")
+		restored(lifted("one"), "entry.restored by source for 0")
+		floods("two") // that of one is answered
+		equal(t, out("one"), false)
+
+		_, err := w.ChangeBank(w.ctx, w.who("source"), "list", matcher.BankEdit{Dual: ptr(true)})
+		must(t, err)
+		restored("entry.proposed by source for 0")
+		equal(t, out("two"), true)
+		must(t, w.Confirm(w.ctx, w.colleague("source"), id))
+		equal(t, []any{out("two"), w.entryOf("e").Status}, []any{false, storage.Active})
 	})
 }
 
@@ -219,6 +404,13 @@ func TestDecideAgain(t *testing.T) {
 		if n := len(must2(w.Match(w.ctx, w.who("source"), m)).Decisions); n != 2 {
 			t.Errorf("%d decisions", n)
 		}
+		must(t, w.down.Update(w.ctx, func(tx storage.Writer) error {
+			_, err := tx.ExpireMatches(w.parties["source"], w.clock.Now().Add(time.Hour), 100)
+			return err
+		}))
+		again, err = w.Decide(ctx, w.who("source"), say) // though the match is gone
+		must(t, err)
+		equal(t, again, first)
 	})
 }
 
@@ -227,15 +419,18 @@ func TestFloodOfOne(t *testing.T) {
 	t.Parallel()
 	overWorlds(t, matcher.Options{}, func(t *testing.T, w *world) {
 		w.bank("source", "list", shared("block", func(n *matcher.NewBank) { n.Flood = ptr(2) }))
-		id := w.at("list", "e", 12)
-		picture := func(n int) *hashing.Media { return media([]byte(fmt.Sprint("not a picture ", n))) }
-		floods := func(party string, withMedia bool, n int) (last matcher.Verdict) {
+		id := w.pictured("list", "e", 12)
+		const hashes, files, both = 1, 2, 3
+		floods := func(party string, sends, n int) (last matcher.Verdict) {
 			t.Helper()
 			w.subscribe(party, "list", matcher.SubscriptionEdit{})
 			for i := range n {
-				q := w.ask(party, content(i))
-				if withMedia {
-					q.Media = picture(i)
+				q := matcher.Question{Who: w.who(party)}
+				if sends&hashes != 0 {
+					q.Signals = []hashing.Signal{content(i)}
+				}
+				if sends&files != 0 {
+					q.Media = photo(i)
 				}
 				last = w.check(q)
 			}
@@ -248,15 +443,15 @@ func TestFloodOfOne(t *testing.T) {
 			return o.Disabled
 		}
 		for _, test := range []struct {
-			party     string
-			withMedia bool
-		}{{"hashes", false}, {"also-hashes", false}, {"platform", true}, {"hashes-again", false}} {
-			v := floods(test.party, test.withMedia, 3)
+			party string
+			sends int
+		}{{"hashes", hashes}, {"also-hashes", hashes}, {"platform", files}, {"hashes-again", hashes}, {"both", both}, {"operator", hashes}} {
+			v := floods(test.party, test.sends, 3)
 			equal(t, []any{v.Matches[0].Flooded, v.Matches[0].Action.String()}, []any{true, "review"})
 			equal(t, []any{disabled(test.party), w.entryOf("e").Status}, []any{true, storage.Active})
 			equal(t, len(matched(w.check(w.ask(test.party, content(0))))), 0)
 		}
-		floods("calm", true, 2)
+		floods("calm", files, 2)
 		equal(t, disabled("calm"), false)
 		i := slices.IndexFunc(w.changes(), func(c storage.Change) bool { return c.Kind == storage.OverlaySet })
 		if c := w.changes()[i]; c.Actor != "system" || c.Party != w.parties["hashes"] || !strings.Contains(string(c.Private), "more than 2 different contents") {
@@ -265,21 +460,22 @@ func TestFloodOfOne(t *testing.T) {
 
 		// Who takes its overlay back does not speak for others any more.
 		must(t, w.Overlay(w.ctx, w.who("platform"), id, false, nil, ""))
-		floods("second", true, 3)
+		floods("second", files, 3)
 		equal(t, []any{disabled("second"), w.entryOf("e").Status}, []any{true, storage.Active})
-		floods("third", true, 3)
+		floods("third", files, 3)
 		equal(t, []any{disabled("third"), w.entryOf("e").Status}, []any{false, storage.Quarantined})
 		must(t, w.Restore(w.ctx, w.who("source"), id, "a test"))
-		floods("fourth", true, 3) // it begins anew
+		equal(t, []any{disabled("second"), disabled("hashes")}, []any{false, false})
+		floods("fourth", files, 3) // it begins anew
 		equal(t, []any{disabled("fourth"), w.entryOf("e").Status}, []any{true, storage.Active})
 
 		// The owner's own checks take it out, with media or without.
-		floods("source", false, 3)
+		floods("source", hashes, 3)
 		equal(t, w.entryOf("e").Status, storage.Quarantined)
 
 		// Whatever took it out, a restoration answers it.
 		must(t, w.Restore(w.ctx, w.who("source"), id, "a test"))
-		floods("source", false, 2)
+		floods("source", hashes, 2)
 		must(t, w.Retract(w.ctx, w.who("source"), id, "a test"))
 		must(t, w.Restore(w.ctx, w.who("source"), id, "a test"))
 		w.check(w.ask("source", content(7)))
@@ -292,16 +488,14 @@ func TestFloodOfOneAtTheSameTime(t *testing.T) {
 	t.Parallel()
 	overWorlds(t, matcher.Options{}, func(t *testing.T, w *world) {
 		w.bank("source", "list", shared("block", func(n *matcher.NewBank) { n.Flood = ptr(2) }))
-		w.at("list", "e", 12)
+		w.pictured("list", "e", 12)
 		w.subscribe("platform", "list", matcher.SubscriptionEdit{})
 		who := w.who("platform")
 		var wg sync.WaitGroup
 		for i := range 8 {
 			wg.Go(func() {
 				for j := range 4 {
-					n := 4*i + j
-					q := matcher.Question{Who: who, Signals: []hashing.Signal{content(n)}, Media: media([]byte(fmt.Sprint("not a picture ", n)))}
-					if _, err := w.Check(w.ctx, q); err != nil && !strings.Contains(err.Error(), "format") {
+					if _, err := w.Check(w.ctx, matcher.Question{Who: who, Media: photo(4*i + j)}); err != nil && !strings.Contains(err.Error(), "format") {
 						t.Error(err)
 					}
 				}

@@ -1,6 +1,7 @@
 package matcher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -156,7 +157,8 @@ type SubscriptionEdit struct {
 	Link   *string
 }
 
-// Subscribe sets what who's party makes of a bank. ErrUnknownBank, [*InputError].
+// Subscribe sets what who's party makes of a bank. ErrUnknownBank, [*InputError], also for what takes a second person, as the
+// bank is the party's own.
 func (m *Matcher) Subscribe(ctx context.Context, who Principal, bank string, edit SubscriptionEdit) (Subscription, error) {
 	var id storage.BankID
 	done, err := m.update(ctx, func(w storage.Writer) (*storage.Change, error) {
@@ -180,7 +182,7 @@ func (m *Matcher) Subscribe(ctx context.Context, who Principal, bank string, edi
 		set(&sub.Cap, edit.Cap)
 		set(&sub.Action, edit.Action)
 		set(&sub.Link, edit.Link)
-		if err := checkSubscription(sub, b); err != nil {
+		if err := cmp.Or(checkSubscription(sub, b), subscribedAroundDual(sub, b)); err != nil {
 			return nil, err
 		}
 		return draft(storage.Change{Kind: storage.SubscriptionSet, Actor: who.Actor, Bank: b.ID, Party: who.Party}, sub, private{}), w.SetSubscription(sub)
@@ -252,6 +254,31 @@ func (m *Matcher) Overlay(ctx context.Context, who Principal, id storage.EntryID
 		return err
 	}
 	m.settle(ctx, done.Seq)
+	return nil
+}
+
+// subscribedAroundDual refuses of a party's own bank what would do what takes two people there: what raises what it recommends,
+// and of a known-good bank what suppresses less. To let any other bank count for less is as retracting there: one suffices.
+func subscribedAroundDual(sub storage.Subscription, b storage.Bank) error {
+	if b.Owner != sub.Party || !b.Dual {
+		return nil
+	}
+	const instead = "is for others' banks: %s is yours, and under dual control; %s the bank itself"
+	own, _ := ParseAction(b.Policy.Action) // validated when it was stored
+	count := subscribed(b, sub, true)
+	action, err := ParseAction(count.Action)
+	switch {
+	case err != nil:
+		return err
+	case action > own, action == ActionRedirect && count.Link != b.Policy.Link:
+		return invalid("action", instead, b.Name, "change the action of")
+	case !needsSecond(b, storage.EntryRetracted):
+		return nil
+	case !sub.On:
+		return invalid("on", instead, b.Name, "delete")
+	case len(sub.Cap) > 0:
+		return invalid("cap", instead, b.Name, "change the radii of")
+	}
 	return nil
 }
 

@@ -53,7 +53,7 @@ func (r *Rehearsal) extend(had, e storage.Entry, sources []storage.Source) {
 	all := distinct(slices.Concat(had.Signals, signals))
 	r.keep(storage.Entry{
 		ID: had.ID, Bank: had.Bank, Status: had.Status, ExactOnly: had.ExactOnly,
-		Signals: all, Sources: slices.Concat(had.Sources, sources),
+		Signals: all, Sources: slices.Concat(had.Sources, sources[:min(len(sources), max(0, maxSources-len(had.Sources)))]),
 	}, all[len(distinct(had.Signals)):])
 }
 

@@ -1,6 +1,7 @@
 package matcher
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -89,33 +90,29 @@ func (s *State) Redact(p Principal, c storage.Change) storage.Change {
 	leaf := storage.LeafOf(c.Record)
 	place := storage.Change{Seq: c.Seq, At: c.At, Kind: storage.Redacted, Root: c.Root, Leaf: &leaf}
 	var body storage.BankBody
-	if c.Kind.Subject() == "bank" && json.Unmarshal(c.Body, &body) == nil && slices.Contains(body.Left, p.Party) {
+	if c.Kind.Subject() == "bank" && json.Unmarshal(c.Body, &body) == nil && body.TookFrom(p.Party) {
 		place.Kind, place.Bank = storage.BankLost, c.Bank
 	}
 	return place
 }
 
-// left are the parties that could read a bank before a change of it, and cannot any more.
-func left(r storage.Reader, before, after storage.Bank) (parties []storage.PartyID, err error) {
-	if before.Open == after.Open && slices.Equal(before.Members, after.Members) {
-		return nil, nil
-	}
-	all, err := r.Parties()
-	for _, p := range all {
-		if belongs(p.ID, before) && !belongs(p.ID, after) {
-			parties = append(parties, p.ID)
-		}
-	}
-	return parties, err
+// left are the members of a bank that a change of it takes away.
+func left(before, after storage.Bank) []storage.PartyID {
+	return slices.DeleteFunc(slices.Clone(before.Members), func(p storage.PartyID) bool { return belongs(p, after) })
 }
 
 // liveBank finds a bank that is not deleted, and that p may read.
 func liveBank(r storage.Reader, p Principal, name string) (storage.Bank, error) {
 	b, err := NamedBank(r, p, name)
-	if err == nil && b.Deleted {
-		return b, fmt.Errorf("%w: %s (it is deleted, and can be restored)", ErrUnknownBank, name)
+	return b, cmp.Or(err, stillThere(b, name))
+}
+
+// stillThere is ErrUnknownBank if a bank is deleted.
+func stillThere(b storage.Bank, name string) error {
+	if b.Deleted {
+		return fmt.Errorf("%w: %s (it is deleted, and can be restored)", ErrUnknownBank, name)
 	}
-	return b, err
+	return nil
 }
 
 // Called is what a party calls a bank of this owner: its own by its name, another's as owner:name. Names of banks are each
@@ -130,7 +127,8 @@ func Called(party storage.PartyID, b storage.Bank, owner string) string {
 const calledOf = ":"
 
 // NamedBank finds a bank that p may read, be it deleted, by what it is called: p's own by their names, all as owner:name, and
-// another's by its bare name if it is the only such one that p reads. ErrUnknownBank, ErrAmbiguous.
+// another's by its bare name if it is the only such one that p reads. What is deleted does not hide what is not.
+// ErrUnknownBank, ErrAmbiguous.
 func NamedBank(r storage.Reader, p Principal, name string) (storage.Bank, error) {
 	owner, bare, qualified := strings.Cut(name, calledOf)
 	var b storage.Bank
@@ -140,7 +138,7 @@ func NamedBank(r storage.Reader, p Principal, name string) (storage.Bank, error)
 		if party, err = r.PartyNamed(owner); err == nil {
 			b, err = r.BankNamed(party.ID, bare)
 		}
-	} else if b, err = r.BankNamed(p.Party, name); errors.Is(err, storage.ErrNotFound) {
+	} else if b, err = r.BankNamed(p.Party, name); errors.Is(err, storage.ErrNotFound) || err == nil && b.Deleted {
 		b, err = onlyBank(r, p, name)
 	}
 	if err == nil && !p.reads(b) {
@@ -152,17 +150,21 @@ func NamedBank(r storage.Reader, p Principal, name string) (storage.Bank, error)
 	return b, nil
 }
 
-// onlyBank is the one bank of others that p reads and that has this name; one that is not deleted, if there is. Of one owner
-// several may be deleted: then it is the one that was last.
+// onlyBank is the one bank that p reads and that has this name: one that is not deleted, if there is, or else p's own. Of one
+// owner several may be deleted: then it is the one that was last.
 func onlyBank(r storage.Reader, p Principal, name string) (last storage.Bank, err error) {
 	all, err := r.Banks()
 	if err != nil {
 		return last, err
 	}
 	all = slices.DeleteFunc(all, func(b storage.Bank) bool { return b.Name != name || !p.reads(b) })
-	alive := func(b storage.Bank) bool { return !b.Deleted }
-	if slices.ContainsFunc(all, alive) {
-		all = slices.DeleteFunc(all, func(b storage.Bank) bool { return b.Deleted })
+	for _, first := range []func(storage.Bank) bool{
+		func(b storage.Bank) bool { return !b.Deleted },
+		func(b storage.Bank) bool { return b.Owner == p.Party },
+	} {
+		if slices.ContainsFunc(all, first) {
+			all = slices.DeleteFunc(all, func(b storage.Bank) bool { return !first(b) })
+		}
 	}
 	var called []string
 	for _, b := range all {
@@ -221,7 +223,16 @@ func (p Principal) seconds(r storage.Reader, of *storage.Proposal) error {
 
 // ownBank finds a bank that is not deleted and that p may change.
 func ownBank(r storage.Reader, p Principal, name string) (storage.Bank, error) {
-	b, err := liveBank(r, p, name)
+	b, err := changeable(r, p, name)
+	return b, cmp.Or(err, stillThere(b, name))
+}
+
+// changeable finds a bank that p may change, be it deleted: another's bank does not stand in the way of what is done to one's own.
+func changeable(r storage.Reader, p Principal, name string) (storage.Bank, error) {
+	b, err := r.BankNamed(p.Party, name)
+	if errors.Is(err, storage.ErrNotFound) {
+		b, err = NamedBank(r, p, name)
+	}
 	if err == nil {
 		err = p.own(b)
 	}

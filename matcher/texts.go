@@ -179,21 +179,31 @@ func rootText(root storage.Hash) string { return fmt.Sprintf("%x", root) }
 // afterwards. The mark moves when all is there, so that a fill which is cut short begins again.
 func (t *Texts) fill(ctx context.Context, x *openText, head storage.Head) error {
 	for after := storage.EntryID(0); ; {
-		var page []storage.Entry
-		err := t.catalogue.View(ctx, func(r storage.Reader) (err error) {
-			page, err = r.Entries(storage.EntryQuery{After: after, Limit: pageSize})
-			return err
+		var docs []text.Document
+		last := false
+		err := t.catalogue.View(ctx, func(r storage.Reader) error {
+			docs, last = docs[:0], false
+			for from := after; len(docs) < pageSize && !last; {
+				run, err := r.Entries(storage.EntryQuery{After: from, Limit: wholeEntries})
+				if err != nil {
+					return err
+				}
+				for _, e := range run {
+					docs, from = append(docs, document(e)), e.ID
+				}
+				last = len(run) < wholeEntries
+			}
+			return nil
 		})
 		if err != nil {
 			return err
 		}
-		mark, last := text.Mark{LogID: textLog(head)}, len(page) < pageSize
+		mark := text.Mark{LogID: textLog(head)}
 		if last {
 			mark.Seq, mark.Root = head.Seq, rootText(head.Root)
 		}
-		docs := make([]text.Document, len(page))
-		for i, e := range page {
-			docs[i], after = document(e), e.ID
+		if len(docs) > 0 {
+			after = storage.EntryID(docs[len(docs)-1].Entry)
 		}
 		if err := x.Apply(ctx, mark, docs, nil); err != nil || last {
 			return err
@@ -264,12 +274,15 @@ func (t *Texts) next(ctx context.Context, x *openText) error {
 	return nil
 }
 
+// wholeEntries is how many entries are in memory at once with all their signals, which of a long video are 10,000 frames.
+const wholeEntries = 50
+
 // entriesOf reads entries by their numbers, which are sorted and each there once. Those without a gap between them, as an
-// import adds them, are read together.
+// import adds them, are read together, up to wholeEntries.
 func entriesOf(r storage.Reader, ids []storage.EntryID, each func(storage.Entry)) error {
 	for len(ids) > 0 {
 		n := 1
-		for n < len(ids) && ids[n] == ids[n-1]+1 {
+		for n < min(len(ids), wholeEntries) && ids[n] == ids[n-1]+1 {
 			n++
 		}
 		page, err := r.Entries(storage.EntryQuery{After: ids[0] - 1, Limit: n})

@@ -812,6 +812,46 @@ func TestTextsOfAStream(t *testing.T) {
 	l.compare(t)
 }
 
+// sized notes how many entries are asked for at once.
+type sized struct {
+	storage.Catalogue
+	runs told[int]
+}
+
+type sizedReader struct {
+	storage.Reader
+	of *sized
+}
+
+func (s *sized) View(ctx context.Context, fn func(storage.Reader) error) error {
+	return s.Catalogue.View(ctx, func(r storage.Reader) error { return fn(sizedReader{r, s}) })
+}
+
+func (r sizedReader) Entries(q storage.EntryQuery) ([]storage.Entry, error) {
+	r.of.runs.add(q.Limit)
+	return r.Reader.Entries(q)
+}
+
+// Entries are read in short runs, as each may have the signals of a long video: at first, also where their number is one of
+// whole runs, and when many come at once.
+func TestTextsInRuns(t *testing.T) {
+	t.Parallel()
+	c := catalogues["memory"](t)
+	watched := &sized{Catalogue: c}
+	l := openLibrary(t, c, read(t, watched, t.TempDir()), matcher.Options{})
+	t.Cleanup(func() { l.close(); must(t, c.Close()) })
+	l.bank("bank", "block", nil)
+	l.many(600)
+	l.compare(t)
+	begun := len(watched.runs.list())
+	l.many(120)
+	l.compare(t)
+	runs := watched.runs.list()
+	if begun < 12 || len(runs) < begun+3 || slices.Max(runs) > 50 {
+		t.Errorf("read in runs of %v; at first %d, want all of at most 50", runs, begun)
+	}
+}
+
 // Hits are of the index, and their entries of now.
 func TestTextsEntriesAreOfNow(t *testing.T) {
 	t.Parallel()

@@ -40,7 +40,9 @@ type MatchRecord struct {
 	Level     string // of the verdict
 	Action    string
 	IndexSeq  uint64
-	Entries   []MatchEntry // that matched, strongest first, each once
+	// Bare: hashes came that are not of media that came, too. They can be made up.
+	Bare    bool         `json:",omitempty"`
+	Entries []MatchEntry // that matched, strongest first, each once
 	// Verdict is the answer as it was given, as JSON, but for the signals and the digest of the upload, and for ContentID,
 	// which could not be erased from it.
 	Verdict json.RawMessage
@@ -123,6 +125,7 @@ type Judgement struct {
 	Match     MatchID
 	Party     PartyID // of the match
 	ContentID string  // of the match
+	Bare      bool    // of the match
 	Wrong     bool
 }
 

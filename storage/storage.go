@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -305,8 +306,15 @@ type BankBody struct {
 	// Proposal is what waits for a second person, without its reason.
 	Proposal *Proposal `json:"proposal,omitempty"`
 	Deleted  bool      `json:"deleted,omitempty"`
-	// Left are the parties that could read the bank before this change, and cannot any more.
-	Left []PartyID `json:"left,omitempty"`
+	// Left are the members that could read the bank before this change, and cannot any more. Closed: it was open, so that the
+	// same is true of everybody else who is no member. More would tell those who read on which parties there are.
+	Left   []PartyID `json:"left,omitempty"`
+	Closed bool      `json:"closed,omitempty"`
+}
+
+// TookFrom reports whether a change with this body took the bank from a party that could read it.
+func (b BankBody) TookFrom(party PartyID) bool {
+	return slices.Contains(b.Left, party) || b.Closed && party != b.Owner && !slices.Contains(b.Members, party)
 }
 
 // PartyBody is the Body of party changes.
@@ -408,8 +416,8 @@ type Reader interface {
 	Parties() ([]Party, error)              // by id; [Operator] is there from the start
 	Subscriptions() ([]Subscription, error) // by party and bank
 	Overlays() ([]Overlay, error)           // by party and entry
-	// Alarms are the parties for which an entry is disabled by [Writer.Disable] with an alarm, ascending.
-	Alarms(EntryID) ([]PartyID, error)
+	// Alarms are the parties for which an entry is disabled by [Writer.Disable] with an alarm since a time, ascending.
+	Alarms(entry EntryID, since time.Time) ([]PartyID, error)
 	// Opinions are those on these entries, at most MaxLabels at once, oldest first (of one time, by party). The map is
 	// never nil without an error.
 	Opinions(ids []EntryID) (map[EntryID][]Opinion, error)
@@ -424,9 +432,11 @@ type Reader interface {
 	// Counters count for these entries, at most MaxLabels at once, as of the present; one without matches is absent. The
 	// map is never nil without an error.
 	Counters(ids []EntryID) (map[EntryID]Counters, error)
-	// Judgements are the newest on an entry, at most limit (1..MaxMatches), by decision, descending: of matches in which
-	// it counted, since [Writer.Clear].
-	Judgements(entry EntryID, limit int) ([]Judgement, error)
+	// Judgements are the newest on an entry's matches of a party, at most limit (1..MaxMatches), by decision, descending: of
+	// matches in which it counted, since [Writer.Clear].
+	Judgements(entry EntryID, party PartyID, limit int) ([]Judgement, error)
+	// Judges are the parties that have Judgements on an entry, ascending.
+	Judges(EntryID) ([]PartyID, error)
 	// Statuses are those of these entries, at most MaxLabels at once, with what the party's overlays say; one that is not
 	// there is absent. The map is never nil without an error.
 	Statuses(party PartyID, ids []EntryID) (map[EntryID]EntryStatus, error)
@@ -484,8 +494,8 @@ type Writer interface {
 	// SetOverlay puts it in the place of the one before; an empty one removes it. ErrNotFound if there is no such party
 	// or entry.
 	SetOverlay(o Overlay) error
-	// Disable disables an entry for a party, and leaves the labels of its overlay as they are; it returns the overlay. With
-	// alarm, [Reader.Alarms] names the party as long as the overlay stands, or until Clear. ErrNotFound as above.
+	// Disable disables an entry for a party until Clear, and leaves the labels of its overlay as they are; it returns the
+	// overlay. With alarm, [Reader.Alarms] names the party from now on, as long as the overlay stands. ErrNotFound as above.
 	Disable(party PartyID, entry EntryID, alarm bool) (Overlay, error)
 	// SetOpinion sets At to the present, and puts it in the place of the party's one before; ErrNotFound if there is no
 	// such party or entry.
@@ -507,8 +517,9 @@ type Writer interface {
 	// AddDecision sets d.ID and d.At. For each of its entries, it counts in the place of the last decision on the match
 	// that named the entry, as [Ruling.After] has it. ErrNotFound if there is no such match, or it has no such entry.
 	AddDecision(d *Decision) error
-	// Clear has what was decided about an entry so far count no more for its Judgements, and ends its Alarms.
-	Clear(EntryID) error
+	// Clear has what was decided about an entry so far count no more for its Judgements, ends its Alarms, and takes back what
+	// Disable did and SetOverlay has not said since. It returns the overlays that it changed, by party; some may be empty.
+	Clear(EntryID) ([]Overlay, error)
 	// EraseContent takes a name of an upload out of the party's matches, and says of how many.
 	EraseContent(party PartyID, content string) (int, error)
 	// ExpireMatches removes at most limit (1..MaxRemoved) matches of the party, with their decisions, from before a time,

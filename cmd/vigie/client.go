@@ -147,7 +147,10 @@ func (c *client) Close() error {
 }
 
 // problemError is a refusal by a node.
-type problemError struct{ v1.Problem }
+type problemError struct {
+	v1.Problem
+	after time.Duration // that it asks to wait for; 0 if it does not say
+}
 
 func (e *problemError) Error() string {
 	switch {
@@ -220,9 +223,11 @@ func ask[T any](response *http.Response, err error) (T, error) {
 	if response.StatusCode >= 300 {
 		var p v1.Problem
 		if json.Unmarshal(body, &p) != nil || p.Title == "" {
-			return out, fmt.Errorf("the node answered %s, without saying why", response.Status)
+			p = v1.Problem{Title: fmt.Sprintf("the node answered %s, without saying why", response.Status)}
 		}
-		return out, &problemError{p}
+		p.Status = response.StatusCode
+		seconds, _ := strconv.Atoi(response.Header.Get("Retry-After")) // 0 if it says nothing
+		return out, &problemError{p, time.Duration(max(0, min(seconds, 3600))) * time.Second}
 	}
 	if err := json.Unmarshal(body, &out); err != nil {
 		return out, fmt.Errorf("the node's answer is not as the contract says: %w", err)
@@ -283,37 +288,41 @@ func writeForm(form *multipart.Writer, file io.Reader, fields map[string][]strin
 	return form.Close()
 }
 
-// busyPatience is how long check asks a node that is busy, in all.
+// busyPatience is how long a command waits for a node that is busy, in all.
 const busyPatience = time.Minute
 
-// check sends one file to be checked. A node that is busy, or has the key wait, is asked again: not before it said, and less
-// and less often.
-func (c *client) check(ctx context.Context, open func() (io.ReadCloser, error), fields map[string][]string) (v1.Verdict, error) {
-	began := time.Now()
+// insist asks a node that is busy, or has the key wait, again: not before it said, and less and less often.
+func insist[T any](ctx context.Context, try func() (T, error)) (T, error) {
+	waited := time.Duration(0)
 	for wait := 250 * time.Millisecond; ; wait *= 2 {
+		out, err := try()
+		var problem *problemError
+		if !errors.As(err, &problem) || problem.Status != http.StatusServiceUnavailable && problem.Status != http.StatusTooManyRequests {
+			return out, err
+		}
+		pause := max(wait, problem.after)
+		if waited += pause; waited > busyPatience {
+			return out, err
+		}
+		select {
+		case <-ctx.Done():
+			return out, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// check sends one file to be checked, again while the node is busy.
+func (c *client) check(ctx context.Context, open func() (io.ReadCloser, error), fields map[string][]string) (v1.Verdict, error) {
+	return insist(ctx, func() (v1.Verdict, error) {
 		f, err := open()
 		if err != nil {
 			return v1.Verdict{}, err
 		}
+		defer f.Close()
 		contentType, body := upload(f, fields)
-		response, err := c.CheckWithBody(ctx, contentType, body)
-		busy, pause := false, wait
-		if err == nil {
-			busy = response.StatusCode == http.StatusServiceUnavailable || response.StatusCode == http.StatusTooManyRequests
-			seconds, _ := strconv.Atoi(response.Header.Get("Retry-After")) // 0 if it says nothing
-			pause = max(wait, time.Duration(min(seconds, 3600))*time.Second)
-		}
-		v, err := ask[v1.Verdict](response, err)
-		_ = f.Close()
-		if !busy || time.Since(began)+pause > busyPatience {
-			return v, err
-		}
-		select {
-		case <-ctx.Done():
-			return v, ctx.Err()
-		case <-time.After(pause):
-		}
-	}
+		return ask[v1.Verdict](c.CheckWithBody(ctx, contentType, body))
+	})
 }
 
 // flag sends one file to be flagged. It is opened anew if it has to be sent again.

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -20,7 +22,9 @@ type refusing struct {
 }
 
 func (d *refusing) Do(r *http.Request) (*http.Response, error) {
-	_, _ = io.Copy(io.Discard, r.Body)
+	if r.Body != nil {
+		_, _ = io.Copy(io.Discard, r.Body)
+	}
 	status := d.statuses[min(len(d.at), len(d.statuses)-1)]
 	d.at = append(d.at, time.Since(d.began))
 	body := `{"level":"none"}`
@@ -58,6 +62,35 @@ func TestCheckAgain(t *testing.T) {
 				_, err = (&client{Client: api}).check(t.Context(), open, nil)
 				if n := len(c.node.at); (err != nil) != c.fails || n != c.times || c.node.at[n-1] != c.last {
 					t.Errorf("asked at %v, then %v; want %d times, the last after %v, failing: %v", c.node.at, err, c.times, c.last, c.fails)
+				}
+			})
+		})
+	}
+}
+
+// TestInsist: an import and a search are asked again as a check is, and not before the node said.
+func TestInsist(t *testing.T) {
+	t.Parallel()
+	for name, run := range map[string]func(ctx context.Context, c *client) error{
+		"import": func(ctx context.Context, c *client) error {
+			return (&importJob{c: &importCmd{Bank: "b"}, lines: []int{1}}).send(ctx, c)
+		},
+		"search": func(ctx context.Context, c *client) error {
+			_, err := searchPage(ctx, nil, c, v1.ListEntriesParams{})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				node := refusing{retry: "7", statuses: []int{503, 429, 200}, began: time.Now()}
+				api, err := v1.NewClient("http://node", v1.WithHTTPClient(&node))
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = run(t.Context(), &client{Client: api})
+				if want := []time.Duration{0, 7 * time.Second, 14 * time.Second}; err != nil || !slices.Equal(node.at, want) {
+					t.Errorf("asked at %v, then %v; want %v", node.at, err, want)
 				}
 			})
 		})

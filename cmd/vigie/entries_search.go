@@ -98,11 +98,31 @@ func (c *entriesSearchCmd) Run(ctx context.Context, a *app) error {
 	return a.showFacets(summary.Facets)
 }
 
+// tooSlow is the Retry-After from which on an overloaded node means the search itself, which would take as long again.
+const tooSlow = 30 * time.Second
+
 // textPatience is how long a search waits for a node that is making its text index, or is behind with it.
 const textPatience = 10 * time.Minute
 
-// searchPage asks for a page, again and again while the node is not ready to search.
+// searchPage asks for a page, again while the node is busy.
 func searchPage(ctx context.Context, a *app, node *client, p v1.ListEntriesParams) (v1.Entries, error) {
+	var last error
+	page, err := insist(ctx, func() (page v1.Entries, err error) {
+		page, err = readyPage(ctx, a, node, p)
+		var problem *problemError
+		if last = err; errors.As(err, &problem) && (problem.after == 0 || problem.after >= tooSlow) {
+			err = nil // which ends it
+		}
+		return page, err
+	})
+	if err == nil {
+		err = last
+	}
+	return page, err
+}
+
+// readyPage asks for a page, again and again while the node is not ready to search.
+func readyPage(ctx context.Context, a *app, node *client, p v1.ListEntriesParams) (v1.Entries, error) {
 	told := false
 	for deadline := time.Now().Add(textPatience); ; {
 		page, err := ask[v1.Entries](node.ListEntries(ctx, &p))

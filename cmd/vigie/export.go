@@ -124,7 +124,11 @@ func (c *exportCmd) tell(a *app, s exportSummary, lost map[exchange.Loss]int) er
 		words = append(words, fmt.Sprintf("%s %d", l, lost[l]))
 	}
 	if len(words) > 0 {
-		a.warn("the format cannot say all of it: %s; csv and ndjson can", strings.Join(words, ", "))
+		instead := "; csv and ndjson can"
+		if f := exchange.Format(c.Format); f == exchange.CSV || f == exchange.NDJSON {
+			instead = "" // the sources of an entry are longer than a row
+		}
+		a.warn("the format cannot say all of it: %s%s", strings.Join(words, ", "), instead)
 	}
 	if c.Out == "" {
 		return nil

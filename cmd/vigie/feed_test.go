@@ -89,7 +89,11 @@ func TestFeed(t *testing.T) {
 			t.Errorf("%s has read something else", r.name)
 		}
 	}
-	for r, least := range map[*feedReader]int{slow: 1, broken: 2} {
+	cutOff := 1
+	if underRace { // so few changes may fit into the system's buffers
+		cutOff = 0
+	}
+	for r, least := range map[*feedReader]int{slow: cutOff, broken: 2} {
 		if r.cuts < least {
 			t.Errorf("%s was cut off %d times", r.name, r.cuts)
 		}

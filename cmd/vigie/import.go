@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -307,7 +306,7 @@ func (j *importJob) fill(ctx context.Context) (end bool, err error) {
 	return false, j.writer.Close()
 }
 
-// send sends a part. A node that is busy is asked again, less and less often, for a minute in all.
+// send sends a part. A node that is busy gets the rest of it again; see insist.
 func (j *importJob) send(ctx context.Context, node *client) error {
 	if len(j.lines) == 0 {
 		return nil
@@ -317,28 +316,19 @@ func (j *importJob) send(ctx context.Context, node *client) error {
 	if c.Source != "" {
 		params.Source = &c.Source
 	}
-	for wait := 250 * time.Millisecond; ; wait *= 2 {
+	_, err := insist(ctx, func() (v1.ListReport, error) {
 		out, err := ask[v1.ListReport](node.FlagListWithBody(ctx, c.Bank, params, "application/x-ndjson", bytes.NewReader(j.part.Bytes())))
-		var problem *problemError
-		if err == nil {
-			j.count(out)
-			if out.Ended == nil {
-				j.sent = true
-				return nil
-			}
-			j.sent = j.sent || out.Read > 0
-			err = &problemError{*out.Ended}
+		if err != nil {
+			return out, err
 		}
-		busy := errors.As(err, &problem) && (problem.Status == http.StatusServiceUnavailable || problem.Status == http.StatusTooManyRequests)
-		if !busy || wait > busyPatience {
-			return err
+		j.count(out)
+		j.sent = j.sent || out.Ended == nil || out.Read > 0
+		if out.Ended != nil {
+			err = &problemError{Problem: *out.Ended}
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
-		}
-	}
+		return out, err
+	})
+	return err
 }
 
 // count adds what became of the rows of a part, or the first of them, to the report, and takes them out of the part.

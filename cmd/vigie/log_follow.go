@@ -179,7 +179,7 @@ func read(name string, data []byte) (change v1.Change, err error) {
 	case err != nil:
 		return change, fmt.Errorf("the feed is not as the contract says: %w", err)
 	case name == "problem":
-		return change, &problemError{p}
+		return change, &problemError{Problem: p}
 	}
 	return change, nil
 }

@@ -46,6 +46,7 @@ func TestSearchThatTakesTooLong(t *testing.T) {
 	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		detail := "the search took too long and was ended"
 		asked.Add(1)
+		w.Header().Set("Retry-After", "30")
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_ = json.NewEncoder(w).Encode(v1.Problem{Type: "/problems/overloaded", Title: "Too much", Status: 503, Detail: &detail})
 	}))

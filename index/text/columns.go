@@ -2,6 +2,7 @@ package text
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -55,10 +56,21 @@ func (t *table) close() {
 	t.makers.Wait()
 }
 
-// begin lets the columns of all segments be made that are not, and forgets those of others.
-func (t *table) begin(r *scorch.IndexSnapshot) []*making {
+// begin takes a snapshot of the index, for the caller to close, lets the columns of its segments be made that are not, and
+// forgets those of others. Both at one stroke: a snapshot that is older than another does not come after it, and forget
+// what is new.
+func (t *table) begin(take func() (index.IndexReader, error)) (*scorch.IndexSnapshot, []*making, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	taken, err := take()
+	if err != nil {
+		return nil, nil, err
+	}
+	r, ok := taken.(*scorch.IndexSnapshot)
+	if !ok {
+		_ = taken.Close()
+		return nil, nil, fmt.Errorf("%w: it is no index of segments", ErrDamaged)
+	}
 	before := t.made
 	t.made = make(map[uint64]*making, len(r.Segments()))
 	all := make([]*making, len(r.Segments()))
@@ -86,21 +98,17 @@ func (t *table) begin(r *scorch.IndexSnapshot) []*making {
 		t.made[s.Id()], all[i] = m, m
 		first += n
 	}
-	return all
+	return r, all, nil
 }
 
-// parts returns the segments of a snapshot, in the order of their documents.
-func (t *table) parts(ctx context.Context, r index.IndexReader) ([]part, error) {
-	s, ok := r.(*scorch.IndexSnapshot)
-	if !ok {
-		return nil, fmt.Errorf("%w: it is no index of segments", ErrDamaged)
-	}
+// partsOf returns the segments of a snapshot, in the order of their documents, once their columns are made.
+func partsOf(ctx context.Context, r *scorch.IndexSnapshot, made []*making) ([]part, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	first := uint64(0)
-	parts := make([]part, len(s.Segments()))
-	for i, m := range t.begin(s) {
+	parts := make([]part, len(made))
+	for i, m := range made {
 		select {
 		case <-m.done:
 		case <-ctx.Done():
@@ -109,7 +117,7 @@ func (t *table) parts(ctx context.Context, r index.IndexReader) ([]part, error) 
 		if m.err != nil {
 			return nil, m.err
 		}
-		parts[i] = part{m.columns, first, s.Segments()[i]}
+		parts[i] = part{m.columns, first, r.Segments()[i]}
 		first += uint64(len(m.columns.entries))
 	}
 	return parts, nil
@@ -125,17 +133,22 @@ func (x *Index) prepare() {
 	if x.closed {
 		return
 	}
-	if r, err := x.reader(); err == nil {
-		defer r.Close()
-		if s, ok := r.(*scorch.IndexSnapshot); ok {
-			x.table.begin(s)
-		}
+	if r, _, err := x.table.begin(x.reader); err == nil {
+		_ = r.Close()
 	}
 }
 
-// readColumns makes the columns of n documents of a snapshot.
+var errTooMany = fmt.Errorf("a segment of the text index has more than %d keys", uint32(math.MaxUint32))
+
+// readColumns makes the columns of n documents of a snapshot. What bleve cannot read is damaged: nothing else is asked of
+// it here than what it has written.
 func readColumns(r index.IndexReader, first, n uint64, quit <-chan struct{}) (c *columns, err error) {
 	defer recovered(&err)()
+	defer func() {
+		if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrClosed) && !errors.Is(err, errTooMany) {
+			err = fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+	}()
 	values, err := r.DocValueReader([]string{fieldKey})
 	if err != nil {
 		return nil, err
@@ -180,7 +193,7 @@ func readColumns(r index.IndexReader, first, n uint64, quit <-chan struct{}) (c 
 			return nil, fault
 		}
 		if len(c.keys) > math.MaxUint32 {
-			return nil, fmt.Errorf("a segment of the text index has more than %d keys", uint32(math.MaxUint32))
+			return nil, errTooMany
 		}
 		c.starts[doc+1] = uint32(len(c.keys))
 	}

@@ -203,13 +203,12 @@ func TestPrepared(t *testing.T) {
 	if err != nil || found.Total != batches || found.Facets["bank"].Values[0].Count != batches {
 		t.Fatalf("found %+v, %v", found, err)
 	}
-	r, err := x.reader()
+	r, made, err := x.table.begin(x.reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	parts, err := x.table.parts(t.Context(), r)
-	if err != nil || len(x.table.made) != len(parts) {
-		t.Fatalf("%d of segments are kept for %d: %v", len(x.table.made), len(parts), err)
+	if len(x.table.made) != len(made) {
+		t.Fatalf("%d of segments are kept for %d", len(x.table.made), len(made))
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"hash/fnv"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/blevesearch/bleve/v2/search"
 	index "github.com/blevesearch/bleve_index_api"
@@ -47,7 +48,8 @@ type page struct {
 	sum        uint64
 	from, last int64 // microseconds
 	scored     bool
-	asked      []string
+	asked      []string // facets
+	kinds      string   // the letters of their keys
 
 	total  uint64
 	best   worstFirst
@@ -97,6 +99,7 @@ func (q Query) page() (*page, error) {
 		if facetKinds[f] == "" {
 			return nil, wrong("facets", "one is none of %v", Facets())
 		}
+		p.kinds += facetKinds[f]
 	}
 	if q.Cursor != "" {
 		var c cursor
@@ -129,13 +132,17 @@ func (p *page) counter(of part) []uint64 {
 	return make([]uint64, len(of.names))
 }
 
-// add adds what was counted in a part.
-func (p *page) add(of part, counted []uint64) {
+// add adds what was counted in a part of the facets that are asked for.
+func (p *page) add(ctx context.Context, of part, counted []uint64) error {
 	for place, n := range counted {
-		if n > 0 {
-			p.counts[of.names[place]] += n
+		if place%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if name := of.names[place]; n > 0 && strings.Contains(p.kinds, name[:1]) {
+			p.counts[name] += n
 		}
 	}
+	return nil
 }
 
 // collect goes through the hits of a searcher, which come in the order of documents.
@@ -144,21 +151,25 @@ func (p *page) collect(ctx context.Context, r index.IndexReader, parts []part, s
 	m, err := s.Next(c)
 	for _, of := range parts {
 		counted := p.counter(of)
-		for n := 0; err == nil && m != nil; n++ {
+		for err == nil && m != nil {
 			doc := m.IndexInternalID.Value() - of.first
 			if doc >= uint64(len(of.entries)) {
 				break // of the next part
 			}
 			p.take(of, int(doc), counted, m.Score)
 			c.DocumentMatchPool.Put(m)
-			if n%1024 == 0 && ctx.Err() != nil {
-				return ctx.Err()
+			if err = ctx.Err(); err == nil {
+				m, err = s.Next(c)
 			}
-			m, err = s.Next(c)
 		}
-		p.add(of, counted)
+		if err == nil {
+			err = p.add(ctx, of, counted)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // scan goes through all documents that have, of each filter, one of its keys; the newest first, as these are most often
@@ -192,7 +203,9 @@ func (p *page) scan(ctx context.Context, parts []part, filters [][]string) error
 				p.take(of, doc, counted, 0)
 			}
 		}
-		p.add(of, counted)
+		if err := p.add(ctx, of, counted); err != nil {
+			return err
+		}
 	}
 	return nil
 }

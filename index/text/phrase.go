@@ -1,7 +1,9 @@
 package text
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"math"
 	"slices"
 
@@ -15,8 +17,9 @@ import (
 // them: common words have many.
 type phrase struct {
 	search.Searcher // the documents that have all the words
+	ctx             context.Context
 	words           []phraseWord
-	at, next        []place
+	at, next        []place // in their order
 	norm            float64 // of the query
 }
 
@@ -33,10 +36,19 @@ type place struct {
 	at    int
 }
 
-func newPhrase(ctx context.Context, r index.IndexReader, words []string, field string) (search.Searcher, error) {
-	p := &phrase{norm: 1}
+func (p place) compare(o place) int {
+	return cmp.Or(cmp.Compare(p.value, o.value), cmp.Compare(p.at, o.at))
+}
+
+func newPhrase(ctx context.Context, r index.IndexReader, words []string, field string) (_ search.Searcher, err error) {
+	p := &phrase{ctx: ctx, norm: 1}
 	var all []search.Searcher
-	var err error
+	defer func() {
+		if err != nil {
+			closeAfter(err, all)
+			_ = p.closeWords()
+		}
+	}()
 	for i, w := range words {
 		if first := slices.Index(words, w); first < i {
 			for j := range p.words {
@@ -46,23 +58,18 @@ func newPhrase(ctx context.Context, r index.IndexReader, words []string, field s
 			}
 			continue
 		}
-		s, fault := searcher.NewTermSearcher(ctx, r, w, field, 1, unscored)
-		if fault != nil {
-			err = fault
-			break
+		s, err := searcher.NewTermSearcher(ctx, r, w, field, 1, unscored)
+		if err != nil {
+			return nil, err
 		}
 		all = append(all, s)
-		reader, fault := r.TermFieldReader(ctx, []byte(w), field, true, true, true)
-		if fault != nil {
-			err = fault
-			break
+		reader, err := r.TermFieldReader(ctx, []byte(w), field, true, true, true)
+		if err != nil {
+			return nil, err
 		}
 		p.words = append(p.words, phraseWord{TermFieldReader: reader, offsets: []int{i}})
 	}
-	if err == nil {
-		p.Searcher, err = searcher.NewConjunctionSearcher(ctx, r, all, unscored)
-	}
-	if err != nil {
+	if p.Searcher, err = searcher.NewConjunctionSearcher(ctx, r, all, unscored); err != nil {
 		return nil, err
 	}
 	// Rare words first: where they do not stand, the others need not be read.
@@ -97,21 +104,31 @@ func (p *phrase) from(c *search.SearchContext, first func() (*search.DocumentMat
 	return m, err
 }
 
-// count returns how often the phrase stands in a document that has all its words.
+// count returns how often the phrase stands in a document that has all its words. It goes through the places of each word
+// once for each time that the phrase has it, and in between looks whether its time is over: a long text can be one word
+// throughout.
 func (p *phrase) count(id index.IndexInternalID) (int, error) {
 	for i := range p.words {
 		w := &p.words[i]
 		if _, err := w.TermFieldReader.Advance(id, &w.TermFieldDoc); err != nil {
 			return 0, err
 		}
+		if !slices.IsSortedFunc(w.Vectors, inText) {
+			slices.SortFunc(w.Vectors, inText)
+		}
 		for j, offset := range w.offsets {
+			if err := p.ctx.Err(); err != nil {
+				return 0, err
+			}
 			p.next = p.next[:0]
+			before := p.at
 			for _, v := range w.Vectors {
-				begin := place{at: int(v.Pos) - offset}
-				if len(v.ArrayPositions) > 0 {
-					begin.value = v.ArrayPositions[0]
+				begin := placeOf(v)
+				begin.at -= offset
+				for len(before) > 0 && before[0].compare(begin) < 0 {
+					before = before[1:]
 				}
-				if i+j == 0 || slices.Contains(p.at, begin) {
+				if i+j == 0 || len(before) > 0 && before[0] == begin {
 					p.next = append(p.next, begin)
 				}
 			}
@@ -123,17 +140,29 @@ func (p *phrase) count(id index.IndexInternalID) (int, error) {
 	return len(p.at), nil
 }
 
+// placeOf is where a word stands.
+func placeOf(v *index.TermFieldVector) place {
+	p := place{at: int(v.Pos)}
+	if len(v.ArrayPositions) > 0 {
+		p.value = v.ArrayPositions[0]
+	}
+	return p
+}
+
+func inText(a, b *index.TermFieldVector) int { return placeOf(a).compare(placeOf(b)) }
+
 // Weight and SetQueryNorm are those of one word.
 func (p *phrase) Weight() float64           { return 1 }
 func (p *phrase) SetQueryNorm(norm float64) { p.norm = norm }
 
 // Close lets go of all readers.
 func (p *phrase) Close() error {
-	err := p.Searcher.Close()
+	return errors.Join(p.Searcher.Close(), p.closeWords())
+}
+
+func (p *phrase) closeWords() (err error) {
 	for _, w := range p.words {
-		if fault := w.TermFieldReader.Close(); err == nil {
-			err = fault
-		}
+		err = errors.Join(err, w.TermFieldReader.Close())
 	}
 	return err
 }

@@ -21,7 +21,7 @@ type Query struct {
 	//	"drapeau noir"     these very words in a row, in one text
 	//	example.org b-17   what punctuation joins is words in a row
 	//	-vente             not this word; also -"en vente", -label:draft
-	//	recrut*            words that begin so, from two letters; those of the index may be 1,024 at most
+	//	recrut*            words that begin so, from two letters; those of the index, of all banks, may be 1,024 at most
 	//	drapaeu~           words that differ by one letter, or two neighbours swapped, from four letters
 	//	label:recruitment  in the labels; also source:, note: and reason:, with all of the above
 	Text string
@@ -91,7 +91,7 @@ func (x *Index) Search(ctx context.Context, q Query) (result Result, err error) 
 	if err != nil {
 		return Result{}, err
 	}
-	r, err := x.reader()
+	r, made, err := x.table.begin(x.reader)
 	if err != nil {
 		return Result{}, err
 	}
@@ -105,7 +105,7 @@ func (x *Index) Search(ctx context.Context, q Query) (result Result, err error) 
 		result.Facets = p.facets()
 		return result, nil
 	}
-	parts, err := x.table.parts(ctx, r)
+	parts, err := partsOf(ctx, r, made)
 	if err != nil {
 		return Result{}, err
 	}
@@ -151,8 +151,9 @@ func (p *plan) collect(q Query, clauses []clause, into *page, parts []part) erro
 }
 
 // query makes the searcher of a whole query. Clauses learn the terms that they expand to.
-func (p *plan) query(q Query, clauses []clause) (search.Searcher, error) {
+func (p *plan) query(q Query, clauses []clause) (_ search.Searcher, err error) {
 	var must, not []search.Searcher
+	defer func() { closeAfter(err, append(must, not...)) }()
 	for i := range clauses {
 		s, err := p.clause(&clauses[i])
 		if err != nil {
@@ -182,11 +183,22 @@ func (p *plan) query(q Query, clauses []clause) (search.Searcher, error) {
 	if err != nil || len(not) == 0 {
 		return all, err
 	}
+	must = []search.Searcher{all}
 	none, err := searcher.NewDisjunctionSearcher(p.ctx, p.reader, not, 1, unscored)
 	if err != nil {
 		return nil, err
 	}
 	return searcher.NewBooleanSearcher(p.ctx, p.reader, all, nil, none, p.options())
+}
+
+// closeAfter closes the searchers that an error leaves to nobody.
+func closeAfter(err error, all []search.Searcher) {
+	if err == nil {
+		return
+	}
+	for _, s := range all {
+		_ = s.Close()
+	}
 }
 
 // filters are lists of keys: a document has one of each that is found.
@@ -220,12 +232,13 @@ func (p *plan) options() search.SearcherOptions {
 }
 
 // clause makes the searcher of a clause: of its fields, any.
-func (p *plan) clause(c *clause) (search.Searcher, error) {
+func (p *plan) clause(c *clause) (_ search.Searcher, err error) {
 	o := p.options()
 	if c.exclude || c.expand != exact {
 		o = unscored
 	}
 	var any []search.Searcher
+	defer func() { closeAfter(err, any) }()
 	c.terms = map[string]map[string]bool{}
 	expanded := 0
 	for _, f := range c.fields {
@@ -267,8 +280,9 @@ func (p *plan) clause(c *clause) (search.Searcher, error) {
 }
 
 // phrase makes the searcher of words in a row. In sources it looks for their pairs first.
-func (p *plan) phrase(field string, words []string, o search.SearcherOptions) (search.Searcher, error) {
+func (p *plan) phrase(field string, words []string, o search.SearcherOptions) (_ search.Searcher, err error) {
 	var all []search.Searcher
+	defer func() { closeAfter(err, all) }()
 	if field == fieldSource {
 		for i := 1; i < len(words); i++ {
 			s, err := searcher.NewTermSearcher(p.ctx, p.reader, pair(words[i-1], words[i]), fieldPairs, 1, o)
@@ -282,7 +296,8 @@ func (p *plan) phrase(field string, words []string, o search.SearcherOptions) (s
 	if err != nil {
 		return nil, err
 	}
-	return searcher.NewConjunctionSearcher(p.ctx, p.reader, append(all, s), o)
+	all = append(all, s)
+	return searcher.NewConjunctionSearcher(p.ctx, p.reader, all, o)
 }
 
 // expand returns the words of a field that a prefix or a fuzzy word stands for, up to a bound.

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"vigie/index/text"
 )
@@ -94,6 +97,43 @@ func (e *ended) Err() error {
 		return context.DeadlineExceeded
 	}
 	return nil
+}
+
+// TestLongPhrase: a phrase of one word, in texts that are nothing else, is counted in one go through the text for each of
+// its words, and its time can end within one entry.
+func TestLongPhrase(t *testing.T) {
+	x := open(t, t.TempDir(), 1000)
+	const words, times = 31, 32_000
+	docs := make([]text.Document, 5)
+	for i := range docs {
+		docs[i].Note = strings.Repeat("a ", times)
+	}
+	docs[0].Note = strings.Repeat("a ", words-1)
+	apply(t, x, 1, docs...)
+	q := text.Query{Text: `note:"` + strings.Repeat("a ", words) + `"`, Limit: 10}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // some hundredths are enough
+	defer cancel()
+	r, err := x.Search(ctx, q)
+	if err != nil || r.Total != 4 {
+		t.Fatalf("%d found, %v; want 4", r.Total, err)
+	}
+	q.Text = `note:"a a"`
+	pairs, err := x.Search(ctx, q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const phrases = times - words + 1
+	if got, want := r.Hits[0].Score/pairs.Hits[0].Score, math.Sqrt(float64(phrases)/(times-1)); math.Abs(got-want) > 1e-6 {
+		t.Errorf("%d words in a row %d times score %v of what two do; want %v", words, phrases, got, want)
+	}
+	one := open(t, t.TempDir(), 1)
+	apply(t, one, 1, docs[1])
+	q.Text = `note:"` + strings.Repeat("a ", words) + `"`
+	short := &ended{Context: t.Context()}
+	short.left.Store(words / 2)
+	if r, err := one.Search(short, q); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%d found, %v; want that its time is over", r.Total, err)
+	}
 }
 
 // TestSearchEnds: a search ends when its time does, be it among hits, or where none come for long.

@@ -178,31 +178,54 @@ func (s *state) rulingOn(id storage.MatchID, entry storage.EntryID) (ruling stor
 	return ruling, decision
 }
 
-func (r *reader) Judgements(entry storage.EntryID, limit int) (judgements []storage.Judgement, err error) {
+func (r *reader) Judgements(entry storage.EntryID, party storage.PartyID, limit int) ([]storage.Judgement, error) {
 	if err := storage.CheckJudgements(limit); err != nil {
 		return nil, err
 	}
-	for _, m := range r.matches {
-		ruling, decision := r.rulingOn(m.ID, entry)
+	judgements := slices.DeleteFunc(r.judgements(entry), func(j storage.Judgement) bool { return j.Party != party })
+	return judgements[:min(limit, len(judgements))], nil
+}
+
+func (r *reader) Judges(entry storage.EntryID) (parties []storage.PartyID, err error) {
+	for _, j := range r.judgements(entry) {
+		parties = append(parties, j.Party)
+	}
+	slices.Sort(parties)
+	return slices.Compact(parties), nil
+}
+
+// judgements are those of all parties, newest first.
+func (s *state) judgements(entry storage.EntryID) (judgements []storage.Judgement) {
+	for _, m := range s.matches {
+		ruling, decision := s.rulingOn(m.ID, entry)
 		counted := slices.ContainsFunc(m.Entries, func(e storage.MatchEntry) bool { return e.Entry == entry && e.Level != "none" })
-		if counted && decision > r.cleared[entry] && (ruling.Confirms() || ruling.Overturns()) {
+		if counted && decision > s.cleared[entry] && (ruling.Confirms() || ruling.Overturns()) {
 			judgements = append(judgements, storage.Judgement{
-				Decision: decision, Match: m.ID, Party: m.Party, ContentID: m.ContentID, Wrong: ruling.Overturns(),
+				Decision: decision, Match: m.ID, Party: m.Party, ContentID: m.ContentID, Bare: m.Bare, Wrong: ruling.Overturns(),
 			})
 		}
 	}
 	slices.SortFunc(judgements, func(a, b storage.Judgement) int { return cmp.Compare(b.Decision, a.Decision) })
-	return judgements[:min(limit, len(judgements))], nil
+	return judgements
 }
 
-func (w *writer) Clear(entry storage.EntryID) error {
-	for at := range w.alarms {
-		if at.entry == entry {
-			delete(w.alarms, at)
+func (w *writer) Clear(entry storage.EntryID) (lifted []storage.Overlay, err error) {
+	w.cleared[entry] = w.lastRuled
+	for at, t := range w.taken {
+		if at.entry != entry {
+			continue
+		}
+		delete(w.taken, at)
+		if o := w.overlays[at].Normal(); t.own {
+			o.Disabled = false
+			lifted = append(lifted, o)
+			if err := w.SetOverlay(o); err != nil {
+				return nil, err
+			}
 		}
 	}
-	w.cleared[entry] = w.lastRuled
-	return nil
+	slices.SortFunc(lifted, func(a, b storage.Overlay) int { return cmp.Compare(a.Party, b.Party) })
+	return lifted, nil
 }
 
 func (r *reader) Statuses(party storage.PartyID, ids []storage.EntryID) (map[storage.EntryID]storage.EntryStatus, error) {

@@ -44,12 +44,12 @@ type state struct {
 	opinions      map[holder]storage.Opinion
 	remembered    map[request]storage.Remembered
 
-	shipped   map[string]uint64     // by node
-	matches   []storage.MatchRecord // by Ord, ascending
-	lastMatch uint64                // Ord
-	decisions []storage.Decision    // by ID, ascending
-	lastRuled uint64                // ID of the last decision
-	alarms    map[holder]bool
+	shipped   map[string]uint64          // by node
+	matches   []storage.MatchRecord      // by Ord, ascending
+	lastMatch uint64                     // Ord
+	decisions []storage.Decision         // by ID, ascending
+	lastRuled uint64                     // ID of the last decision
+	taken     map[holder]taking          // of overlays that stand
 	cleared   map[storage.EntryID]uint64 // ID of the last decision before it
 	counts    map[step]uint64
 	totals    map[storage.EntryID]storage.Counters // but for Hour and Day
@@ -66,6 +66,11 @@ type (
 	holder struct {
 		party storage.PartyID
 		entry storage.EntryID
+	}
+	// taking is what Disable did.
+	taking struct {
+		own   bool      // the overlay disables the entry because of it, and the party has not said so itself
+		alarm time.Time // zero: none
 	}
 	request struct{ scope, key string }
 	step    struct {
@@ -94,7 +99,7 @@ func (s state) clone() state {
 	s.shipped = maps.Clone(s.shipped)
 	s.matches = slices.Clone(s.matches)
 	s.decisions = slices.Clone(s.decisions)
-	s.alarms = maps.Clone(s.alarms)
+	s.taken = maps.Clone(s.taken)
 	s.cleared = maps.Clone(s.cleared)
 	s.counts = maps.Clone(s.counts)
 	s.totals = maps.Clone(s.totals)
@@ -119,7 +124,7 @@ func New(o storage.Options) (*Catalogue, error) {
 			opinions:      map[holder]storage.Opinion{},
 			remembered:    map[request]storage.Remembered{},
 			shipped:       map[string]uint64{},
-			alarms:        map[holder]bool{},
+			taken:         map[holder]taking{},
 			cleared:       map[storage.EntryID]uint64{},
 			counts:        map[step]uint64{},
 			totals:        map[storage.EntryID]storage.Counters{},

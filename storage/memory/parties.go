@@ -99,8 +99,11 @@ func (w *writer) SetOverlay(o storage.Overlay) error {
 	} else {
 		w.overlays[holder{o.Party, o.Entry}] = o.Normal()
 	}
-	if !o.Disabled {
-		delete(w.alarms, holder{o.Party, o.Entry})
+	at := holder{o.Party, o.Entry}
+	if t := w.taken[at]; o.Disabled && !t.alarm.IsZero() {
+		w.taken[at] = taking{alarm: t.alarm}
+	} else {
+		delete(w.taken, at)
 	}
 	return nil
 }
@@ -110,18 +113,20 @@ func (w *writer) Disable(party storage.PartyID, entry storage.EntryID, alarm boo
 		return storage.Overlay{}, err
 	}
 	at := holder{party, entry}
-	o := w.overlays[at].Normal()
+	o, t := w.overlays[at].Normal(), w.taken[at]
+	t.own = t.own || !o.Disabled
+	if alarm {
+		t.alarm = w.options.Time()
+	}
+	w.taken[at] = t
 	o.Party, o.Entry, o.Disabled = party, entry, true
 	w.overlays[at] = o.Normal()
-	if alarm {
-		w.alarms[at] = true
-	}
 	return o, nil
 }
 
-func (r *reader) Alarms(entry storage.EntryID) (parties []storage.PartyID, err error) {
-	for at := range r.alarms {
-		if at.entry == entry {
+func (r *reader) Alarms(entry storage.EntryID, since time.Time) (parties []storage.PartyID, err error) {
+	for at, t := range r.taken {
+		if at.entry == entry && !t.alarm.IsZero() && !t.alarm.Before(storage.KeptTime(since)) {
 			parties = append(parties, at.party)
 		}
 	}

@@ -85,33 +85,66 @@ func selectCounters(d dialect) string {
 		FROM match_totals t WHERE t.entry IN (` + d.ids("$1") + ")"
 }
 
-const selectJudgements = `
-	SELECT x.judged, m.node, m.number, m.party, m.content, x.ruling
-	FROM match_entries x CROSS JOIN matches m WHERE m.ord = x.ord
-	AND x.entry = $1 AND x.judged > 0 AND x.level <> 'none' AND x.judged > COALESCE((SELECT cleared FROM match_totals WHERE entry = $1), 0)
-	ORDER BY x.judged DESC LIMIT $2`
+// judgedOf is what Judgements count of an entry's matches.
+const judgedOf = `x.entry = $1 AND x.judged > 0 AND x.level <> 'none'
+	AND x.judged > COALESCE((SELECT cleared FROM match_totals WHERE entry = $1), 0)`
 
-func (r *reader) Judgements(entry storage.EntryID, limit int) ([]storage.Judgement, error) {
+const selectJudgements = `
+	SELECT x.judged, m.node, m.number, m.party, m.content, m.bare, x.ruling
+	FROM match_entries x CROSS JOIN matches m WHERE m.ord = x.ord AND x.party = $2 AND ` + judgedOf + `
+	ORDER BY x.judged DESC LIMIT $3`
+
+func (r *reader) Judgements(entry storage.EntryID, party storage.PartyID, limit int) ([]storage.Judgement, error) {
 	if err := storage.CheckJudgements(limit); err != nil {
 		return nil, err
 	}
 	judgements, err := list(r.ctx, r.db, func(row scanner) (j storage.Judgement, err error) {
 		var ruling storage.Ruling
-		err = row.Scan(&j.Decision, &j.Match.Node, &j.Match.Number, &j.Party, &j.ContentID, &ruling)
+		err = row.Scan(&j.Decision, &j.Match.Node, &j.Match.Number, &j.Party, &j.ContentID, &j.Bare, &ruling)
 		j.Wrong = ruling.Overturns()
 		return j, err
-	}, selectJudgements, entry, limit)
+	}, selectJudgements, entry, party, limit)
 	return judgements, wrap(err, "judgements of entry", entry)
 }
 
-const lastJudged = "SELECT COALESCE(MAX(judged), 0) FROM match_entries WHERE entry = $1 AND judged > 0 AND level <> 'none'"
+// selectJudges leaps from one party to the next.
+const selectJudges = `
+	WITH RECURSIVE p (id) AS (
+		SELECT MIN(party) FROM match_entries WHERE entry = $1 AND judged > 0 AND level <> 'none'
+		UNION ALL
+		SELECT (SELECT MIN(party) FROM match_entries WHERE entry = $1 AND party > p.id AND judged > 0 AND level <> 'none')
+		FROM p WHERE p.id IS NOT NULL
+	) SELECT id FROM p WHERE EXISTS (SELECT 1 FROM match_entries x WHERE x.party = p.id AND ` + judgedOf + `)`
 
-func (w *writer) Clear(entry storage.EntryID) error {
-	err := w.exec("UPDATE match_totals SET cleared = ("+lastJudged+") WHERE entry = $1", entry)
-	if err == nil {
-		err = w.exec("UPDATE overlays SET alarm = 0 WHERE entry = $1 AND alarm = 1", entry)
+func (r *reader) Judges(entry storage.EntryID) ([]storage.PartyID, error) {
+	parties, err := list(r.ctx, r.db, scanPartyID, selectJudges, entry)
+	return parties, wrap(err, "judges of entry", entry)
+}
+
+func scanPartyID(row scanner) (p storage.PartyID, err error) {
+	err = row.Scan(&p)
+	return p, err
+}
+
+const selectTaken = "SELECT party, entry, labels FROM overlays WHERE entry = $1 AND taken = 1 ORDER BY party"
+
+func (w *writer) Clear(entry storage.EntryID) ([]storage.Overlay, error) {
+	lifted, err := list(w.ctx, w.db, func(row scanner) (o storage.Overlay, err error) {
+		err = row.Scan(&o.Party, &o.Entry, jsonColumn{&o.Labels})
+		return o, err
+	}, selectTaken, entry)
+	for _, o := range lifted {
+		if err == nil {
+			err = w.SetOverlay(o)
+		}
 	}
-	return wrap(err, "clear entry", entry)
+	if err == nil {
+		err = w.exec("UPDATE overlays SET alarm = 0 WHERE entry = $1 AND alarm > 0", entry)
+	}
+	if err == nil {
+		err = w.exec("UPDATE match_totals SET cleared = (SELECT COALESCE(MAX(id), 0) FROM decisions) WHERE entry = $1", entry)
+	}
+	return lifted, wrap(err, "clear entry", entry)
 }
 
 const selectStatuses = `

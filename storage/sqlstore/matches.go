@@ -10,10 +10,10 @@ import (
 	"vigie/storage"
 )
 
-const selectMatches = `SELECT ord, node, number, at, party, key, content, level, action, index_seq FROM matches `
+const selectMatches = `SELECT ord, node, number, at, party, key, content, level, action, index_seq, bare FROM matches `
 
 func scanMatch(row scanner) (m storage.MatchRecord, err error) {
-	err = row.Scan(&m.Ord, &m.ID.Node, &m.ID.Number, timeColumn{&m.At}, &m.Party, &m.Key, &m.ContentID, &m.Level, &m.Action, &m.IndexSeq)
+	err = row.Scan(&m.Ord, &m.ID.Node, &m.ID.Number, timeColumn{&m.At}, &m.Party, &m.Key, &m.ContentID, &m.Level, &m.Action, &m.IndexSeq, &m.Bare)
 	return m, err
 }
 
@@ -267,9 +267,9 @@ func (w *writer) areNew(table, node string, n int, number func(int) uint64) erro
 // addMatch stores a match and sets its Ord.
 func (w *writer) addMatch(m *storage.MatchRecord) error {
 	err := w.row(`
-		INSERT INTO matches (node, number, at, party, key, content, level, action, index_seq)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING ord`,
-		m.ID.Node, m.ID.Number, millis(m.At), m.Party, m.Key, m.ContentID, m.Level, m.Action, m.IndexSeq).Scan(&m.Ord)
+		INSERT INTO matches (node, number, at, party, key, content, level, action, index_seq, bare)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING ord`,
+		m.ID.Node, m.ID.Number, millis(m.At), m.Party, m.Key, m.ContentID, m.Level, m.Action, m.IndexSeq, m.Bare).Scan(&m.Ord)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"fmt"
+	"time"
 
 	"vigie/storage"
 )
@@ -56,7 +57,7 @@ func (w *writer) SetOverlay(o storage.Overlay) error {
 		err = w.exec(`
 			INSERT INTO overlays (party, entry, disabled, labels) VALUES ($1, $2, $3, $4)
 			ON CONFLICT (party, entry) DO UPDATE SET
-				disabled = excluded.disabled, labels = excluded.labels, alarm = overlays.alarm * excluded.disabled`,
+				disabled = excluded.disabled, labels = excluded.labels, taken = 0, alarm = overlays.alarm * excluded.disabled`,
 			o.Party, o.Entry, o.Disabled, labels)
 	}
 	return wrap(err, "overlay on entry", o.Entry)
@@ -69,20 +70,22 @@ func (w *writer) Disable(party storage.PartyID, entry storage.EntryID, alarm boo
 	if err := w.entryExists(entry); err != nil {
 		return o, err
 	}
+	at := int64(0)
+	if alarm {
+		at = millis(w.options.Time())
+	}
 	err = w.row(`
-		INSERT INTO overlays (party, entry, disabled, alarm) VALUES ($1, $2, 1, $3)
-		ON CONFLICT (party, entry) DO UPDATE SET disabled = 1, alarm = MAX(overlays.alarm, excluded.alarm)
-		RETURNING party, entry, disabled, labels`, party, entry, alarm).Scan(&o.Party, &o.Entry, &o.Disabled, jsonColumn{&o.Labels})
+		INSERT INTO overlays (party, entry, disabled, taken, alarm) VALUES ($1, $2, 1, 1, $3)
+		ON CONFLICT (party, entry) DO UPDATE SET
+			disabled = 1, taken = MAX(overlays.taken, 1 - overlays.disabled), alarm = MAX(overlays.alarm, excluded.alarm)
+		RETURNING party, entry, disabled, labels`, party, entry, at).Scan(&o.Party, &o.Entry, &o.Disabled, jsonColumn{&o.Labels})
 	return o, wrap(err, "overlay on entry", entry)
 }
 
-const selectAlarms = "SELECT party FROM overlays WHERE entry = $1 AND alarm = 1 ORDER BY party"
+const selectAlarms = "SELECT party FROM overlays WHERE entry = $1 AND alarm > 0 AND alarm >= $2 ORDER BY party"
 
-func (r *reader) Alarms(entry storage.EntryID) ([]storage.PartyID, error) {
-	parties, err := list(r.ctx, r.db, func(row scanner) (p storage.PartyID, err error) {
-		err = row.Scan(&p)
-		return p, err
-	}, selectAlarms, entry)
+func (r *reader) Alarms(entry storage.EntryID, since time.Time) ([]storage.PartyID, error) {
+	parties, err := list(r.ctx, r.db, scanPartyID, selectAlarms, entry, millis(since))
 	return parties, wrap(err, "alarms of entry", entry)
 }
 

@@ -254,7 +254,7 @@ func (s step) journal(w storage.Writer, now time.Time) (result any, err error) {
 	switch s.Do {
 	case "match":
 		m := storage.MatchRecord{
-			ID: id, At: past(s.C % 12), Party: storage.PartyID(1 + s.C%3), ContentID: []string{"", "c"}[s.C&1], Level: []string{"review", "match"}[s.C>>1&1],
+			ID: id, At: past(s.C % 12), Party: storage.PartyID(1 + s.C%3), Bare: s.bit(3), ContentID: []string{"", "c"}[s.C&1], Level: []string{"review", "match"}[s.C>>1&1],
 			Entries: []storage.MatchEntry{{Entry: 1, Bank: 1, Level: "match"}, {Entry: storage.EntryID(s.A), Bank: storage.BankID(s.A)}, {Entry: 9, Bank: 1}}[:s.B-1],
 			Verdict: body(s.C),
 		}
@@ -276,14 +276,16 @@ func (s step) journal(w storage.Writer, now time.Time) (result any, err error) {
 		err := w.AddDecision(&d)
 		return d.ID, err
 	case "judged":
-		judgements, err1 := w.Judgements([]storage.EntryID{1, 9, 2, 3}[s.A-1], s.B)
-		alarms, err2 := w.Alarms(storage.EntryID(s.A))
+		entry := []storage.EntryID{1, 9, 2, 3}[s.A-1]
+		judgements, err1 := w.Judgements(entry, storage.PartyID(1+s.C%3), s.B)
+		judges, err4 := w.Judges(entry)
+		alarms, err2 := w.Alarms(storage.EntryID(s.A), past(s.C%12))
 		statuses, err3 := w.Statuses(party, []storage.EntryID{1, 2, storage.EntryID(s.B), 99})
-		return fmt.Sprint(len(judgements), judgements, len(alarms), alarms, statuses), errors.Join(err1, err2, err3)
+		return fmt.Sprint(len(judgements), judgements, judges, len(alarms), alarms, statuses), errors.Join(err1, err2, err3, err4)
 	case "disable":
 		return w.Disable(party, storage.EntryID(s.B), s.bit(0))
 	case "clear":
-		return done, w.Clear([]storage.EntryID{1, 9, 2, 3}[s.A-1])
+		return w.Clear([]storage.EntryID{1, 9, 2, 3}[s.A-1])
 	case "erase":
 		return w.EraseContent(party, []string{"", "c"}[s.C&1])
 	case "expire":

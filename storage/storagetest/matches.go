@@ -457,7 +457,7 @@ func testJudgements(t *testing.T, open Open) {
 	group(t, open, map[string]func(*fixture){
 		"newest first, of what counted": func(f *fixture) {
 			ids := f.matches(7, func(i int, m *storage.MatchRecord) {
-				m.Party, m.ContentID = storage.PartyID(1+i%2), fmt.Sprint("c", i)
+				m.Party, m.ContentID, m.Bare = storage.PartyID(1+i%2), fmt.Sprint("c", i), i == 3
 				m.Entries = []storage.MatchEntry{{Entry: 1, Level: "match"}, {Entry: 2, Level: []string{"none", "review"}[i%2]}}
 			})
 			both := []storage.EntryID{1, 2}
@@ -474,7 +474,7 @@ func testJudgements(t *testing.T, open Open) {
 				for n, r := range rulings {
 					d := f.decide(storage.Decision{Match: ids[i], Ruling: r, Entries: both})
 					if j := (storage.Judgement{
-						Decision: d.ID, Match: d.Match, Party: storage.PartyID(1 + i%2), ContentID: fmt.Sprint("c", i), Wrong: r.Overturns(),
+						Decision: d.ID, Match: d.Match, Party: storage.PartyID(1 + i%2), ContentID: fmt.Sprint("c", i), Bare: i == 3, Wrong: r.Overturns(),
 					}); n == 0 || r.Overturns() {
 						judged[ids[i]] = j
 					}
@@ -486,18 +486,19 @@ func testJudgements(t *testing.T, open Open) {
 			f.judgements(1, []storage.Judgement{first, judged[ids[5]], judged[ids[3]], judged[ids[1]]})
 			f.judgements(2, []storage.Judgement{judged[ids[5]], judged[ids[3]], judged[ids[1]]})
 			f.judgements(3, nil)
-			f.view(func(r storage.Reader) error {
-				some, err := r.Judgements(1, 2)
-				f.same([]storage.Judgement{first, judged[ids[5]]}, some)
-				if _, err := r.Judgements(1, 0); err == nil {
+			f.view(func(r storage.Reader) error { // one party's do not keep out another's
+				some, err := r.Judgements(1, 2, 2)
+				f.same([]storage.Judgement{judged[ids[5]], judged[ids[3]]}, some)
+				if _, err := r.Judgements(1, 2, 0); err == nil {
 					f.Error("limit 0 is accepted")
 				}
 				return err
 			})
 
 			f.update(func(w storage.Writer) error {
-				f.must(w.Clear(9))
-				return w.Clear(1)
+				_, err1 := w.Clear(9)
+				_, err2 := w.Clear(1)
+				return cmp.Or(err1, err2)
 			})
 			f.judgements(1, nil)
 			f.judgements(2, []storage.Judgement{judged[ids[5]], judged[ids[3]], judged[ids[1]]})
@@ -518,7 +519,7 @@ func testJudgements(t *testing.T, open Open) {
 			alarms := func(entry storage.EntryID, want ...storage.PartyID) {
 				f.Helper()
 				f.view(func(r storage.Reader) error {
-					got, err := r.Alarms(entry)
+					got, err := r.Alarms(entry, f.clock.Now().Add(-time.Hour))
 					f.same(want, got)
 					return err
 				})
@@ -559,13 +560,47 @@ func testJudgements(t *testing.T, open Open) {
 				}
 				return cmp.Or(err, err2)
 			})
+			f.clock.Advance(time.Hour)
+			alarms(e, p)
+			f.clock.Advance(time.Millisecond)
+			alarms(e)
+			disable(p, e, true)
+			alarms(e, p)
 			f.update(func(w storage.Writer) error {
-				f.must(w.Clear(e))
-				return w.SetOverlay(storage.Overlay{Party: p, Entry: other})
+				lifted, err := w.Clear(e)
+				f.same([]storage.Overlay(nil), lifted)
+				f.must(w.SetOverlay(storage.Overlay{Party: p, Entry: other}))
+				return err
 			})
 			alarms(e)
 			alarms(other)
-			f.same(2, len(Dump(f, f.Catalogue).Overlays)) // which stand
+			f.same(2, len(Dump(f, f.Catalogue).Overlays)) // which the parties have said themselves
+		},
+		"what is taken is given back": func(f *fixture) {
+			bank, p, q, own, said := f.bank("a").ID, f.party("p").ID, f.party("q").ID, f.party("own").ID, f.party("said").ID
+			e, other := f.entry(storage.Entry{Bank: bank}).ID, f.entry(storage.Entry{Bank: bank}).ID
+			own1, said1 := storage.Overlay{Party: own, Entry: e, Disabled: true}, storage.Overlay{Party: said, Entry: e, Disabled: true, Labels: []string{}}
+			f.update(func(w storage.Writer) error {
+				f.must(w.SetOverlay(own1))
+				f.must(w.SetOverlay(storage.Overlay{Party: q, Entry: e, Labels: []string{"x"}}))
+				for _, party := range []storage.PartyID{p, q, own, said} {
+					_, err := w.Disable(party, e, party == q)
+					f.must(err)
+				}
+				_, err := w.Disable(p, other, true)
+				f.must(err)
+				return w.SetOverlay(said1) // from here it is its own
+			})
+			want := []storage.Overlay{{Party: p, Entry: e}, {Party: q, Entry: e, Labels: []string{"x"}}}
+			for range 2 {
+				f.update(func(w storage.Writer) error {
+					lifted, err := w.Clear(e)
+					f.same(want, lifted)
+					return err
+				})
+				want = nil
+			}
+			f.same([]storage.Overlay{{Party: p, Entry: other, Disabled: true}, {Party: q, Entry: e, Labels: []string{"x"}}, own1, said1}, Dump(f, f.Catalogue).Overlays)
 		},
 	})
 }
@@ -573,7 +608,17 @@ func testJudgements(t *testing.T, open Open) {
 func (f *fixture) judgements(entry storage.EntryID, want []storage.Judgement) {
 	f.Helper()
 	f.view(func(r storage.Reader) error {
-		got, err := r.Judgements(entry, storage.MaxMatches)
+		judges, err := r.Judges(entry)
+		var got []storage.Judgement
+		for _, party := range judges {
+			of, err := r.Judgements(entry, party, storage.MaxMatches)
+			f.must(err)
+			if len(of) == 0 {
+				f.Errorf("party %d is a judge without judgements", party)
+			}
+			got = append(got, of...)
+		}
+		slices.SortFunc(got, func(a, b storage.Judgement) int { return cmp.Compare(b.Decision, a.Decision) })
 		if len(got)+len(want) > 0 {
 			f.same(want, got)
 		}

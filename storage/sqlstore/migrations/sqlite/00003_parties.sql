@@ -52,10 +52,12 @@ CREATE TABLE overlays (
     entry    INTEGER NOT NULL REFERENCES entries (id),
     disabled INTEGER NOT NULL,
     labels   TEXT, -- JSON
-    alarm    INTEGER NOT NULL DEFAULT 0, -- it is disabled because the entry matched too much for the party
+    taken    INTEGER NOT NULL DEFAULT 0, -- it is disabled by a rule of the bank, and the party has not said so itself
+    alarm    INTEGER NOT NULL DEFAULT 0, -- when it was disabled because the entry matched too much for the party; 0: it was not
     PRIMARY KEY (party, entry)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX overlays_alarm ON overlays (entry, party) WHERE alarm = 1;
+CREATE INDEX overlays_alarm ON overlays (entry, party, alarm) WHERE alarm > 0;
+CREATE INDEX overlays_taken ON overlays (entry, party) WHERE taken = 1;
 
 CREATE TABLE opinions (
     entry  INTEGER NOT NULL REFERENCES entries (id),
@@ -97,6 +99,7 @@ CREATE TABLE matches (
     level     TEXT    NOT NULL,
     action    TEXT    NOT NULL,
     index_seq INTEGER NOT NULL,
+    bare      INTEGER NOT NULL, -- hashes came that are not of media that came, too
     standing  INTEGER NOT NULL DEFAULT 0, -- the content was removed because of one of the entries, and is not back
     UNIQUE (node, number)
 ) STRICT;
@@ -125,7 +128,7 @@ CREATE INDEX match_entries_entry ON match_entries (party, entry, ord);
 CREATE INDEX match_entries_bank ON match_entries (party, bank, ord) WHERE lead = 1;
 CREATE INDEX match_entries_entry_standing ON match_entries (party, entry, ord) WHERE standing = 1;
 CREATE INDEX match_entries_bank_standing ON match_entries (party, bank, ord) WHERE lead = 1 AND bank_standing = 1;
-CREATE INDEX match_entries_judged ON match_entries (entry, judged) WHERE judged > 0 AND level <> 'none';
+CREATE INDEX match_entries_judged ON match_entries (entry, party, judged) WHERE judged > 0 AND level <> 'none';
 
 CREATE TABLE match_verdicts ( -- apart, for their size
     ord     INTEGER PRIMARY KEY REFERENCES matches (ord) ON DELETE CASCADE,
