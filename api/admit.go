@@ -62,7 +62,7 @@ func NewAdmission(o AdmissionOptions) *Admission {
 	// More run than there are processors: some of them wait for a disk, which takes as long for many as for one. And there is one picture for each decode
 	// child, and one in hand, so that none is idle; what is large waits for memory there without its child.
 	a := &Admission{
-		crowd:       &crowd{wait: scheduling(), shed: func() {}},
+		crowd:       &crowd{wait: lateness(), shed: func() {}},
 		search:      gateOf("search", 64*processors, searchWait),
 		text:        gateOf("text", 2*processors, 5*time.Second),
 		rest:        gateOf("rest", 16*processors, 5*time.Second),

@@ -169,6 +169,9 @@ func level(flows map[claim]*flow, all float64) float64 {
 	return math.Inf(1) // there is enough for all
 }
 
+// lateness is what crowds go by. Tests, which run a hundred nodes in one process, put something else in its place.
+var lateness = scheduling
+
 // scheduling measures how long goroutines that can run wait for a processor: nine of ten of them at most so long. They are many if they are more than
 // anybody would wait for who is not in a crowd.
 func scheduling() func() (behind time.Duration, many bool) {
