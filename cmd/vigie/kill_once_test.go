@@ -380,7 +380,9 @@ func TestKillMatches(t *testing.T) {
 	})
 
 	// What was acknowledged before is in the catalogue when this is answered.
-	if _, err := post[any](s.served, s.admin, "/v1/contents/erase", v1.ContentName{ContentId: "none of them"}); err != nil {
+	if _, err := unhurried(func() (any, error) {
+		return post[any](s.served, s.admin, "/v1/contents/erase", v1.ContentName{ContentId: "none of them"})
+	}); err != nil {
 		t.Fatal(err)
 	}
 	recorded := s.recorded()
@@ -441,10 +443,11 @@ func (s *siege) recorded() map[string]v1.RecordedMatch {
 	s.Helper()
 	all := map[string]v1.RecordedMatch{}
 	for path := "/v1/matches?limit=500"; ; {
-		page, err := get[struct {
+		type pageOf struct {
 			Matches []v1.RecordedMatch
 			Next    string
-		}](s.served, s.admin, path)
+		}
+		page, err := unhurried(func() (pageOf, error) { return get[pageOf](s.served, s.admin, path) })
 		if err != nil {
 			s.Fatal(err)
 		}
