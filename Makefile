@@ -77,7 +77,7 @@ norace: ## run what the race detector is too slow for: accuracy over the data se
 	go test -count 1 -run 'Bytes|MergePeak|Room|Many|MissAllocates|Damage|Special' ./index
 	go test -count 1 ./index/internal/segment
 	VIGIE_TEST_CLIPS=$(CLIPS) go test -count 1 -v -timeout 40m -run 'VPDQReference|Clips|Hour|Hostile' ./hashing/video
-	go test -count 1 -v -run '^Test(Hostile|Kill|BackupUnderLoad|Feed)$$' ./cmd/vigie
+	go test -count 1 -v -run '^Test(Hostile.*|Kill|BackupUnderLoad|Feed)$$' ./cmd/vigie
 	go test -count 1 -run '^TestScripts$$/^bench_import$$' ./cmd/vigie
 
 race: gcc ## run all tests with the race detector and coverage
