@@ -10,6 +10,10 @@ LDFLAGS := -s -w -X vigie/internal/buildinfo.version=$(VERSION)
 FUZZTIME ?= 5s
 # How many clips are made to measure how many are found; docs/accuracy.md has the figures of 100.
 CLIPS ?= 12
+# How many flags the demonstration of a cluster times.
+FLAGS ?= 1000
+# For how long faults strike a cluster.
+CHAOS ?= 30m
 # Which benchmarks run.
 BENCH ?= .
 
@@ -28,10 +32,10 @@ need = @command -v $(1) >/dev/null || { \
 	$$sudo apt-get update -q && $$sudo apt-get install -y -q --no-install-recommends $(2); }
 
 .DEFAULT_GOAL := help
-.PHONY: help build setup demo check test norace modules format vet lint unit race gcc static arm64 qemu fuzz cover bench gen verify clean
+.PHONY: help build setup demo cluster-demo chaos check test norace modules format vet lint unit race gcc postgres s3server duckdb static arm64 qemu fuzz cover bench gen verify clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[-a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/vigie, one static binary
 	go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/vigie ./cmd/vigie
@@ -49,6 +53,13 @@ setup: ## install the programs that decode videos (ffmpeg) and HEIC pictures (he
 
 demo: build setup ## show the main job on harmless pictures: flag, check, retract, scan
 	bin/vigie demo
+
+cluster-demo: postgres s3server ## show three nodes on PostgreSQL and S3: what is flagged on one is matched on the others, and how soon
+	CI=true VIGIE_CLUSTER_FLAGS=$(FLAGS) go test -count 1 -v -timeout 30m -run '^TestClusterDemo$$' ./cmd/vigie
+
+chaos: postgres s3server ## let happen to three nodes what happens to clusters, for CHAOS (30m), and judge all they said; table in bin/chaos.md
+	@mkdir -p bin
+	CI=true VIGIE_CHAOS=$(CHAOS) VIGIE_CHAOS_REPORT=$(CURDIR)/bin/chaos.md go test -count 1 -v -timeout 3h -run '^TestChaos$$' ./cmd/vigie
 
 check: format vet lint unit ## the fast loop: format, vet, staticcheck, short tests
 
@@ -70,17 +81,17 @@ lint: ## run staticcheck
 unit: ## run the tests without the long ones
 	go test -short ./...
 
-norace: ## run what the race detector is too slow for: accuracy over the data set, videos, costs, hostile input
+norace: postgres s3server ## run what the race detector is too slow for: accuracy over the data set, videos, costs, hostile input, a cluster under faults
 	go test -count 1 -v -run 'Reference|Estimate|Recall|Drift' ./hashing/fingerprint
 	go test -count 1 -v -run 'Pictures|Orientations' ./hashing/pdq
 	go test -count 1 -run 'Cost' ./hashing/decode
 	go test -count 1 -run 'Bytes|MergePeak|Room|Many|MissAllocates|Damage|Special' ./index
 	go test -count 1 ./index/internal/segment
 	VIGIE_TEST_CLIPS=$(CLIPS) go test -count 1 -v -timeout 40m -run 'VPDQReference|Clips|Hour|Hostile' ./hashing/video
-	go test -count 1 -v -run '^Test(Hostile.*|Kill|BackupUnderLoad|Feed)$$' ./cmd/vigie
+	go test -count 1 -v -run '^Test(Hostile.*|Kill|BackupUnderLoad|Feed|Chaos|ClusterDemo)$$' ./cmd/vigie
 	go test -count 1 -run '^TestScripts$$/^bench_import$$' ./cmd/vigie
 
-race: gcc ## run all tests with the race detector and coverage
+race: gcc postgres s3server duckdb ## run all tests with the race detector and coverage
 	@mkdir -p coverage
 	CGO_ENABLED=1 go test -race -json -timeout 40m -covermode=atomic -coverprofile=coverage/profile.txt ./... \
 		| go run ./internal/testsum
@@ -88,6 +99,26 @@ race: gcc ## run all tests with the race detector and coverage
 # The race detector is the only thing that needs a C compiler.
 gcc:
 	$(call need,gcc,gcc libc6-dev,the race detector)
+
+# The tests start servers of their own from its programs, which Debian keeps out of the way.
+INITDB := $(lastword initdb $(wildcard /usr/lib/postgresql/*/bin/initdb))
+postgres:
+	$(call need,$(INITDB),postgresql,the tests on PostgreSQL)
+
+# The tests start servers of their own from it. It brings the kits of several clouds, and is in no go.mod of ours. Its version
+# stands in it, as in any Go program, so that another one is replaced.
+VERSITYGW := v1.8.0
+s3server: ## install the S3 server of the tests (versitygw) into .tools/bin, if it is missing
+	@go version -m .tools/bin/versitygw 2>/dev/null | grep 'mod.github.com/versity/versitygw.$(VERSITYGW)' >/dev/null || { \
+		echo "installing versitygw $(VERSITYGW) for the tests on S3"; \
+		GOFLAGS=-mod=readonly GOBIN=$(CURDIR)/.tools/bin go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW); }
+
+# A second reader of the upload history's files.
+DUCKDB := .tools/duckdb/node_modules/@duckdb/node-api
+duckdb:
+	$(call need,node,nodejs,DuckDB)
+	$(call need,npm,npm,DuckDB)
+	@[ -d $(DUCKDB) ] || npm install --prefix .tools/duckdb --no-audit --no-fund --silent --save-exact @duckdb/node-api@1.5.6-r.1
 
 static: build ## check that the binary needs no library of the system
 	@if go version -m bin/vigie | grep -q 'CGO_ENABLED=1'; then echo "bin/vigie was built with cgo"; exit 1; fi

@@ -42,6 +42,7 @@ type AdmissionOptions struct {
 // flags of signals and lists; searches of text, each of which may take seconds of a processor, have one of their own. It is safe for concurrent use.
 type Admission struct {
 	crowd                    *crowd
+	idle                     *idle
 	search, text, rest       *gate
 	pictures, wasm, videos   *gate
 	perKey, perStranger      rates
@@ -62,6 +63,7 @@ func NewAdmission(o AdmissionOptions) *Admission {
 	// More run than there are processors: some of them wait for a disk, which takes as long for many as for one. And there is one picture for each decode
 	// child, and one in hand, so that none is idle; what is large waits for memory there without its child.
 	a := &Admission{
+		idle:        newIdle(),
 		crowd:       &crowd{wait: lateness(), shed: func() {}},
 		search:      gateOf("search", 64*processors, searchWait),
 		text:        gateOf("text", 2*processors, 5*time.Second),
@@ -157,6 +159,9 @@ func (s *Server) admit(next echo.HandlerFunc) echo.HandlerFunc {
 		case op.route.Operation.OperationID == "check":
 			claim.lane = checks
 		}
+		if claim.lane == checks || kind == echo.MIMEMultipartForm {
+			s.o.Admission.idle.ask()
+		}
 		ctx := context.WithValue(r.Context(), claimKey{}, claim)
 		if stream && !feed {
 			c.SetRequest(r.WithContext(ctx))
@@ -249,6 +254,7 @@ func limited(wait time.Duration, detail string) error {
 
 // admitLine waits for the turn of one line of a batch, and for its key's rate.
 func (s *Server) admitLine(ctx context.Context) (leave func(), err error) {
+	s.o.Admission.idle.ask()
 	if key := actor(ctx); key != local {
 		if b := s.o.Admission.perKey.of(key); b != nil {
 			if err := b.Wait(ctx); err != nil {

@@ -250,6 +250,9 @@ func (s *Server) read(ctx context.Context, f *feed, limit int) (seen []storage.C
 		if state.Seq <= f.after {
 			break
 		}
+		if state.LogID != head.LogID || !s.matcher.Follower().Has(1) { // rights of another log say nothing of this one
+			return nil, head, matcher.ErrNotReady
+		}
 		changes, err := s.changes(ctx, f.after, int(min(until, state.Seq)-f.after))
 		if err != nil || len(changes) == 0 {
 			return seen, head, err

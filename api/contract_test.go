@@ -77,7 +77,7 @@ func TestObjectsAreClosed(t *testing.T) {
 			}
 		}
 	}
-	equal(t, "bodies", closed, 17)
+	equal(t, "bodies", closed, 21)
 }
 
 // TestContractKeepsTo30 holds off what the validator of requests does not know: it reads the contract

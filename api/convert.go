@@ -204,7 +204,7 @@ func proposalOut(p *storage.Proposal, called names) *v1.Proposal {
 	out := &v1.Proposal{Kind: string(p.Kind), Actor: p.Actor, At: p.At, Reason: some(p.Reason)}
 	if p.Kind == storage.EntryChanged {
 		labels := labelsOut(p.Labels)
-		out.Labels = &labels
+		out.Labels, out.ExpiresAt = &labels, someTime(p.ExpiresAt)
 	}
 	if b := p.Bank; b != nil {
 		out.Bank = &v1.ProposedBank{
@@ -229,7 +229,7 @@ func entryOut(e storage.Entry, bank storage.Bank) v1.Entry {
 	out := v1.Entry{
 		Id: int64(e.ID), Bank: bank.Name, BankDeleted: some(bank.Deleted), Status: v1.Status(e.Status), ExactOnly: e.ExactOnly,
 		Signals: signalsOut(e.Signals), Labels: labelsOut(e.Labels), Note: e.Note, Reason: some(e.Reason),
-		Media: mediaOut(e.Media), CreatedAt: e.CreatedAt, Seq: int64(e.Seq), Sources: []v1.Source{},
+		Media: mediaOut(e.Media), CreatedAt: e.CreatedAt, ExpiresAt: someTime(e.ExpiresAt), Seq: int64(e.Seq), Sources: []v1.Source{},
 		Proposal: proposalOut(e.Proposal, names{}), // of an entry: it names nobody
 	}
 	for _, s := range e.Sources {
@@ -261,7 +261,8 @@ func verdictOut(v matcher.Verdict) v1.Verdict {
 	out := v1.Verdict{
 		Level: v1.Level(v.Level.String()), Action: v1.Recommendation(v.Action.String()),
 		Matches: []v1.Match{}, MatchesTotal: v.MatchesTotal, Banks: v.Banks, ContentId: some(v.ContentID),
-		Signals: signalsOut(v.Signals), IndexSeq: int64(v.IndexSeq), LogId: v.LogID, Link: some(v.Link), Unrecorded: some(v.Unrecorded),
+		Signals: signalsOut(v.Signals), IndexSeq: int64(v.IndexSeq), StalenessMs: new(v.Staleness.Milliseconds()), LogId: v.LogID, Link: some(v.Link),
+		Unrecorded: some(v.Unrecorded), Unkept: some(v.Unkept),
 		Timings: v1.Timings{
 			Hash: millis(v.Timings.Hash), Search: millis(v.Timings.Search),
 			Explain: millis(v.Timings.Explain), Total: millis(v.Timings.Total),

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"time"
 
 	v1 "vigie/api/v1"
 	"vigie/hashing"
@@ -15,6 +16,7 @@ func (s *Server) Flag(ctx context.Context, r v1.FlagRequestObject) (v1.FlagRespo
 	var err error
 	if in := r.JSONBody; in != nil {
 		f.Labels, f.Note, f.Origin = or(in.Labels, nil), or(in.Note, ""), or(in.Origin, "")
+		f.ExpiresAt = or(in.ExpiresAt, time.Time{})
 		f.DespiteKnownGood = or(in.DespiteKnownGood, false)
 		f.Signals, err = signalsIn(in.Signals)
 	} else {
@@ -30,10 +32,12 @@ func (s *Server) Flag(ctx context.Context, r v1.FlagRequestObject) (v1.FlagRespo
 	if err != nil {
 		return nil, err
 	}
+	out := flaggedOut(flagged)
+	out.PastUploads = s.pastUploads(ctx, flagged.Entry.ID)
 	if flagged.Created {
-		return v1.Flag201JSONResponse(flaggedOut(flagged)), nil
+		return v1.Flag201JSONResponse(out), nil
 	}
-	return v1.Flag200JSONResponse(flaggedOut(flagged)), nil
+	return v1.Flag200JSONResponse(out), nil
 }
 
 // flagParts are the text parts beside a flagged file.
@@ -61,6 +65,12 @@ func flagParts(f *matcher.Flagging) map[string]part {
 					return err
 				}
 				f.Signals = append(f.Signals, signal)
+			}
+			return nil
+		}},
+		"expires_at": {take: func(v string) (err error) {
+			if f.ExpiresAt, err = time.Parse(time.RFC3339, v); err != nil {
+				return refuse(pInvalid, "part expires_at: %.64q; accepted is a time as 2026-11-22T06:00:00Z", v)
 			}
 			return nil
 		}},
@@ -183,7 +193,13 @@ func (s *Server) GetEntry(ctx context.Context, r v1.GetEntryRequestObject) (v1.G
 
 // ChangeEntry answers PATCH /v1/entries/{entry}.
 func (s *Server) ChangeEntry(ctx context.Context, r v1.ChangeEntryRequestObject) (v1.ChangeEntryResponseObject, error) {
-	edit := matcher.EntryEdit{Labels: r.Body.Labels, Note: r.Body.Note}
+	edit := matcher.EntryEdit{Labels: r.Body.Labels, Note: r.Body.Note, ExpiresAt: r.Body.ExpiresAt}
+	if or(r.Body.NeverExpires, false) {
+		if edit.ExpiresAt != nil {
+			return nil, refuse(pInvalid, "expires_at and never_expires; accepted is one of them")
+		}
+		edit.ExpiresAt = &time.Time{}
+	}
 	e, err := s.entry(ctx, r.Entry, s.matcher.Edit(ctx, who(ctx), storage.EntryID(r.Entry), edit))
 	return v1.ChangeEntry200JSONResponse(e), err
 }
@@ -191,18 +207,27 @@ func (s *Server) ChangeEntry(ctx context.Context, r v1.ChangeEntryRequestObject)
 // Retract answers POST /v1/entries/{entry}/retract.
 func (s *Server) Retract(ctx context.Context, r v1.RetractRequestObject) (v1.RetractResponseObject, error) {
 	e, err := s.entry(ctx, r.Entry, s.matcher.Retract(ctx, who(ctx), storage.EntryID(r.Entry), r.Body.Reason))
+	if err == nil && e.Status == v1.Status(storage.Retracted) {
+		e.ToRestore = s.toRestore(ctx, storage.EntryID(r.Entry))
+	}
 	return v1.Retract200JSONResponse(e), err
 }
 
 // Restore answers POST /v1/entries/{entry}/restore.
 func (s *Server) Restore(ctx context.Context, r v1.RestoreRequestObject) (v1.RestoreResponseObject, error) {
 	e, err := s.entry(ctx, r.Entry, s.matcher.Restore(ctx, who(ctx), storage.EntryID(r.Entry), r.Body.Reason))
+	if err == nil {
+		e.PastUploads = s.pastUploads(ctx, storage.EntryID(r.Entry))
+	}
 	return v1.Restore200JSONResponse(e), err
 }
 
 // ConfirmEntry answers POST /v1/entries/{entry}/confirm.
 func (s *Server) ConfirmEntry(ctx context.Context, r v1.ConfirmEntryRequestObject) (v1.ConfirmEntryResponseObject, error) {
 	e, err := s.entry(ctx, r.Entry, s.matcher.Confirm(ctx, who(ctx), storage.EntryID(r.Entry)))
+	if err == nil {
+		e.PastUploads = s.pastUploads(ctx, storage.EntryID(r.Entry))
+	}
 	return v1.ConfirmEntry200JSONResponse(e), err
 }
 

@@ -1,11 +1,16 @@
 package api_test
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
+	"time"
 
 	v1 "vigie/api/v1"
+	"vigie/storage"
 )
 
 // TestEntriesByCursor lists the same entries in pages of many sizes, with each filter.
@@ -105,4 +110,91 @@ func TestChangeEntry(t *testing.T) {
 			equal(t, test.name+": first label", got.JSON200.Labels[0], test.wantOne)
 		}
 	}
+}
+
+// TestExpiry flags for a time in each way that there is, changes that, and takes it back.
+func TestExpiry(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, setup{})
+	n.bank("b")
+	ask := func(method, path, body, contentType string) (int, v1.Entry) {
+		t.Helper()
+		answer := n.send(method, path, strings.NewReader(body), contentType)
+		var out struct {
+			v1.Entry
+			Flagged v1.Entry `json:"entry"`
+		}
+		text := read(t, answer.Body)
+		if answer.StatusCode < 300 {
+			must(t, json.Unmarshal([]byte(text), &out))
+		}
+		if out.Flagged.Id != 0 {
+			return answer.StatusCode, out.Flagged
+		}
+		return answer.StatusCode, out.Entry
+	}
+	const until, later = "2099-05-01T06:00:00.123Z", "2099-06-01T00:00:00Z"
+	expires := func(e v1.Entry) string {
+		if e.ExpiresAt == nil {
+			return "never"
+		}
+		return e.ExpiresAt.Format(time.RFC3339Nano)
+	}
+	signals := `"signals":[{"algorithm":"sha256","value":"` + digest(0).Value + `"}]`
+	status, e := ask("POST", "/v1/banks/b/entries", `{`+signals+`,"expires_at":"`+until+`"}`, asJSON)
+	equal(t, "status", status, http.StatusCreated)
+	equal(t, "as JSON", expires(e), until)
+	body, kind := form("file", "not a picture", "exact_only", "true", "expires_at", "2099-05-01T08:00:00.123+02:00")
+	status, uploaded := ask("POST", "/v1/banks/b/entries", read(t, body), kind)
+	equal(t, "status", status, http.StatusCreated)
+	equal(t, "with the file", expires(uploaded), until)
+	n.list("?format=csv", asCSV, strings.NewReader("sha256,expires_at\n"+digest(3).Value+","+until+"\n"))
+	_, listed := ask("GET", "/v1/entries/3", "", asJSON)
+	equal(t, "in a list", expires(listed), until)
+	equal(t, "what has expired in a list", n.list("?format=csv", asCSV, strings.NewReader("sha256,expires_at\n"+digest(4).Value+",2020-01-01\n")).Reasons["not-active"], 1)
+
+	path := fmt.Sprint("/v1/entries/", e.Id)
+	for _, step := range []struct {
+		change string
+		status int
+		want   string
+	}{
+		{`{"note":"n"}`, http.StatusOK, until},
+		{`{"expires_at":"` + later + `"}`, http.StatusOK, later},
+		{`{"expires_at":"2020-01-01T00:00:00Z"}`, http.StatusBadRequest, later},
+		{`{"expires_at":"` + until + `","never_expires":true}`, http.StatusBadRequest, later},
+		{`{"expires_at":""}`, http.StatusBadRequest, later},
+		{`{"never_expires":false}`, http.StatusOK, later},
+		{`{"never_expires":true}`, http.StatusOK, "never"},
+	} {
+		status, _ := ask("PATCH", path, step.change, asJSON)
+		equal(t, step.change, status, step.status)
+		_, now := ask("GET", path, "", asJSON)
+		equal(t, step.change, expires(now), step.want)
+	}
+	for _, bad := range []string{`"2020-01-01T00:00:00Z"`, `"soon"`, `null`} {
+		status, _ = ask("POST", "/v1/banks/b/entries", `{`+signals+`,"expires_at":`+bad+`}`, asJSON)
+		equal(t, bad, status, http.StatusBadRequest)
+	}
+	body, kind = form("file", "not a picture", "exact_only", "true", "expires_at", "tomorrow")
+	status, _ = ask("POST", "/v1/banks/b/entries", read(t, body), kind)
+	equal(t, "a part that is no time", status, http.StatusBadRequest)
+
+	// When its time has come, by the catalogue's clock, it is told by its status, in matches as well.
+	must(t, n.catalogue.Update(t.Context(), func(w storage.Writer) error {
+		e, err := w.Entry(2)
+		e.ExpiresAt = time.Now().Add(-time.Second)
+		return errors.Join(err, w.UpdateEntry(e))
+	}))
+	expired, err := n.matcher.ExpireEntries(t.Context())
+	must(t, err)
+	equal(t, "expired", expired, 1)
+	of := v1.Expired
+	page, err := n.as("auditor").ListEntriesWithResponse(t.Context(), &v1.ListEntriesParams{Status: &of})
+	must(t, err)
+	equal(t, "listed", len(page.JSON200.Entries), 1)
+	equal(t, "listed", page.JSON200.Entries[0].Status, v1.Expired)
+	status, e = ask("POST", "/v1/entries/2/restore", `{"reason":"a test"}`, asJSON)
+	equal(t, "restored", status, http.StatusOK)
+	equal(t, "restored", string(e.Status)+" "+expires(e), "active never")
 }

@@ -47,7 +47,7 @@ func problemIn(t *testing.T, text string) v1.Problem {
 // nothing, and a list tells by itself what it brought before.
 func TestEveryChangeTakesAKey(t *testing.T) {
 	t.Parallel()
-	without := []string{"check", "checkBatch", "flagList"}
+	without := []string{"check", "checkBatch", "flagList", "testWebhook", "replayDelivery", "replayDeliveries"}
 	for path, item := range newValidator(t, nil).spec.Paths.Map() {
 		for method, op := range item.Operations() {
 			takes := op.Parameters.GetByInAndName("header", "Idempotency-Key") != nil

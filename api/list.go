@@ -35,7 +35,7 @@ const (
 
 // Reasons why a row of a list is left out, beside those of package exchange.
 const (
-	rowNotActive exchange.Reason = "not-active"  // the list has it as retracted, or not yet confirmed
+	rowNotActive exchange.Reason = "not-active"  // the list has it as retracted, expired, or not yet confirmed
 	rowInvalid   exchange.Reason = "invalid"     // the catalogue does not take it
 	rowPoor      exchange.Reason = "low-quality" // it would match everything that says as little
 	rowKnownGood exchange.Reason = "known-good"  // near a known-good entry
@@ -199,6 +199,8 @@ func (l *intake) read(ctx context.Context) error {
 			return listError(err)
 		case item.Status != "":
 			l.add(l.rows.Line(), item, &exchange.RowError{Reason: rowNotActive, Column: "status", Detail: item.Status})
+		case !item.ExpiresAt.IsZero() && !item.ExpiresAt.After(time.Now()):
+			l.add(l.rows.Line(), item, &exchange.RowError{Reason: rowNotActive, Column: "expires_at", Detail: "it has passed"})
 		case item.Media.DurationMS > math.MaxUint32:
 			l.add(l.rows.Line(), item, &exchange.RowError{
 				Reason: rowInvalid, Column: "duration_ms", Detail: fmt.Sprintf("accepted are 0 to %d", uint32(math.MaxUint32)),
@@ -238,7 +240,7 @@ func (l *intake) add(line int, i exchange.Item, bad *exchange.RowError) {
 			Format: i.Media.Format, Width: i.Media.Width, Height: i.Media.Height, Bytes: i.Media.Bytes, Duration: uint32(i.Media.DurationMS),
 		},
 		Source: l.sourceOf(exchange.Source{Origin: i.Origin, List: i.Source, Foreign: i.Foreign, CreatedAt: i.CreatedAt}),
-		More:   more,
+		More:   more, ExpiresAt: i.ExpiresAt,
 	})
 	l.signals += len(i.Signals)
 }

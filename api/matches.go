@@ -105,6 +105,9 @@ func matchOut(m matcher.MatchView, called names) v1.RecordedMatch {
 		Level: v1.Level(m.Level), Action: some(v1.Recommendation(m.Action)), IndexSeq: int64(m.IndexSeq),
 		Entries: []v1.MatchedEntry{}, Decisions: []v1.Decision{}, Verdict: json.RawMessage(m.Verdict),
 	}
+	if p := m.Past; p != nil {
+		out.Past = &v1.LookedBack{Upload: p.Upload.String(), UploadedAt: p.At}
+	}
 	for _, e := range m.Entries {
 		out.Entries = append(out.Entries, v1.MatchedEntry{
 			Entry: int64(e.Entry), Bank: some(called.banks[e.Bank]), Level: v1.Level(e.Level), Exact: e.Exact,

@@ -24,6 +24,7 @@ type Metrics struct {
 	applied  prometheus.Counter
 	lag      prometheus.Histogram
 	faults   prometheus.Counter
+	unkept   prometheus.Counter
 	videos   *prometheus.CounterVec
 	decoded  prometheus.Counter
 	shadows  *prometheus.CounterVec
@@ -60,6 +61,9 @@ func NewMetrics() *Metrics {
 			Name: "vigie_follower_faults_total", Help: "Times that following the log failed and was tried again.",
 		}),
 	}
+	m.unkept = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "vigie_uploads_unkept_total", Help: "Uploads that belong into the history and could not be put there: no look-back will find them.",
+	})
 	m.videos = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "vigie_videos_total", Help: "Videos decoded, by how that ended: whole, cut, stopped, or the kind of error.",
 	}, []string{"outcome"})
@@ -81,7 +85,7 @@ func NewMetrics() *Metrics {
 	m.commits = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "vigie_commit_seconds", Help: "Time of a transaction that changes the catalogue, from its being asked for until it is on disk.", Buckets: fast,
 	})
-	m.registry.MustRegister(m.waits, m.shed, m.limited, m.commits)
+	m.registry.MustRegister(m.unkept, m.waits, m.shed, m.limited, m.commits)
 	m.shadows.WithLabelValues("false") // at 0 from the start, so that an alarm can be set on it
 	m.registry.MustRegister(m.requests, m.checks, m.stages, m.flags, m.applied, m.lag, m.faults, m.videos, m.decoded, m.shadows,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -95,20 +99,26 @@ func (m *Metrics) Gauge(name, help string, read func() float64) {
 
 // Gauges adds a value for each of a fixed set of labels, read when it is asked for.
 func (m *Metrics) Gauges(name, help, label string, read func() map[string]float64) {
-	m.registry.MustRegister(gauges{prometheus.NewDesc(name, help, []string{label}, nil), read})
+	m.registry.MustRegister(readings{prometheus.NewDesc(name, help, []string{label}, nil), prometheus.GaugeValue, read})
 }
 
-// gauges is a prometheus.Collector.
-type gauges struct {
+// Counters likewise adds counts that only grow.
+func (m *Metrics) Counters(name, help, label string, read func() map[string]float64) {
+	m.registry.MustRegister(readings{prometheus.NewDesc(name, help, []string{label}, nil), prometheus.CounterValue, read})
+}
+
+// readings is a prometheus.Collector.
+type readings struct {
 	desc *prometheus.Desc
+	kind prometheus.ValueType
 	read func() map[string]float64
 }
 
-func (g gauges) Describe(all chan<- *prometheus.Desc) { all <- g.desc }
+func (r readings) Describe(all chan<- *prometheus.Desc) { all <- r.desc }
 
-func (g gauges) Collect(all chan<- prometheus.Metric) {
-	for label, v := range g.read() {
-		all <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, v, label)
+func (r readings) Collect(all chan<- prometheus.Metric) {
+	for label, v := range r.read() {
+		all <- prometheus.MustNewConstMetric(r.desc, r.kind, v, label)
 	}
 }
 
@@ -133,6 +143,9 @@ func (m *Metrics) Watch(o matcher.Events) matcher.Events {
 			m.stages.WithLabelValues("hash").Observe(v.Timings.Hash.Seconds())
 		}
 		m.checks.WithLabelValues(v.Level.String(), asked).Inc()
+		if v.Unkept {
+			m.unkept.Inc()
+		}
 		m.stages.WithLabelValues("search").Observe(v.Timings.Search.Seconds())
 		m.stages.WithLabelValues("explain").Observe(v.Timings.Explain.Seconds())
 	}

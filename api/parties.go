@@ -27,6 +27,7 @@ func (s *Server) ListParties(ctx context.Context, _ v1.ListPartiesRequestObject)
 func (s *Server) CreateParty(ctx context.Context, r v1.CreatePartyRequestObject) (v1.CreatePartyResponseObject, error) {
 	p, err := s.matcher.CreateParty(ctx, who(ctx), matcher.PartyEdit{
 		Name: &r.Body.Name, Kind: (*storage.PartyKind)(r.Body.Kind), KeepMatches: r.Body.KeepMatches,
+		HistoryDays: r.Body.HistoryDays,
 	})
 	return v1.CreateParty201JSONResponse(partyOut(ctx, p)), err
 }
@@ -47,7 +48,8 @@ func (s *Server) GetParty(ctx context.Context, r v1.GetPartyRequestObject) (v1.G
 // ChangeParty answers PATCH /v1/parties/{party}.
 func (s *Server) ChangeParty(ctx context.Context, r v1.ChangePartyRequestObject) (v1.ChangePartyResponseObject, error) {
 	p, err := s.matcher.ChangeParty(ctx, who(ctx), r.Party, matcher.PartyEdit{
-		Name: r.Body.Name, Kind: (*storage.PartyKind)(r.Body.Kind), KeepMatches: r.Body.KeepMatches, Suspended: r.Body.Suspended,
+		Name: r.Body.Name, Kind: (*storage.PartyKind)(r.Body.Kind), KeepMatches: r.Body.KeepMatches,
+		HistoryDays: r.Body.HistoryDays, Suspended: r.Body.Suspended,
 	})
 	return v1.ChangeParty200JSONResponse(partyOut(ctx, p)), err
 }
@@ -56,7 +58,7 @@ func (s *Server) ChangeParty(ctx context.Context, r v1.ChangePartyRequestObject)
 func partyOut(ctx context.Context, p storage.Party) v1.Party {
 	out := v1.Party{Id: int64(p.ID), Name: p.Name, Kind: v1.PartyKind(p.Kind), CreatedAt: p.CreatedAt, Seq: int64(p.Seq)}
 	if asks := who(ctx); asks.Party == p.ID || asks.Oversees() {
-		out.KeepMatches, out.Suspended = &p.KeepMatches, &p.Suspended
+		out.KeepMatches, out.HistoryDays, out.Suspended = &p.KeepMatches, &p.HistoryDays, &p.Suspended
 	}
 	return out
 }

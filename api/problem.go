@@ -19,7 +19,9 @@ import (
 	"vigie/hashing"
 	"vigie/index/text"
 	"vigie/matcher"
+	"vigie/rescan"
 	"vigie/storage"
+	"vigie/webhook"
 )
 
 // problemType is one kind of error, as callers can rely on it.
@@ -52,6 +54,10 @@ var (
 	pNoKeyID     = problemType{"unknown-key-id", 404, "There is no such key", "`GET /v1/keys` lists them."}
 	pNoParty     = problemType{"unknown-party", 404, "There is no such party", "`GET /v1/parties` lists them."}
 	pNoMatch     = problemType{"unknown-match", 404, "There is no such match", "`GET /v1/matches` lists those of your party, unless they are too old."}
+	pNoWebhook   = problemType{"unknown-webhook", 404, "There is no such webhook", "`GET /v1/webhooks` lists those of your party."}
+	pNoDelivery  = problemType{"unknown-delivery", 404, "There is no such delivery among those given up", "`GET /v1/webhooks/{webhook}/dead` lists them."}
+	pNoRescan    = problemType{"unknown-rescan", 404, "There is no such re-scan", "`GET /v1/rescans` lists those of your party, unless they are too old."}
+	pNoSource    = problemType{"unknown-source", 404, "There is no such source", "`GET /v1/sources` lists those of your party; the operator of the node configures them."}
 	pNoRoute     = problemType{"unknown-route", 404, "There is nothing at this path", "The paths are at /docs."}
 	pMethod      = problemType{"method-not-allowed", 405, "The path does not take this method", "The methods are at /docs."}
 	pSlowBody    = problemType{"body-timeout", 408, "The request took too long to arrive", "Send it in one go."}
@@ -59,11 +65,14 @@ var (
 	pDuplicate   = problemType{"duplicate-entry", 409, "Another active entry has the same media", "Retract that one first, or leave it."}
 	pAmbiguous   = problemType{"ambiguous-bank", 409, "Several banks have that name", "Say whose it is: `owner:name`, as detail lists them."}
 	pPartyExists = problemType{"party-exists", 409, "A party of that name exists", "Choose another name."}
+	pManyHooks   = problemType{"too-many-webhooks", 409, "The party has as many webhooks as it may", "Delete one first; one webhook can be told of all kinds of events."}
 	pPending     = problemType{"pending", 409, "Another change waits for a second person", "Confirm or reject it first."}
 	pNoProposal  = problemType{"nothing-proposed", 409, "There is nothing to confirm or to reject", "Somebody else may have done it already."}
 	pSecond      = problemType{"second-person", 409, "Who proposed a change may not confirm it", "Let another person confirm it, with a key of their own."}
 	pKnownGood   = problemType{"known-good", 409, "It is near something that is known to be good", "Look at that entry; flag with `despite_known_good` if this one differs."}
 	pRunning     = problemType{"idempotency-running", 409, "A request with the same Idempotency-Key is running", "Send it again after Retry-After seconds."}
+	pEnded       = problemType{"rescan-ended", 409, "The re-scan has ended", "What is done cannot be cancelled or resumed: start another."}
+	pNoLast      = problemType{"no-last-rescan", 409, "No re-scan of the source has been done yet", "Start one without `since_last` first."}
 	pSecretShown = problemType{"secret-shown", 409, "The key was created, and its secret was shown in the first answer", "If that was lost, revoke the key that detail names, and create another with a new Idempotency-Key."}
 	pKeyReused   = problemType{"idempotency-key-reused", 422, "The Idempotency-Key was used for another request", "Take a new key for each thing to be done."}
 	pBodyBig     = problemType{"body-too-large", 413, "The request is larger than this node accepts", "The operator sets the limits."}
@@ -85,6 +94,11 @@ var (
 	pMemory      = problemType{"memory-limit", 507, "This node's index has no memory for more rows", "Retract entries that are not needed, or give the node more memory and raise `--memory-limit`. Checks and retractions go on."}
 	pBehind      = problemType{"index-behind", 503, "The index has not seen min_seq yet", "Try again in a second."}
 	pNotReady    = problemType{"not-ready", 503, "The node is loading its index", "Try again; /readyz says when."}
+	pAway        = problemType{"database-away", 503, "The node's database, or its object store, cannot be used at present", "Nothing has happened. Try again after Retry-After seconds; checks go on meanwhile."}
+	pClock       = problemType{"clock-off", 503, "The clock of the node's machine is off, and its object store refuses what it signs", "Nothing has happened. The operator sets the clock right; another node may do it now. Checks go on meanwhile."}
+	pUnknown     = problemType{"outcome-unknown", 503, "The node's database went away while it stored the change", "The change may have been made: repeat the request with the same Idempotency-Key, or look."}
+	pNoWebhooks  = problemType{"webhooks-off", 501, "This node has no webhooks", "Ask a node that serves: one within a command sends nothing."}
+	pNoRescans   = problemType{"rescans-off", 501, "This node has no re-scans", "Ask another one."}
 	pBusy        = problemType{"busy", 503, "Too many uploads at once, or hostile ones among them", "Try again after Retry-After seconds."}
 	pOverloaded  = problemType{"overloaded", 503, "The node has more work than it can do in time", "Try again after Retry-After seconds, less and less often."}
 	problemTypes = []problemType{
@@ -92,7 +106,9 @@ var (
 		pNoParty, pNoMatch, pAmbiguous, pPartyExists, pPending, pNoProposal, pSecond, pKnownGood, pRunning, pSecretShown, pKeyReused,
 		pNoKeyID, pNoRoute, pMethod, pSlowBody, pBankExists, pDuplicate, pBodyBig, pMediaBig, pContent, pFormat,
 		pCorrupt, pTimedOut, pDecoderMem, pCrashed, pNoDecoder, pUnhashable, pBatchLong, pLineLong, pCancelled, pLimited, pInternal,
-		pLogChanged, pMemory, pBehind, pNotReady, pBusy, pOverloaded,
+		pNoWebhook, pNoDelivery, pManyHooks, pNoWebhooks,
+		pNoRescan, pNoSource, pEnded, pNoLast, pNoRescans,
+		pLogChanged, pMemory, pBehind, pNotReady, pAway, pClock, pUnknown, pBusy, pOverloaded,
 	}
 )
 
@@ -105,6 +121,14 @@ var bySentinel = []struct {
 	{matcher.ErrUnknownKey, pNoKeyID},
 	{matcher.ErrUnknownParty, pNoParty},
 	{matcher.ErrUnknownMatch, pNoMatch},
+	{matcher.ErrUnknownWebhook, pNoWebhook},
+	{rescan.ErrUnknownRescan, pNoRescan},
+	{rescan.ErrUnknownSource, pNoSource},
+	{rescan.ErrEnded, pEnded},
+	{rescan.ErrNoLast, pNoLast},
+	{matcher.ErrTooManyWebhooks, pManyHooks},
+	{webhook.ErrUnknownDelivery, pNoDelivery},
+	{webhook.ErrBusy, pBusy},
 	{matcher.ErrForeign, pForeign},
 	{matcher.ErrOperator, pOperator},
 	{matcher.ErrPartyExists, pPartyExists},
@@ -129,16 +153,22 @@ var bySentinel = []struct {
 	{matcher.ErrRevokedKey, pRevoked},
 }
 
-// bySilentSentinel are errors of others, whose texts would tell the caller nothing.
+// bySilentSentinel are errors of others, whose texts would tell the caller nothing, or too much. Those of a database may wrap any
+// that stand after them.
 var bySilentSentinel = []struct {
-	err error
-	is  problemType
+	err    error
+	is     problemType
+	detail string
 }{
-	{echo.ErrNotFound, pNoRoute},
-	{echo.ErrMethodNotAllowed, pMethod},
-	{os.ErrDeadlineExceeded, pSlowBody},
-	{context.Canceled, pCancelled},
-	{context.DeadlineExceeded, pOverloaded},
+	{storage.ErrUnknownOutcome, pUnknown, "the database went away while it stored the change: it may have been made; repeat the request with the same Idempotency-Key, or look"},
+	{storage.ErrClock, pClock, "the object store refuses what the node signs, since the clock of the node's machine is off; nothing has happened"},
+	{storage.ErrUnavailable, pAway, "the database, or the object store, does not answer; nothing has happened"}, // as ErrUnknownOutcome is, too
+	{storage.ErrInvalid, pInvalid, storage.ErrInvalid.Error()},
+	{echo.ErrNotFound, pNoRoute, ""},
+	{echo.ErrMethodNotAllowed, pMethod, ""},
+	{os.ErrDeadlineExceeded, pSlowBody, ""},
+	{context.Canceled, pCancelled, ""},
+	{context.DeadlineExceeded, pOverloaded, ""},
 }
 
 var byMediaError = map[hashing.MediaErrorKind]problemType{
@@ -170,6 +200,9 @@ func retryAfter(err error) string {
 	if own, ok := errors.AsType[*refusal](err); ok && own.retry > 0 {
 		return strconv.Itoa(int(own.retry.Seconds()))
 	}
+	if errors.Is(err, storage.ErrUnavailable) {
+		return "2"
+	}
 	return "1"
 }
 
@@ -194,7 +227,7 @@ func classify(err error) (problemType, string) {
 	}
 	for _, s := range bySilentSentinel {
 		if errors.Is(err, s.err) {
-			return s.is, ""
+			return s.is, s.detail
 		}
 	}
 	switch {

@@ -6,11 +6,13 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"vigie/hashing"
 	"vigie/matcher"
+	"vigie/rescan"
 	"vigie/storage"
 	"vigie/storage/memory"
 )
@@ -50,6 +52,8 @@ var (
 	owners   = [relations]int{owner: 200, member: 403, overseer: 403, stranger: 404} // who reads it is told whose it is
 	invited  = [relations]int{owner: 200, member: 200, overseer: 403, stranger: 404} // those to whom the bank is open
 	created  = [relations]int{201, 201, 201, 201}
+	kept     = [relations]int{owner: 200, member: 404, overseer: 200, stranger: 404} // a party's own affair, that is overseen
+	own      = [relations]int{owner: 200, member: 404, overseer: 403, stranger: 404}
 )
 
 func rules() map[string]rule {
@@ -107,11 +111,34 @@ func rules() map[string]rule {
 			return "/v1/parties/owner", fmt.Sprintf(`{"keep_matches":%d}`, w.next())
 		}},
 
+		"listWebhooks":  {"admin auditor", everyone, same("/v1/webhooks", "")},
+		"createWebhook": {"admin", created, same("/v1/webhooks", `{"url":"https://hooks.test/x","kinds":["match"]}`)},
+		"getWebhook":    {"admin auditor", kept, at("/v1/webhooks/%s", (*world).aWebhook, "")},
+		"changeWebhook": {"admin", own, at("/v1/webhooks/%s", (*world).aWebhook, `{"on":true}`)},
+		"rotateWebhook": {"admin", own, at("/v1/webhooks/%s/rotate", (*world).aWebhook, `{}`)},
+		"testWebhook":   {"admin", own, at("/v1/webhooks/%s/test", (*world).aWebhook, "")},
+		"deleteWebhook": {"admin", [relations]int{owner: 204, member: 404, overseer: 204, stranger: 404}, at("/v1/webhooks/%s", (*world).spareWebhook, "")},
+
+		"listDeadDeliveries": {"admin auditor", kept, at("/v1/webhooks/%s/dead", (*world).aWebhook, "")},
+		"replayDeliveries":   {"admin", own, at("/v1/webhooks/%s/dead/replay", (*world).aWebhook, "")},
+		"replayDelivery":     {"admin", [relations]int{owner: 404, member: 404, overseer: 403, stranger: 404}, at("/v1/webhooks/%s/dead/1/replay", (*world).aWebhook, "")},
+
+		"listSources":        {all, everyone, same("/v1/sources", "")},
+		"listRescans":        {all, everyone, same("/v1/rescans", "")},
+		"startRescan":        {"platform admin", [relations]int{owner: 201, member: 404, overseer: 404, stranger: 404}, same("/v1/rescans", `{"source":"posts"}`)},
+		"getRescan":          {all, kept, at("/v1/rescans/%s", (*world).aRescan, "")},
+		"cancelRescan":       {"platform admin", own, at("/v1/rescans/%s/cancel", (*world).aRescan, "")},
+		"resumeRescan":       {"platform admin", own, at("/v1/rescans/%s/resume", (*world).aRescan, "")},
+		"retryRescan":        {"platform admin", [relations]int{owner: 400, member: 404, overseer: 403, stranger: 404}, at("/v1/rescans/%s/retry", (*world).aRescan, "")},
+		"listRescanHits":     {all, kept, at("/v1/rescans/%s/hits", (*world).aRescan, "")},
+		"listRescanFailures": {all, kept, at("/v1/rescans/%s/failures", (*world).aRescan, "")},
+
 		"listKeys":      {"admin auditor", everyone, same("/v1/keys", "")},
 		"createKey":     {"admin", created, same("/v1/keys", `{"name":"k","role":"platform"}`)},
 		"revokeKey":     {"admin", [relations]int{owner: 200, member: 404, overseer: 200, stranger: 404}, at("/v1/keys/%s", (*world).newKey, "")},
 		"whoami":        {all, everyone, same("/v1/whoami", "")},
 		"listSignIns":   {"admin auditor", everyone, same("/v1/sign-ins", "")},
+		"listNodes":     {"admin auditor", [relations]int{owner: 403, member: 403, overseer: 200, stranger: 403}, same("/v1/nodes", "")},
 		"getVocabulary": {all, everyone, same("/v1/vocabulary", "")},
 
 		"health": {"", everyone, same("/healthz", "")},
@@ -188,12 +215,15 @@ func (r rule) wants(c caller) int {
 // world is a node with parties, and things of the party "owner".
 type world struct {
 	*node
-	who    matcher.Principal // makes the things
-	things int
-	bank   string
-	entry  storage.Entry
-	match  string
-	column []caller
+	who     matcher.Principal // makes the things
+	things  int
+	bank    string
+	entry   storage.Entry
+	match   string
+	webhook string
+	spare   string
+	rescan  storage.RescanID
+	column  []caller
 }
 
 func newWorld(t *testing.T) *world {
@@ -260,7 +290,7 @@ func (w *world) asks(c caller, method string, r rule) int {
 	for _, wrong := range []bool{
 		answer.StatusCode == 403 && c.nobody == 0 && role == (problem == "forbidden"),
 		answer.StatusCode == 403 && c.nobody == 0 && role && problem != "foreign" && problem != "operator-only",
-		answer.StatusCode == 404 && !slices.Contains([]string{"unknown-bank", "unknown-entry", "unknown-match", "unknown-key-id"}, problem),
+		answer.StatusCode == 404 && !slices.Contains([]string{"unknown-bank", "unknown-entry", "unknown-match", "unknown-key-id", "unknown-webhook", "unknown-delivery", "unknown-rescan", "unknown-source"}, problem),
 	} {
 		if wrong {
 			w.t.Errorf("%s %s by %s: %d because of %s", method, path, c.name, answer.StatusCode, problem)
@@ -319,6 +349,40 @@ func (w *world) retractedEntry() string {
 
 func (w *world) proposedEntry() string { return fmt.Sprint(w.flagged(w.dual()).ID) }
 
+func (w *world) aWebhook() string {
+	if w.webhook == "" {
+		w.webhook = w.newWebhook()
+	}
+	return w.webhook
+}
+
+// spareWebhook may be deleted; a party has few.
+func (w *world) spareWebhook() string {
+	id, err := strconv.ParseUint(w.spare, 10, 64)
+	if err == nil {
+		_, err = w.matcher.Webhook(w.t.Context(), w.who, storage.WebhookID(id))
+	}
+	if err != nil {
+		w.spare = w.newWebhook()
+	}
+	return w.spare
+}
+
+func (w *world) newWebhook() string {
+	h, err := w.matcher.CreateWebhook(w.t.Context(), w.who, matcher.WebhookEdit{URL: some("http://localhost/"), Kinds: &[]string{matcher.EventMatch}})
+	must(w.t, err)
+	return fmt.Sprint(h.ID)
+}
+
+func (w *world) aRescan() string {
+	if w.rescan == 0 {
+		r, err := w.rescans.Start(w.t.Context(), rescan.Request{Who: w.who, Source: "posts"})
+		must(w.t, err)
+		w.rescan = r.ID
+	}
+	return fmt.Sprint(w.rescan)
+}
+
 func (w *world) newKey() string {
 	key, _, err := w.matcher.CreateKey(w.t.Context(), w.who, matcher.NewKey{Name: "k", Role: storage.Platform})
 	must(w.t, err)
@@ -329,6 +393,7 @@ func (w *world) newKey() string {
 func TestListsShowWhatMayBeRead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.aRescan()
 	key, err := w.matcher.Authenticate(w.keys["owner platform"])
 	must(t, err)
 	for _, list := range []struct {
@@ -340,6 +405,8 @@ func TestListsShowWhatMayBeRead(t *testing.T) {
 		{"/v1/matches", `"id":"` + w.match + `"`, [relations]bool{owner: true, overseer: true}},
 		{"/v1/subscriptions", `"bank":"` + w.bank + `"`, [relations]bool{owner: true}},
 		{"/v1/subscriptions", `"bank":"owner:` + w.bank + `"`, [relations]bool{member: true}}, // what another calls it
+		{"/v1/sources", `"name":"posts"`, [relations]bool{owner: true, overseer: true}},
+		{"/v1/rescans", `"source":"posts"`, [relations]bool{owner: true, overseer: true}},
 		{"/v1/entries", `"counters":`, [relations]bool{owner: true, overseer: true}},
 		{"/v1/parties", `"suspended":true`, [relations]bool{overseer: true}},
 		{"/v1/keys", `"id":"` + key.ID + `"`, [relations]bool{owner: true, overseer: true}},

@@ -23,7 +23,9 @@ import (
 	v1 "vigie/api/v1"
 	"vigie/hashing"
 	"vigie/matcher"
+	"vigie/rescan"
 	"vigie/storage"
+	"vigie/webhook"
 )
 
 // Options of a [Server]. Zero fields take the defaults.
@@ -49,8 +51,15 @@ type Options struct {
 	PrivateMetrics bool
 	// Admission bounds what runs at a time; default: one of its own.
 	Admission *Admission
+	// Webhooks tells parties of what happens; nil: this node does not.
+	Webhooks *webhook.Service
+	// Rescans checks what was posted before; nil: this node does not.
+	Rescans *rescan.Runner
 	// WorkTime is how long the work on an upload that has come may take; default 11 minutes.
 	WorkTime time.Duration
+	// MaxStaleness makes /readyz say no while the index is staler; 0: it never does, since a catalogue that is away would take
+	// all nodes out at once.
+	MaxStaleness time.Duration
 	// TrustedProxies are believed when they say for whom they ask (X-Forwarded-For).
 	TrustedProxies []netip.Prefix
 }
@@ -122,7 +131,7 @@ func New(m *matcher.Matcher, c storage.Catalogue, o Options) (*Server, error) {
 	e := s.echo
 	e.HTTPErrorHandler = s.writeProblem
 	e.IPExtractor = peers(o.TrustedProxies)
-	e.Use(s.observe, s.recover, s.patience, s.strangers, s.authenticate, s.bound, s.admit, s.validate, s.idempotent)
+	e.Use(s.observe, s.recover, s.patience, s.strangers, s.authenticate, s.bound, s.admit, s.validate, s.idempotent, s.outcome)
 	v1.RegisterHandlers(e, v1.NewStrictHandler(s, nil))
 	s.pages(e)
 	return s, nil
@@ -403,7 +412,8 @@ func (s *Server) Health(context.Context, v1.HealthRequestObject) (v1.HealthRespo
 	return v1.Health200JSONResponse{Status: v1.Alive, Version: s.o.Version, Serving: s.o.Serving}, nil
 }
 
-// Ready answers /readyz: yes once the index is loaded, and until the node drains.
+// Ready answers /readyz: yes once the index is loaded, while it is not staler than the operator allows, and until the node
+// drains.
 func (s *Server) Ready(context.Context, v1.ReadyRequestObject) (v1.ReadyResponseObject, error) {
 	no := func(reason string) (v1.ReadyResponseObject, error) {
 		return v1.Ready503JSONResponse{Ready: false, Reason: &reason}, nil
@@ -416,7 +426,19 @@ func (s *Server) Ready(context.Context, v1.ReadyRequestObject) (v1.ReadyResponse
 		return no(matcher.ErrNotReady.Error() + ": " + matcher.ErrFull.Error())
 	case state == nil:
 		return no(matcher.ErrNotReady.Error())
+	case s.stale():
+		return no(fmt.Sprintf("the index is stale for %v; the operator allows %v",
+			s.matcher.Follower().Staleness().Round(time.Millisecond), s.o.MaxStaleness))
 	}
 	seq := int64(state.Seq)
 	return v1.Ready200JSONResponse{Ready: true, IndexSeq: &seq}, nil
+}
+
+// IsReady reports whether /readyz says yes.
+func (s *Server) IsReady() bool {
+	return !s.draining.Load() && s.matcher.Follower().State() != nil && !s.stale()
+}
+
+func (s *Server) stale() bool {
+	return s.o.MaxStaleness > 0 && s.matcher.Follower().Staleness() > s.o.MaxStaleness
 }

@@ -30,11 +30,15 @@ import (
 	"vigie/hashing/fingerprint"
 	"vigie/hashing/sandbox"
 	"vigie/index"
+	"vigie/internal/guard"
 	"vigie/matcher"
+	"vigie/rescan"
 	"vigie/storage"
+	"vigie/storage/jobs"
 	"vigie/storage/journal"
 	"vigie/storage/media"
 	"vigie/storage/sqlstore"
+	"vigie/webhook"
 )
 
 // TestMain makes the test binary its own decode child.
@@ -55,11 +59,15 @@ func TestMain(m *testing.M) {
 
 // node is a whole node on a server of its own.
 type node struct {
+	noJobs    noJobs // of webhooks
 	t         testing.TB
 	URL       string
 	matcher   *matcher.Matcher
 	catalogue storage.Catalogue
 	api       *api.Server
+	rescans   *rescan.Runner
+	posts     string            // the folder of the source of that name
+	working   jobs.Engine       // of re-scans; nil: nobody does them
 	http      *http.Client      // validates answers against the contract
 	keys      map[string]string // by role; and "expired", "revoked"
 	logs      *locked           // what the node logged
@@ -104,6 +112,11 @@ func newNode(t testing.TB, o setup) *node {
 	o.matcher.Reach = func(ctx context.Context, _ journal.ID) error { return n.ledger.ship(ctx) }
 	n.matcher = matcher.New(catalogue, blobs, o.hasher, index.New(o.index), o.matcher)
 	n.ledger.deliver = n.matcher.Deliver
+	if o.api.Webhooks == nil {
+		o.api.Webhooks = webhook.New(&n.noJobs, webhook.NewSender(n.matcher, catalogue, guard.New(guard.Options{}), webhook.Options{}))
+	}
+	n.rescans = n.newRescans(dir)
+	o.api.Rescans = n.rescans
 	n.api, err = api.New(n.matcher, catalogue, o.api)
 	must(t, err)
 

@@ -11,7 +11,7 @@ import (
 // ownColumns are the columns of Vigie's CSV, in their order.
 var ownColumns = []string{
 	"signals", "labels", "note", "origin", "source", "foreign_id", "created_at", "status", "exact_only",
-	"format", "width", "height", "bytes", "duration_ms", "more_sources",
+	"format", "width", "height", "bytes", "duration_ms", "more_sources", "expires_at",
 }
 
 // aliases are names of columns in other lists for what Vigie has a column for.
@@ -19,6 +19,7 @@ var aliases = map[string]string{
 	"hash_digest": "hash", "hash_value": "hash", "signal_str": "hash", "indicator": "hash",
 	"signal_type": "algorithm", "hash_type": "algorithm", "type": "algorithm",
 	"collab": "source", "file_type": "format", "id": "foreign_id", "created_on": "created_at", "added_on": "created_at",
+	"expires_on": "expires_at", "expire_time": "expires_at", "expiration": "expires_at",
 	"pdq_quality": "quality", "tlp": "share_level", "sha_256": "sha256",
 }
 
@@ -65,6 +66,7 @@ var setters = map[string]setter{
 	"source":     func(d *draft, cell string) *RowError { d.Source = cell; return nil },
 	"foreign_id": func(d *draft, cell string) *RowError { d.Foreign = cell; return nil },
 	"created_at": func(d *draft, cell string) (bad *RowError) { d.CreatedAt, bad = parseTime(trim(cell)); return bad },
+	"expires_at": func(d *draft, cell string) (bad *RowError) { d.ExpiresAt, bad = parseTime(trim(cell)); return bad },
 	"status":     setStatus,
 	"exact_only": func(d *draft, cell string) (bad *RowError) { d.ExactOnly, bad = parseBool(trim(cell)); return bad },
 	"format":     func(d *draft, cell string) *RowError { d.Media.Format = cell; return nil },

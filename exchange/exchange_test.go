@@ -236,7 +236,7 @@ var anyItem = rapid.Custom(func(t *rapid.T) Item {
 			anyText.Draw(t, "format"), int(size.Draw(t, "width")), int(size.Draw(t, "height")), size.Draw(t, "bytes"), size.Draw(t, "duration"),
 		},
 	}
-	i.CreatedAt = anyTime.Draw(t, "created")
+	i.CreatedAt, i.ExpiresAt = anyTime.Draw(t, "created"), anyTime.Draw(t, "expires")
 	i.More = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Source {
 		return Source{anyText.Draw(t, "origin"), anyText.Draw(t, "list"), anyText.Draw(t, "foreign"), anyTime.Draw(t, "at")}
 	}), 0, 2).Draw(t, "more")
@@ -347,6 +347,7 @@ func TestWriterRefuses(t *testing.T) {
 		{"two words for one status", Item{Signals: pdq, Status: "active"}, BadStatus},
 		{"NUL in a source", Item{Signals: pdq, More: []Source{{List: "a\x00"}}}, BadText},
 		{"year of a source", Item{Signals: pdq, More: []Source{{CreatedAt: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)}}}, BadTime},
+		{"year of expiry", Item{Signals: pdq, ExpiresAt: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)}, BadTime},
 		{"year", Item{Signals: pdq, CreatedAt: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)}, BadTime},
 		{"size", Item{Signals: pdq, Media: Media{Bytes: -1}}, BadNumber},
 		{"too long", Item{Signals: many}, TooLong},
@@ -383,6 +384,7 @@ func TestLosses(t *testing.T) {
 		Signals: []hashing.Signal{signal(t, "pdq/white:"+pdqHex+"?q=90"), signal(t, "phash:0000000000000000")},
 		Note:    "n", Origin: "o", Foreign: "f", CreatedAt: time.Unix(1, 0).UTC(), Media: Media{Width: 1},
 	}
+	picture.ExpiresAt = time.Unix(2, 0).UTC()
 	gone := Item{Signals: video.Signals, Status: Retracted, Note: "n"}
 	vpdq := `["` + pdqHex + `,90,0.000","` + pdqHex + `,100,1.500"]`
 
@@ -392,7 +394,7 @@ func TestLosses(t *testing.T) {
 	}
 	both := map[Loss]int{
 		LostInactive: 1, LostPoor: 2, LostFrames: 1, LostQuality: 2, LostVariant: 1, LostGroup: 1,
-		LostNote: 1, LostOrigin: 1, LostForeign: 1, LostTime: 1, LostMedia: 1,
+		LostNote: 1, LostOrigin: 1, LostForeign: 1, LostTime: 1, LostExpiry: 1, LostMedia: 1,
 	}
 	want := map[Loss]int{LostLabels: 1, LostSource: 1}
 	for l, n := range both {

@@ -27,6 +27,7 @@ type Item struct {
 	Source    string    // the list, collaboration or exchange that the entry came from, by its name
 	Foreign   string    // its id there
 	CreatedAt time.Time // in UTC; zero if unknown
+	ExpiresAt time.Time // when it is to match no more, in UTC; zero: never
 	// More are further sources of the same entry, in order, at most 199; the first are the four fields above.
 	More []Source
 	// Unread is how many sources the list has beyond those. It is not written.
@@ -102,6 +103,8 @@ func (i Item) check() *RowError {
 		return bad(BadNumber, "media", "accepted are whole numbers of 0 or more")
 	case !writable(i.CreatedAt):
 		return badYear("created_at")
+	case !writable(i.ExpiresAt):
+		return badYear("expires_at")
 	}
 	return checkLabels(i.Labels)
 }

@@ -26,6 +26,7 @@ type jsonItem struct {
 	Status    string       `json:"status,omitempty"`
 	Media     jsonMedia    `json:"media,omitzero"`
 	More      []jsonSource `json:"more_sources,omitempty"`
+	ExpiresAt string       `json:"expires_at,omitempty"`
 }
 
 type jsonSource struct {
@@ -56,7 +57,7 @@ type jsonSignal struct {
 func jsonOf(i Item) jsonItem {
 	out := jsonItem{
 		ExactOnly: i.ExactOnly, Labels: i.Labels, Note: i.Note, Origin: i.Origin, Source: i.Source, Foreign: i.Foreign,
-		CreatedAt: formatTime(i.CreatedAt), Status: i.Status, Media: jsonMedia(i.Media), More: jsonSources(i.More),
+		CreatedAt: formatTime(i.CreatedAt), Status: i.Status, Media: jsonMedia(i.Media), More: jsonSources(i.More), ExpiresAt: formatTime(i.ExpiresAt),
 	}
 	for _, s := range i.Signals {
 		j := jsonSignal{Algorithm: s.Algorithm.String(), Variant: s.Variant.String(), Value: s.Hex(), TimeMS: s.Time}
@@ -144,6 +145,8 @@ func (t tokens) item(i *draft, name string) (err *RowError) {
 		i.Foreign, err = t.text()
 	case "created_at":
 		i.CreatedAt, err = t.time()
+	case "expires_at":
+		i.ExpiresAt, err = t.time()
 	case "more_sources":
 		err = t.sources(i)
 	case "status":
@@ -154,7 +157,7 @@ func (t tokens) item(i *draft, name string) (err *RowError) {
 	case "media":
 		return t.object(func(name string) *RowError { return t.media(&i.Media, name) })
 	default:
-		return bad(UnknownField, "", "accepted are signals, exact_only, labels, note, origin, source, foreign_id, created_at, status, media, more_sources")
+		return bad(UnknownField, "", "accepted are signals, exact_only, labels, note, origin, source, foreign_id, created_at, expires_at, status, media, more_sources")
 	}
 	return err
 }

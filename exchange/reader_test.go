@@ -19,7 +19,7 @@ import (
 func TestBadRows(t *testing.T) {
 	const good = "md5:" + md5Hex
 	own := strings.Join(ownColumns, ",") + "\n"
-	row := func(signals, labels, more string) string { return signals + "," + labels + "," + more + "\n" }
+	row := func(signals, labels, more string) string { return signals + "," + labels + "," + more + ",\n" }
 	const empty = ",,,,,,,,,,,," // after labels
 	json := func(member string) string {
 		return `{"signals":[{"algorithm":"md5","value":"` + md5Hex + `"}],` + member + "}\n"
@@ -44,6 +44,7 @@ func TestBadRows(t *testing.T) {
 		{"unknown part", CSV, row("pdq:"+pdqHex+"?x=1", "", empty), BadHash, "signals"},
 		{"created", CSV, row(good, "", ",,,,yesterday,,,,,,,,"), BadTime, "created_at"},
 		{"status", CSV, row(good, "", ",,,,,Gone!,,,,,,,"), BadStatus, "status"},
+		{"expires", CSV, good + ",," + empty + ",tomorrow\n", BadTime, "expires_at"},
 		{"exact", CSV, row(good, "", ",,,,,,maybe,,,,,,"), BadNumber, "exact_only"},
 		{"width", CSV, row(good, "", ",,,,,,,,-1,,,,"), BadNumber, "width"},
 		{"sources", CSV, row(good, "", empty+"x"), BadJSON, "more_sources"},

@@ -28,6 +28,7 @@ const (
 	LostSource   Loss = "source" // also those behind the first
 	LostForeign  Loss = "foreign_id"
 	LostTime     Loss = "created_at"
+	LostExpiry   Loss = "expires_at"
 	LostMedia    Loss = "media"
 )
 
@@ -63,6 +64,7 @@ func (w *Writer) writeTX(i Item) error {
 		LostOrigin:  i.Origin != "",
 		LostForeign: i.Foreign != "",
 		LostTime:    !i.CreatedAt.IsZero(),
+		LostExpiry:  !i.ExpiresAt.IsZero(),
 		LostMedia:   i.Media != Media{},
 	} {
 		if applies {

@@ -113,6 +113,6 @@ func cellsOf(i Item) []string {
 	return []string{
 		string(signals), strings.Join(i.Labels, " "), i.Note, i.Origin, i.Source, i.Foreign, formatTime(i.CreatedAt), i.Status, exact,
 		i.Media.Format, number(int64(i.Media.Width)), number(int64(i.Media.Height)), number(i.Media.Bytes), number(i.Media.DurationMS),
-		more,
+		more, formatTime(i.ExpiresAt),
 	}
 }

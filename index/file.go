@@ -39,7 +39,8 @@ type manifest struct {
 	Mark    Mark           `json:"mark"`
 	Entries int            `json:"entries"`
 	Hidden  []BankID       `json:"hidden"`
-	Parts   []manifestPart `json:"parts"` // in the order in which they are searched
+	Digest  *Digest        `json:"digest,omitempty"` // nil in those of before there was one
+	Parts   []manifestPart `json:"parts"`            // in the order in which they are searched
 }
 
 type manifestPart struct {
@@ -75,7 +76,7 @@ func (x *Index) Save(ctx context.Context, dir string, mark func(seq uint64) (Mar
 	x.saving.Lock()
 	defer x.saving.Unlock()
 	s := x.Snapshot()
-	m := manifest{Version: manifestVersion, Seq: s.seq, Entries: s.entries, Hidden: slices.Sorted(maps.Keys(s.hidden))}
+	m := manifest{Version: manifestVersion, Seq: s.seq, Entries: s.entries, Hidden: slices.Sorted(maps.Keys(s.hidden)), Digest: &s.digest}
 	var err error
 	if m.Mark, err = mark(s.seq); err != nil {
 		return 0, err
@@ -247,9 +248,18 @@ func Open(dir string, o Options) (*Index, Mark, error) {
 		x.files[weak.Make(g)] = path
 		s.parts[p.Algorithm] = append(s.parts[p.Algorithm], part{g, dead})
 	}
+	if m.Digest != nil {
+		s.digest = *m.Digest
+	} else {
+		s.digest = s.sum(func() bool { return false })
+	}
+	x.opened = Saved{Seq: m.Seq, Mark: m.Mark}
 	x.snapshot.Store(s)
 	return x, m.Mark, nil
 }
+
+// Opened says as of what the index was opened, without its files; zero if it was made new.
+func (x *Index) Opened() Saved { return x.opened }
 
 func readManifest(dir string) (m manifest, err error) {
 	text, err := os.ReadFile(filepath.Join(dir, manifestName))

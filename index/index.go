@@ -150,6 +150,8 @@ type Index struct {
 	retired   atomic.Int64 // of [Memory]
 	postponed atomic.Bool  // of [Memory]
 
+	opened Saved // see Opened
+
 	saving sync.Mutex
 	files  map[weak.Pointer[segment.Segment]]string // in which those are that were saved, but not what keeps them; in the hands of whoever is saving
 }

@@ -1,15 +1,12 @@
 package index_test
 
 import (
-	"bufio"
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -20,6 +17,7 @@ import (
 
 	"vigie/index"
 	"vigie/index/indextest"
+	"vigie/internal/testkill"
 )
 
 // The environment of the process that is killed.
@@ -36,8 +34,8 @@ func TestKilledSaving(t *testing.T) {
 	if dir := os.Getenv(killedFolder); dir != "" {
 		saveUntilKilled(t, dir)
 	}
-	rounds := int(number(t, "VIGIE_KILL_ROUNDS", 10))
-	seed := number(t, "VIGIE_KILL_SEED", uint64(time.Now().UnixNano()))
+	rounds := int(testkill.Number(t, "VIGIE_KILL_ROUNDS", 10))
+	seed := testkill.Number(t, "VIGIE_KILL_SEED", uint64(time.Now().UnixNano()))
 	t.Logf("VIGIE_KILL_SEED=%d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 
@@ -77,14 +75,6 @@ func TestKilledSaving(t *testing.T) {
 	}
 }
 
-func number(t *testing.T, name string, otherwise uint64) uint64 {
-	n, err := strconv.ParseUint(cmp.Or(os.Getenv(name), strconv.FormatUint(otherwise, 10)), 10, 64)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return n
-}
-
 // historyAt is what the log says as of a change.
 func historyAt(seed, seq uint64) []index.Change {
 	g := indextest.Gen{Source: rand.New(rand.NewPCG(seed, seq)), Entries: 2000, Banks: 4}
@@ -93,7 +83,7 @@ func historyAt(seed, seq uint64) []index.Change {
 
 // saveUntilKilled is the process that is killed. It tells of each save before and after.
 func saveUntilKilled(t *testing.T, dir string) {
-	seed := number(t, killedSeed, 0)
+	seed := testkill.Number(t, killedSeed, 0)
 	x, _, err := index.Open(dir, index.SmallDeltas(64))
 	if errors.Is(err, os.ErrNotExist) {
 		x, err = index.New(index.SmallDeltas(64)), nil
@@ -124,34 +114,15 @@ type killed struct {
 // saved, and began to save.
 func (k *killed) run(until int, pause time.Duration) (acknowledged, saving uint64) {
 	k.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledSaving$")
-	cmd.Env = append(os.Environ(), killedFolder+"="+k.dir, killedSeed+"="+strconv.FormatUint(k.seed, 10))
-	var warn bytes.Buffer
-	cmd.Stderr = &warn
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		k.Fatal(err)
-	}
-	k.Cleanup(func() { _ = cmd.Process.Kill() })
-	lines, said := 0, bufio.NewScanner(out)
-	for said.Scan() {
+	env := []string{killedFolder + "=" + k.dir, killedSeed + "=" + strconv.FormatUint(k.seed, 10)}
+	testkill.After(k.T, env, until, pause, func(line string) {
 		var n uint64
-		if _, err := fmt.Sscanf(said.Text(), "saving %d", &n); err == nil {
+		if _, err := fmt.Sscanf(line, "saving %d", &n); err == nil {
 			saving = n
-		} else if _, err := fmt.Sscanf(said.Text(), "saved %d", &n); err == nil {
+		} else if _, err := fmt.Sscanf(line, "saved %d", &n); err == nil {
 			acknowledged = n
 		}
-		if lines++; lines == until {
-			time.Sleep(pause) // the moment of the kill, not a wait for something
-			_ = cmd.Process.Kill()
-		}
-	}
-	if err := cmd.Wait(); lines < until || cmd.ProcessState.ExitCode() != -1 {
-		k.Fatalf("the process ended by itself: %v %s", err, warn.String())
-	}
+	})
 	return acknowledged, saving
 }
 

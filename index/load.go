@@ -24,6 +24,40 @@ func (x *Index) Load(ctx context.Context, seq uint64, changes iter.Seq2[Change, 
 	if x.Snapshot().seq > 0 || seq == 0 {
 		return fmt.Errorf("%w: load change %d into an index at change %d", ErrInvalid, seq, x.Snapshot().seq)
 	}
+	return x.load(ctx, seq, changes)
+}
+
+// Replace is [Index.Load] for an index that may hold something, of another log, say: that answers until all is read, and
+// then what was read takes its place at one stroke. seq may be any number, 0 for what is empty. If it fails, the index is as
+// it was. Both have to fit into [Options.MemoryLimit]; if they do not, [Index.Drop] makes room.
+func (x *Index) Replace(ctx context.Context, seq uint64, changes iter.Seq2[Change, error]) error {
+	x.lock()
+	defer x.unlock()
+	before := x.Snapshot()
+	if err := x.load(ctx, seq, changes); err != nil {
+		return err
+	}
+	x.leave(before)
+	return nil
+}
+
+// Drop empties the index, back to sequence number 0. Memory is given back as soon as nobody holds a snapshot of before.
+func (x *Index) Drop() {
+	x.lock()
+	defer x.unlock()
+	before := x.Snapshot()
+	x.snapshot.Store(&Snapshot{shadow: before.shadow})
+	x.leave(before)
+}
+
+// leave counts what a snapshot that was replaced still takes. Whoever writes calls it.
+func (x *Index) leave(before *Snapshot) {
+	for a, parts := range before.parts {
+		x.retire(job{a, parts})
+	}
+}
+
+func (x *Index) load(ctx context.Context, seq uint64, changes iter.Seq2[Change, error]) error {
 	s := &Snapshot{seq: seq, hidden: map[BankID]bool{}, parts: map[hashing.Algorithm][]part{}, shadow: x.Snapshot().shadow}
 	var all [math.MaxUint8 + 1]pile // by algorithm
 	for c, err := range x.loading(changes) {
@@ -35,6 +69,7 @@ func (x *Index) Load(ctx context.Context, seq uint64, changes iter.Seq2[Change, 
 			return err
 		case c.Entry == 0 && c.Hidden:
 			s.hidden[c.Bank] = true
+			s.digest.Add(c)
 		case len(c.Signals) > 0:
 			s.entries++
 			for a, row := range rowsOf(c) {
@@ -47,10 +82,11 @@ func (x *Index) Load(ctx context.Context, seq uint64, changes iter.Seq2[Change, 
 			continue
 		}
 		a := hashing.Algorithm(a)
-		r, err := all[a].part(a, x.deltaRows(a))
+		r, d, err := all[a].part(a, x.deltaRows(a))
 		if err != nil {
 			return err
 		}
+		s.digest.plus(d)
 		s.parts[a] = []part{{rows: r}}
 	}
 	x.snapshot.Store(s)
@@ -83,8 +119,8 @@ func (p *pile) add(r segment.Row) {
 	p.n++
 }
 
-// part makes a segment of the rows, or a delta if they do not fill one. The pile is empty afterwards.
-func (p *pile) part(a hashing.Algorithm, full int) (rows, error) {
+// part makes a segment of the rows, or a delta if they do not fill one, and sums them up. The pile is empty afterwards.
+func (p *pile) part(a hashing.Algorithm, full int) (_ rows, sum Digest, err error) {
 	chunks := p.chunks
 	p.chunks = nil
 	if p.mixed {
@@ -95,21 +131,24 @@ func (p *pile) part(a hashing.Algorithm, full int) (rows, error) {
 	if p.n < full {
 		all := slices.Concat(chunks...)
 		for i, r := range all {
+			sum.plus(rowDigest(a, r.Value, r.Entry, r.Bank, r.Variant, r.Time))
 			all[i].Value = stored(a, r.Value)
 		}
-		return newDelta(a).with(all), nil
+		return newDelta(a).with(all), sum, nil
 	}
 	b, err := segment.New(a, p.n, p.spans)
 	if err != nil {
-		return nil, err
+		return nil, sum, err
 	}
 	workers := runtime.GOMAXPROCS(0)
 	var todo sync.WaitGroup
 	next := make(chan int)
-	for range workers {
+	sums := make([]Digest, workers)
+	for worker := range workers {
 		todo.Go(func() {
 			for i := range next {
 				for k, r := range chunks[i] {
+					sums[worker].plus(rowDigest(a, r.Value, r.Entry, r.Bank, r.Variant, r.Time))
 					chunks[i][k].Value = stored(a, r.Value)
 				}
 				b.Set(i*pileChunk, chunks[i]...)
@@ -122,5 +161,8 @@ func (p *pile) part(a hashing.Algorithm, full int) (rows, error) {
 	}
 	close(next)
 	todo.Wait()
-	return b.Finish(workers), nil
+	for _, part := range sums {
+		sum.plus(part)
+	}
+	return b.Finish(workers), sum, nil
 }

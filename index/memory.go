@@ -190,7 +190,7 @@ func (x *Index) loading(changes iter.Seq2[Change, error]) iter.Seq2[Change, erro
 	return func(yield func(Change, error) bool) {
 		all, next := 0, 0
 		rows := map[hashing.Algorithm]int{}
-		process := x.process()
+		used := x.Memory().Used()
 		for c, err := range changes {
 			for _, s := range c.Signals {
 				rows[s.Algorithm]++
@@ -198,7 +198,7 @@ func (x *Index) loading(changes iter.Seq2[Change, error]) iter.Seq2[Change, erro
 			all += len(c.Signals)
 			if err == nil && all >= next {
 				next = all + 10_000
-				need := process + pile*int64(all)
+				need := used + pile*int64(all)
 				for a, n := range maps.All(rows) {
 					need += segmentBytes(a, n)
 				}

@@ -147,6 +147,11 @@ func (p part) byEntry() []uint32 {
 	return order
 }
 
+// has tells whether the parts of a job are in the snapshot.
+func (s *Snapshot) has(j job) bool {
+	return slices.ContainsFunc(s.parts[j.algorithm], func(p part) bool { return p.rows == j.parts[0].rows })
+}
+
 // merged is the snapshot with the parts of a job replaced by one. What died in them meanwhile is dead in it.
 func (s *Snapshot) merged(j job, g *segment.Segment) *Snapshot {
 	n := *s
@@ -214,8 +219,12 @@ func (x *Index) tidy() {
 			x.unlock()
 			return
 		}
-		x.snapshot.Store(x.Snapshot().merged(j, g))
-		x.retire(j)
+		if now := x.Snapshot(); now.has(j) {
+			x.snapshot.Store(now.merged(j, g))
+			x.retire(j)
+		} else if g != nil { // all was replaced meanwhile
+			g.Free()
+		}
 		x.unlock()
 		if g != nil && g.Bytes() > 64<<20 {
 			j = job{}

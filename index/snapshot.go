@@ -18,6 +18,7 @@ type Snapshot struct {
 	parts   map[hashing.Algorithm][]part // settled ones first, the largest before all; then deltas, the newest last
 	hidden  map[BankID]bool
 	entries int // that have live rows
+	digest  Digest
 	shadow  *shadow
 }
 
@@ -69,7 +70,7 @@ func (s *Snapshot) Seq() uint64 { return s.seq }
 
 // next is the snapshot after valid changes. It shares with s what did not change. A delta is full at so many rows.
 func (s *Snapshot) next(seq uint64, changes []Change, full func(hashing.Algorithm) int) *Snapshot {
-	n := &Snapshot{seq: seq, parts: maps.Clone(s.parts), hidden: s.hidden, entries: s.entries, shadow: s.shadow}
+	n := &Snapshot{seq: seq, parts: maps.Clone(s.parts), hidden: s.hidden, entries: s.entries, digest: s.digest, shadow: s.shadow}
 	if len(changes) == 0 {
 		return n
 	}
@@ -77,6 +78,7 @@ func (s *Snapshot) next(seq uint64, changes []Change, full func(hashing.Algorith
 		n.parts = map[hashing.Algorithm][]part{}
 	}
 	n.hidden = hide(s.hidden, changes)
+	n.digest.rehidden(s.hidden, n.hidden)
 	states := lastStates(changes)
 
 	// The entries' old rows die.
@@ -84,7 +86,7 @@ func (s *Snapshot) next(seq uint64, changes []Change, full func(hashing.Algorith
 	for a, parts := range n.parts {
 		n.parts[a] = slices.Clone(parts)
 		for i, p := range parts {
-			n.parts[a][i].dead = p.dead.with(p.replaced(states, lived))
+			n.parts[a][i].dead = p.dead.with(n.digest.losing(a, p, p.replaced(states, lived)))
 		}
 	}
 	for i, c := range states {
@@ -93,6 +95,7 @@ func (s *Snapshot) next(seq uint64, changes []Change, full func(hashing.Algorith
 		}
 		if len(c.Signals) > 0 {
 			n.entries++
+			n.digest.Add(c)
 		}
 	}
 	// Their new rows come to the delta.

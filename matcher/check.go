@@ -3,6 +3,7 @@ package matcher
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -21,6 +22,7 @@ type Question struct {
 	Banks     []string // only these; all if empty
 	Context   []string // what the platform says of the surroundings: news, education, art, research, counter_terror
 	MinSeq    uint64   // answer only from an index that has seen this change
+	Since     uint64   // only entries that have changed after this number of the log count; 0: all
 	// Band asks for hits beyond PDQ's radius for Signals too, as far as the bank's second vote goes. They
 	// are Review, unless a pHash or dHash of the same variant is among Signals and agrees; the far ones
 	// count only with one that does. For Media
@@ -54,6 +56,7 @@ func (m *Matcher) Check(ctx context.Context, q Question) (Verdict, error) {
 	if err != nil {
 		return Verdict{}, err
 	}
+	m.keepUpload(ctx, q, picture, &v)
 	hashed := m.o.Now()
 	state, sc, err := m.known(ctx, q) // what was flagged while it was hashed counts
 	if err != nil {
@@ -74,13 +77,17 @@ func (m *Matcher) Check(ctx context.Context, q Question) (Verdict, error) {
 
 // about notes what answers.
 func (v *Verdict) about(s *State, sc *Scope) {
-	v.IndexSeq, v.LogID, v.Banks, v.Skipped = s.Seq, s.LogID, sc.asked(), sc.skipped
+	v.IndexSeq, v.LogID, v.LogRoot, v.Banks, v.Skipped = s.Seq, s.LogID, s.Root, sc.asked(), sc.skipped
 }
 
 // conclude completes a verdict by what was found, and records it.
 func (m *Matcher) conclude(ctx context.Context, q Question, v Verdict, w *watch, upload Track, found []Found, start time.Time) (Verdict, error) {
 	searched := start.Add(v.Timings.Hash + v.Timings.Search)
-	v.MatchesTotal = len(found)
+	found, err := m.since(ctx, w.state, found, q.Since, nil)
+	if err != nil {
+		return Verdict{}, err
+	}
+	v.MatchesTotal, v.Staleness = len(found), m.follower.staleness(searched)
 	v.Matches = foremost(found)
 	durations, err := m.explain(ctx, v.Matches, w)
 	w.align(v.Matches, upload, durations, q.VPDQ)
@@ -88,15 +95,29 @@ func (m *Matcher) conclude(ctx context.Context, q Question, v Verdict, w *watch,
 		return Verdict{}, ctx.Err()
 	} else if err != nil {
 		v.Unexplained = true
-		m.fault(err)
+		if !errors.Is(err, errUnasked) && !errors.Is(err, errStrange) { // of which others have told
+			m.fault(err)
+		}
 	}
 	good := suppressors(found)
-	m.dam(ctx, q, found)
-	m.dam(ctx, q, good)
+	m.dam(ctx, w.state, q, found)
+	m.dam(ctx, w.state, q, good)
 	heed(found, good)
+	v.weigh(q.Context, found)
+	m.record(ctx, q, &v)
+	end := m.o.Now()
+	v.Timings.Explain, v.Timings.Total = end.Sub(searched), end.Sub(start)
+	if m.o.Events.Checked != nil {
+		m.o.Events.Checked(v)
+	}
+	return v, nil
+}
+
+// weigh makes level and action of what was found, which begins with v.Matches.
+func (v *Verdict) weigh(context []string, found []Found) {
 	for i := range found {
 		f := &found[i]
-		f.weigh(q.Context, i < len(v.Matches) && !v.Unexplained)
+		f.weigh(context, i < len(v.Matches) && !v.Unexplained)
 		v.Level = max(v.Level, f.counts())
 		if f.counts() > None && f.Action > v.Action {
 			v.Action, v.Link = f.Action, ""
@@ -105,13 +126,6 @@ func (m *Matcher) conclude(ctx context.Context, q Question, v Verdict, w *watch,
 			}
 		}
 	}
-	m.record(ctx, q, &v)
-	end := m.o.Now()
-	v.Timings.Explain, v.Timings.Total = end.Sub(searched), end.Sub(start)
-	if m.o.Events.Checked != nil {
-		m.o.Events.Checked(v)
-	}
-	return v, nil
 }
 
 // known is what a question is asked of: the newest state that has seen its MinSeq, and what of it counts.
@@ -130,11 +144,11 @@ func (m *Matcher) known(ctx context.Context, q Question) (*State, *Scope, error)
 // stateAt is the newest state, once it has seen minSeq.
 func (m *Matcher) stateAt(ctx context.Context, minSeq uint64) (*State, error) {
 	state, err := m.loaded(ctx)
-	if err != nil || minSeq <= state.Seq {
+	if err != nil || m.follower.Has(minSeq) {
 		return state, err
 	}
 	// Without the catalogue nobody can say whether there is such a change; it may be on its way.
-	if head, err := m.catalogue.Head(ctx); err == nil && minSeq > head.Seq {
+	if head, err := briefly(ctx, m, m.o.Brief, m.catalogue.Head); err == nil && minSeq > head.Seq {
 		return nil, fmt.Errorf("%w: %d is asked for, the last change is %d", ErrBeyondHead, minSeq, head.Seq)
 	}
 	if err := m.await(ctx, minSeq); err != nil {
@@ -235,40 +249,71 @@ func find(ctx context.Context, s *State, asks []ask, banks []storage.Bank) ([]in
 	return s.Snapshot.SearchMany(ctx, queries)
 }
 
+// recalled is what the catalogue knows of entries.
+type recalled struct {
+	labels    map[storage.EntryID][]string
+	opinions  map[storage.EntryID][]storage.Opinion
+	durations map[storage.EntryID]uint32 // of those asked for, in milliseconds
+	strange   bool                       // nothing was read: it has another log than the state
+}
+
+// recall reads what the catalogue knows of entries of a state, and how long some of them last. Of an error, what was read before
+// it counts.
+func (m *Matcher) recall(ctx context.Context, of point, ids, lasting []storage.EntryID) (k recalled, err error) {
+	k.durations = map[storage.EntryID]uint32{}
+	err = m.catalogue.View(ctx, func(r storage.Reader) (err error) {
+		head, err := r.Head()
+		if k.strange = err == nil && of.in(head) != nil; k.strange || err != nil {
+			return err
+		}
+		if k.labels, err = r.Labels(ids); err != nil {
+			return err
+		}
+		if k.opinions, err = r.Opinions(ids); err != nil {
+			return err
+		}
+		for _, id := range lasting {
+			e, err := r.Entry(id)
+			if err != nil {
+				return err
+			}
+			k.durations[id] = e.Media.Duration
+		}
+		return nil
+	})
+	return k, err
+}
+
 // explain adds what the catalogue knows of the entries found, as of now, and what the party holds of them; it returns how
 // long those of several frames last, in milliseconds. Without any it asks nothing.
 func (m *Matcher) explain(ctx context.Context, found []Found, w *watch) (durations map[storage.EntryID]uint32, err error) {
 	if len(found) == 0 {
 		return nil, nil
 	}
-	durations = map[storage.EntryID]uint32{}
-	err = m.catalogue.View(ctx, func(r storage.Reader) error {
-		ids := make([]storage.EntryID, len(found))
-		for i, f := range found {
-			ids[i] = f.Entry
+	var ids, lasting []storage.EntryID
+	for _, f := range found {
+		ids = append(ids, f.Entry)
+		if len(w.timesOf(f.Entry)) > 1 {
+			lasting = append(lasting, f.Entry)
 		}
-		labels, err := r.Labels(ids)
-		if err != nil {
-			return err
-		}
-		opinions, err := r.Opinions(ids)
-		for i, f := range found {
-			found[i].Labels, found[i].Tally = labels[f.Entry], tally(opinions[f.Entry], f.Bank.Owner)
-			if err == nil && len(w.timesOf(f.Entry)) > 1 {
-				var e storage.Entry
-				e, err = r.Entry(f.Entry)
-				durations[f.Entry] = e.Media.Duration
-			}
-		}
-		return err
-	})
+	}
+	k, err := recalled{strange: true}, error(nil)
+	if of := w.state.point(); m.follower.holds(w.state) {
+		k, err = briefly(ctx, m, m.o.Brief, func(ctx context.Context) (recalled, error) { return m.recall(ctx, of, ids, lasting) })
+	}
+	if k.strange {
+		err = errStrange
+	}
 	for i, f := range found {
+		if found[i].Labels = k.labels[f.Entry]; k.opinions != nil {
+			found[i].Tally = tally(k.opinions[f.Entry], f.Bank.Owner)
+		}
 		if o := w.scope.overlays.of(f.Entry); o.Labels != nil {
 			found[i].Labels = o.Labels
 		}
 	}
 	if err != nil {
-		return durations, fmt.Errorf("read the entries that match: %w", err)
+		return k.durations, fmt.Errorf("read the entries that match: %w", err)
 	}
-	return durations, nil
+	return k.durations, nil
 }

@@ -28,9 +28,9 @@ func (m *Matcher) Retract(ctx context.Context, who Principal, id storage.EntryID
 	return m.setStatus(ctx, who, id, storage.Retracted, storage.EntryRetracted, reason)
 }
 
-// Restore makes a retracted or quarantined entry match again, for all for whom a rule of its bank took it out. It answers what
+// Restore makes a retracted, quarantined or expired entry match again, for all for whom a rule of its bank took it out. It answers what
 // was counted against the entry, also the alarm of a party that an active one floods. Restoring what is active and has no alarm
-// changes nothing and is no error. Under dual control it is proposed. ErrDuplicate if another active entry of the bank has the same media; ErrFull,
+// changes nothing and is no error. An expiry that has come is none any more. Under dual control it is proposed. ErrDuplicate if another active entry of the bank has the same media; ErrFull,
 // since its rows come anew; ErrUnknownEntry, ErrForeign, ErrPending, [*InputError].
 func (m *Matcher) Restore(ctx context.Context, who Principal, id storage.EntryID, reason string) error {
 	return m.setStatus(ctx, who, id, storage.Active, storage.EntryRestored, reason)
@@ -89,11 +89,14 @@ func (m *Matcher) turn(w storage.Writer, e *storage.Entry, kind storage.Kind, wh
 		}
 	}
 	if kind == storage.EntryRestored {
+		if !e.ExpiresAt.After(m.o.Now()) {
+			e.ExpiresAt = time.Time{}
+		}
 		if err := m.answer(w, *e); err != nil {
 			return nil, err
 		}
 	}
-	return entryChange(kind, who.Actor, *e, private{Reason: reason}), nil
+	return lookedFor(entryChange(kind, who.Actor, *e, private{Reason: reason}), was != storage.Active), nil
 }
 
 // fits refuses an entry that its bank has already, or for whose rows there is no memory.
@@ -110,7 +113,7 @@ func (m *Matcher) fits(r storage.Reader, e storage.Entry, kind storage.Kind) err
 	return m.room(len(e.Signals))
 }
 
-// Confirm carries out what somebody else has proposed of an entry: to add it, to restore it, to retract it, to label it.
+// Confirm carries out what somebody else has proposed of an entry: to add it, to restore it, to retract it, to change its labels or expiry.
 // ErrUnknownEntry, ErrForeign, ErrNothingProposed, ErrSecondPerson, ErrDuplicate, ErrFull.
 func (m *Matcher) Confirm(ctx context.Context, who Principal, id storage.EntryID) error {
 	return m.changeEntry(ctx, who, id, func(w storage.Writer, e *storage.Entry, _ storage.Bank) (*storage.Change, error) {
@@ -123,7 +126,7 @@ func (m *Matcher) Confirm(ctx context.Context, who Principal, id storage.EntryID
 		}
 		e.Proposal = nil
 		if p.Kind == storage.EntryChanged {
-			e.Labels = p.Labels
+			e.Labels, e.ExpiresAt = p.Labels, p.ExpiresAt
 			return entryChange(p.Kind, who.Actor, *e, private{}), nil
 		}
 		return m.turn(w, e, p.Kind, who, p.Reason)
@@ -152,10 +155,13 @@ func (m *Matcher) Reject(ctx context.Context, who Principal, id storage.EntryID,
 type EntryEdit struct {
 	Labels *[]string
 	Note   *string
+	// ExpiresAt is in the future; zero: the entry never expires.
+	ExpiresAt *time.Time
 }
 
-// Edit changes labels or note of an entry. An edit that changes nothing is no error. Under dual control labels that change
-// its context rule are proposed, since that has a say about the action; what further edits change until then is in the proposal, too.
+// Edit changes labels, note or expiry of an entry. An edit that changes nothing is no error. Under dual control labels that change
+// its context rule are proposed, since that has a say about the action, and an expiry that is later, or of a known-good bank any other;
+// what further edits change until then is in the proposal, too.
 // ErrUnknownEntry, ErrForeign, ErrPending, [*InputError].
 func (m *Matcher) Edit(ctx context.Context, who Principal, id storage.EntryID, edit EntryEdit) error {
 	var p private
@@ -173,29 +179,41 @@ func (m *Matcher) Edit(ctx context.Context, who Principal, id storage.EntryID, e
 		}
 	}
 	return m.changeEntry(ctx, who, id, func(_ storage.Writer, e *storage.Entry, b storage.Bank) (*storage.Change, error) {
-		before := *e
+		before, after := *e, *e
+		if edit.Labels != nil {
+			after.Labels = labels
+		}
+		set(&after.ExpiresAt, edit.ExpiresAt)
+		after.ExpiresAt = milliseconds(after.ExpiresAt)
+		if !after.ExpiresAt.Equal(e.ExpiresAt) {
+			if err := m.checkExpiry(after.ExpiresAt); err != nil {
+				return nil, err
+			}
+		}
 		set(&e.Note, edit.Note)
-		switch {
-		case edit.Labels == nil:
-		case b.Dual && !sameContext(labels, e.Labels):
+		if b.Dual && !sameContext(after.Labels, e.Labels) || otherExpiryNeedsSecond(b, *e, after) {
 			if e.Proposal != nil {
 				return nil, fmt.Errorf("%w: entry %d", ErrPending, id)
 			}
-			e.Proposal = &storage.Proposal{Kind: storage.EntryChanged, Actor: who.Actor, At: milliseconds(m.o.Now()), Labels: labels}
-			return entryChange(storage.EntryProposed, who.Actor, *e, p), nil
-		default:
-			if p := e.Proposal; p != nil && p.Kind == storage.EntryChanged {
-				// Else whoever confirms them would take this edit back.
-				waiting := *p
-				var err error
-				if waiting.Labels, err = merged(p.Labels, e.Labels, labels); err != nil {
-					return nil, err
-				}
-				e.Proposal = &waiting
+			e.Proposal = &storage.Proposal{
+				Kind: storage.EntryChanged, Actor: who.Actor, At: milliseconds(m.o.Now()), Labels: after.Labels, ExpiresAt: after.ExpiresAt,
 			}
-			e.Labels = labels
+			return entryChange(storage.EntryProposed, who.Actor, *e, p), nil
 		}
-		if e.Note == before.Note && slices.Equal(e.Labels, before.Labels) {
+		if p := e.Proposal; p != nil && p.Kind == storage.EntryChanged {
+			// Else whoever confirms it would take this edit back.
+			waiting := *p
+			var err error
+			if waiting.Labels, err = merged(p.Labels, e.Labels, after.Labels); err != nil {
+				return nil, err
+			}
+			if p.ExpiresAt.Equal(e.ExpiresAt) {
+				waiting.ExpiresAt = after.ExpiresAt
+			}
+			e.Proposal = &waiting
+		}
+		e.Labels, e.ExpiresAt = after.Labels, after.ExpiresAt
+		if e.Note == before.Note && slices.Equal(e.Labels, before.Labels) && e.ExpiresAt.Equal(before.ExpiresAt) {
 			return nil, nil
 		}
 		return entryChange(storage.EntryChanged, who.Actor, *e, p), nil
@@ -237,7 +255,7 @@ const sweepAge = time.Hour
 
 // Sweep removes media whose flag was never finished. It cannot take what a new flag is about to use: a
 // row is marked in a transaction before its file goes, and a flag that meets the mark waits. What
-// could not be removed is tried again by the next sweep.
+// could not be removed is tried again by the next sweep. Bytes that are retained lose their row alone: they can be flagged again.
 func (m *Matcher) Sweep(ctx context.Context) (removed int, err error) {
 	var orphans []hashing.Value
 	err = m.catalogue.Update(ctx, func(w storage.Writer) (err error) {
@@ -246,14 +264,14 @@ func (m *Matcher) Sweep(ctx context.Context) (removed int, err error) {
 	})
 	for _, sha := range orphans {
 		fault := m.blobs.Delete(ctx, sha)
-		if fault == nil {
+		if fault == nil || errors.Is(fault, storage.ErrRetained) {
 			fault = m.catalogue.Update(ctx, func(w storage.Writer) error { return w.MediaGone(sha) })
 		}
 		if fault == nil {
 			removed++
 		}
 		err = errors.Join(err, fault)
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(fault, storage.ErrUnavailable) { // the others would fare no better
 			break
 		}
 	}

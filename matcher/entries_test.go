@@ -2,6 +2,8 @@ package matcher_test
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -121,12 +123,15 @@ func TestSweep(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		waits   time.Duration
-		stuck   bool
+		stuck   error // of the first
 		removed int
+		left    int // blobs
 	}{
-		{"what is an hour old goes", time.Hour + time.Millisecond, false, 2},
-		{"what is younger stays", time.Hour, false, 0},
-		{"one that is stuck does not keep the others", 2 * time.Hour, true, 1},
+		{"what is an hour old goes", time.Hour + time.Millisecond, nil, 2, 0},
+		{"what is younger stays", time.Hour, nil, 0, 2},
+		{"one that is stuck does not keep the others", 2 * time.Hour, errDown, 1, 1},
+		{"who is away is not asked again", 2 * time.Hour, storage.ErrUnavailable, 0, 2},
+		{"what is retained is none of ours any more", 2 * time.Hour, storage.ErrRetained, 2, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -141,6 +146,7 @@ func TestSweep(t *testing.T) {
 
 			live := n.flagMedia(pngOf(drawn(1))).Entry.Media.SHA256
 			orphans := []*hashing.Media{media([]byte("one")), media([]byte("two"))}
+			slices.SortFunc(orphans, func(a, b *hashing.Media) int { return slices.Compare(a.SHA256[:], b.SHA256[:]) }) // as they are swept
 			for _, o := range orphans {
 				must(t, c.Update(n.ctx, func(w storage.Writer) error {
 					_, err := w.MediaPend(o.SHA256, 3)
@@ -149,12 +155,13 @@ func TestSweep(t *testing.T) {
 				must(t, n.blobs.Put(n.ctx, o.SHA256, o.Data))
 			}
 			clock.Advance(test.waits)
-			if test.stuck {
-				blobs.stuck = &orphans[0].SHA256
+			if test.stuck != nil {
+				blobs.stuck, blobs.fault = &orphans[0].SHA256, test.stuck
 			}
 			removed, err := m.Sweep(n.ctx)
-			if test.stuck {
-				wantErr(t, err, errDown)
+			retained := errors.Is(test.stuck, storage.ErrRetained)
+			if test.stuck != nil && !retained {
+				wantErr(t, err, test.stuck)
 			} else {
 				must(t, err)
 			}
@@ -164,15 +171,21 @@ func TestSweep(t *testing.T) {
 					there++
 				}
 			}
-			if removed != test.removed || there != 2-test.removed {
+			if removed != test.removed || there != test.left {
 				t.Errorf("%d removed, %d still there", removed, there)
 			}
 			if _, err := n.blobs.Open(n.ctx, live); err != nil {
 				t.Errorf("what an entry has is gone: %v", err)
 			}
 			blobs.stuck = nil
-			if removed, err := m.Sweep(n.ctx); err != nil || test.stuck && removed != 1 {
-				t.Errorf("the next sweep removed %d: %v", removed, err)
+			if again, err := m.Sweep(n.ctx); err != nil || test.stuck != nil && removed+again != 2 {
+				t.Errorf("the next sweep removed %d: %v", again, err)
+			}
+			if retained { // whose bytes come back
+				must(t, c.Update(n.ctx, func(w storage.Writer) error {
+					_, err := w.MediaPend(orphans[0].SHA256, 3)
+					return err
+				}))
 			}
 		})
 	}
@@ -181,11 +194,12 @@ func TestSweep(t *testing.T) {
 type stuckBlobs struct {
 	storage.Blobs
 	stuck *hashing.Value
+	fault error
 }
 
 func (b *stuckBlobs) Delete(ctx context.Context, sha hashing.Value) error {
 	if b.stuck != nil && *b.stuck == sha {
-		return errDown
+		return b.fault
 	}
 	return b.Blobs.Delete(ctx, sha)
 }

@@ -24,9 +24,13 @@ type Flagging struct {
 	Note      string
 	Origin    string // where it comes from: a URL, a case number
 	ExactOnly bool   // take Media by its digests alone
+	// ExpiresAt is when it is to match no more; zero: never.
+	ExpiresAt time.Time
 	// DespiteKnownGood flags also what is near a known-good entry.
 	DespiteKnownGood bool
 	Who              Principal
+
+	lookback bool // past uploads are searched for it
 }
 
 // Flagged answers a flag.
@@ -51,7 +55,8 @@ const (
 
 // Flag adds media to a bank. What the bank has already (same SHA-256 or same PDQ; where the flag has
 // neither, all its signals) is answered with the existing entry, to which the source is added, and the
-// signals and bytes that it lacks; its labels and note stay. Retracted entries do not count as had, but the answer names them.
+// signals and bytes that it lacks; its labels and note stay, and its expiry, unless the flag names a later one and the bank is not
+// under dual control. Retracted entries do not count as had, but the answer names them; nor do those that expired.
 //
 // Media that cannot be hashed perceptually are an [*UnhashableError], media that cannot be decoded a
 // [*hashing.MediaError], unless ExactOnly asks for the digests alone. What is near an entry of a known-good bank, as far as
@@ -64,13 +69,16 @@ func (m *Matcher) Flag(ctx context.Context, f Flagging) (Flagged, error) {
 		return Flagged{}, err
 	}
 	entry := storage.Entry{
-		Status: storage.Active, Labels: labels, Note: f.Note,
+		Status: storage.Active, Labels: labels, Note: f.Note, ExpiresAt: milliseconds(f.ExpiresAt),
 		Sources: []storage.Source{{Actor: f.Who.Actor, Origin: f.Origin}},
 	}
 	if had, err := m.replay(ctx); err != nil {
 		return Flagged{}, err
 	} else if had != nil {
 		return m.flaggedBefore(ctx, f, *had)
+	}
+	if err := m.checkExpiry(f.ExpiresAt); err != nil { // of a request that comes again it may have come
+		return Flagged{}, err
 	}
 	if err := m.room(1); err != nil { // before minutes of decoding
 		return Flagged{}, err
@@ -82,6 +90,7 @@ func (m *Matcher) Flag(ctx context.Context, f Flagging) (Flagged, error) {
 	if err := m.room(len(entry.Signals)); err != nil {
 		return Flagged{}, err
 	}
+	f.lookback = true
 	own := f.Bank[strings.LastIndex(f.Bank, calledOf)+1:]
 	good := func(n Found) bool {
 		return n.Bank.Kind == storage.KnownGood && !(n.Bank.Owner == f.Who.Party && n.Bank.Name == own)
@@ -240,18 +249,21 @@ func (m *Matcher) store(ctx context.Context, f Flagging, e storage.Entry) (Flagg
 
 // keep stores the bytes if the bank wants them and has no entry of them, and reports whether it did:
 // their row is pending before the file is written, and live in the entry's transaction.
-func (m *Matcher) keep(ctx context.Context, f Flagging, e storage.Entry) (kept bool, err error) {
-	err = m.catalogue.View(ctx, func(r storage.Reader) error {
-		bank, err := ownBank(r, f.Who, f.Bank)
-		if err != nil {
+func (m *Matcher) keep(ctx context.Context, f Flagging, e storage.Entry) (bool, error) {
+	kept, err := soon(ctx, m, func(ctx context.Context) (kept bool, err error) {
+		err = m.catalogue.View(ctx, func(r storage.Reader) error {
+			bank, err := ownBank(r, f.Who, f.Bank)
+			if err != nil {
+				return err
+			}
+			had, _, err := sameMedia(r, bank.ID, e)
+			if had != nil && bank.Dual && !includes(had.Signals, e.Signals) {
+				had = nil // as in addTo
+			}
+			kept = f.Media != nil && bank.Policy.KeepMedia && (had == nil || had.Media == (storage.MediaInfo{}))
 			return err
-		}
-		had, _, err := sameMedia(r, bank.ID, e)
-		if had != nil && bank.Dual && !includes(had.Signals, e.Signals) {
-			had = nil // as in addTo
-		}
-		kept = f.Media != nil && bank.Policy.KeepMedia && (had == nil || had.Media == (storage.MediaInfo{}))
-		return err
+		})
+		return kept, err
 	})
 	if err != nil || !kept {
 		return false, err
@@ -280,6 +292,7 @@ func (m *Matcher) add(ctx context.Context, f Flagging, entry storage.Entry) (out
 		if err != nil {
 			return nil, err
 		}
+		retracted = slices.DeleteFunc(retracted, func(o storage.Entry) bool { return o.Status == storage.Expired }) // nobody took it back
 		out = Flagged{Bank: bank, Retracted: retracted}
 		return m.addTo(w, &out, f, entry, had)
 	})
@@ -303,10 +316,18 @@ func (m *Matcher) addTo(w storage.Writer, out *Flagged, f Flagging, entry storag
 		if err := extend(w, *had, entry); err != nil {
 			return nil, err
 		}
+		if prolongs(bank, *had, entry) {
+			longer := *had
+			longer.ExpiresAt = entry.ExpiresAt
+			if err := w.UpdateEntry(longer); err != nil {
+				return nil, err
+			}
+		}
 		if out.Entry, err = w.Entry(had.ID); err != nil {
 			return nil, err
 		}
-		return entryChange(storage.EntrySourced, f.Who.Actor, out.Entry, private{Origin: f.Origin}), nil
+		fresh := f.lookback && len(out.Entry.Signals) > len(had.Signals)
+		return lookedFor(entryChange(storage.EntrySourced, f.Who.Actor, out.Entry, private{Origin: f.Origin}), fresh), nil
 	}
 	if f.Media != nil && bank.Policy.KeepMedia && !entry.Media.Kept {
 		return nil, fmt.Errorf("the media were not stored: %w", storage.ErrConflict)
@@ -325,7 +346,7 @@ func (m *Matcher) addTo(w storage.Writer, out *Flagged, f Flagging, entry storag
 	if err := w.CreateEntry(&out.Entry); err != nil {
 		return nil, err
 	}
-	return entryChange(storage.EntryAdded, f.Who.Actor, out.Entry, private{Note: f.Note, Origin: f.Origin}), nil
+	return lookedFor(entryChange(storage.EntryAdded, f.Who.Actor, out.Entry, private{Note: f.Note, Origin: f.Origin}), f.lookback), nil
 }
 
 // extend adds to an entry what another flag of the same media brings: its source, if it has one, and signals and
@@ -450,11 +471,23 @@ type private struct {
 
 // entryChange drafts the change of an entry.
 func entryChange(kind storage.Kind, actor string, e storage.Entry, p private) *storage.Change {
-	body := storage.EntryBody{Status: e.Status, ExactOnly: e.ExactOnly, Labels: e.Labels, Proposal: publicProposal(e.Proposal)}
+	body := storage.EntryBody{Status: e.Status, ExactOnly: e.ExactOnly, Labels: e.Labels, Proposal: publicProposal(e.Proposal), ExpiresAt: e.ExpiresAt}
 	for _, s := range e.Signals {
 		body.Signals = append(body.Signals, storage.BodyOf(s))
 	}
 	return draft(storage.Change{Kind: kind, Actor: actor, Bank: e.Bank, Entry: e.ID}, body, p)
+}
+
+// lookedFor has past uploads searched for what a change made active, if that is wanted.
+func lookedFor(c *storage.Change, wanted bool) *storage.Change {
+	if !wanted {
+		return c
+	}
+	var body storage.EntryBody
+	_ = json.Unmarshal(c.Body, &body) // entryChange wrote it
+	body.Lookback = body.Status == storage.Active
+	c.Body, _ = json.Marshal(body)
+	return c
 }
 
 // publicProposal is a proposal without what may be personal.

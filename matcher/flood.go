@@ -1,7 +1,9 @@
 package matcher
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -31,6 +33,9 @@ type floods struct {
 	now, old map[flow]contents
 	n        int // contents in now
 	swept    time.Time
+	logs     uint64 // of the states that are counted for: entries of another log are others
+
+	breaker breaker // of updates that take entries out
 }
 
 // contents are the times at which each was seen last, in milliseconds.
@@ -115,6 +120,15 @@ func (f *floods) forget(drop func(flow) bool) {
 	}
 }
 
+// begin begins anew if what was counted is of another log.
+func (f *floods) begin(logs uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.logs != logs {
+		f.now, f.old, f.n, f.logs = nil, nil, 0, logs
+	}
+}
+
 // forgetEntry begins anew for an entry, when it is active again.
 func (f *floods) forgetEntry(id storage.EntryID) {
 	f.forget(func(at flow) bool { return at.entry == id })
@@ -124,12 +138,16 @@ func (f *floods) forgetEntry(id storage.EntryID) {
 func (q Question) bare() bool { return q.Media == nil || len(q.Signals) > 0 }
 
 // dam counts what was found, and takes out what floods: the match that is too many counts for nothing any more.
-func (m *Matcher) dam(ctx context.Context, q Question, found []Found) {
+func (m *Matcher) dam(ctx context.Context, s *State, q Question, found []Found) {
+	if !m.follower.holds(s) {
+		return
+	}
+	m.floods.begin(s.logs)
 	c := contentOf(q.Media, q.Signals)
 	for i := range found {
 		f := &found[i]
 		if f.Bank.Policy.Flood > 0 && !f.exact() && f.counts() > None {
-			f.Flooded = m.flooded(ctx, flow{q.Who.Party, f.Entry, q.bare()}, c, f.Bank.Policy.Flood)
+			f.Flooded = m.flooded(ctx, s.point(), flow{q.Who.Party, f.Entry, q.bare()}, c, f.Bank.Policy.Flood)
 		}
 	}
 }
@@ -137,14 +155,41 @@ func (m *Matcher) dam(ctx context.Context, q Question, found []Found) {
 // floodWords begin the reason of what is quarantined because it floods.
 const floodWords = "it matched more than "
 
-// flooded counts a content for an entry, and takes the entry out if that is too many.
-func (m *Matcher) flooded(ctx context.Context, at flow, c content, bound int) bool {
+// flooded counts a content for an entry, and takes the entry out if that is too many. It reports whether the entry is out: as long as it
+// cannot be taken out, it counts.
+func (m *Matcher) flooded(ctx context.Context, of point, at flow, c content, bound int) bool {
 	if !m.floods.note(at, c, bound, m.o.Now()) {
 		return false
 	}
 	reason := fmt.Sprintf(floodWords+"%d different contents within an hour; that is the bank's bound", bound)
-	all := false
+	out, err := brieflyBy(ctx, m, &m.floods.breaker, m.o.Patience, func(ctx context.Context) (takenOut, error) { return m.takeOut(ctx, of, at, reason) })
+	if err != nil {
+		if !errors.Is(err, errUnasked) {
+			m.fault(fmt.Errorf("take out an entry that floods: %w", err))
+		}
+		return false
+	}
+	m.settle(ctx, out.seq)
+	m.floods.forget(func(f flow) bool { return f.entry == at.entry && (out.forAll || f.party == at.party) })
+	if out.seq > 0 && out.forAll && m.o.Events.Quarantined != nil {
+		m.o.Events.Quarantined(at.entry)
+	}
+	return true
+}
+
+// takenOut says for whom an entry was taken out, and by which change; 0: it was out already.
+type takenOut struct {
+	forAll bool
+	seq    uint64
+}
+
+// takeOut takes an entry of a state that floods a party out: for all, or for the party alone. errOtherLog.
+func (m *Matcher) takeOut(ctx context.Context, of point, at flow, reason string) (out takenOut, err error) {
 	done, err := m.update(ctx, func(w storage.Writer) (*storage.Change, error) {
+		head, err := w.Head()
+		if err = cmp.Or(err, of.in(head)); err != nil {
+			return nil, err
+		}
 		e, err := w.Entry(at.entry)
 		if err != nil || e.Status != storage.Active {
 			return nil, err
@@ -153,28 +198,21 @@ func (m *Matcher) flooded(ctx context.Context, at flow, c content, bound int) bo
 		if err != nil {
 			return nil, err
 		}
-		if all = at.party == b.Owner || governs(at.party, b) && !at.bare; !all && !at.bare {
+		all := at.party == b.Owner || governs(at.party, b) && !at.bare
+		if !all && !at.bare {
 			alarms, err := w.Alarms(e.ID, m.o.Now().Add(-alarmTime))
 			if err != nil {
 				return nil, err
 			}
 			all = slices.ContainsFunc(alarms, func(p storage.PartyID) bool { return p != at.party && heard(w, p, b) })
 		}
-		if all {
+		if out.forAll = all; all {
 			return quarantine(w, e, reason)
 		}
 		return disable(w, e, at.party, !at.bare, reason)
 	})
-	if err != nil {
-		m.fault(fmt.Errorf("take out an entry that floods: %w", err))
-		return true
-	}
-	m.settle(ctx, done.Seq)
-	m.floods.forget(func(f flow) bool { return f.entry == at.entry && (all || f.party == at.party) })
-	if done.Seq > 0 && all && m.o.Events.Quarantined != nil {
-		m.o.Events.Quarantined(at.entry)
-	}
-	return true
+	out.seq = done.Seq
+	return out, err
 }
 
 // governs reports whether a party may take a bank's entries out for all: it is its owner's, or runs the node.

@@ -138,11 +138,11 @@ func TestFollowerOfACorruptLog(t *testing.T) {
 		{"no end", func(c []storage.Change) []storage.Change { return nil }},
 		{"a change twice", func(c []storage.Change) []storage.Change { return append(c[:1:1], c...) }},
 		{"an entry that cannot be read", func(c []storage.Change) []storage.Change {
-			c[0].Body = []byte(`{"signals":[{"signal":"new:00"}]}`)
+			c[len(c)-1].Body = []byte(`{"signals":[{"signal":"new:00"}]}`)
 			return c
 		}},
 		{"a bank that cannot be read", func(c []storage.Change) []storage.Change {
-			c[0].Kind, c[0].Body = storage.BankChanged, []byte("{")
+			c[len(c)-1].Kind, c[len(c)-1].Body = storage.BankChanged, []byte("{")
 			return c
 		}},
 	} {

@@ -20,7 +20,9 @@ type Listed struct {
 	Note    string
 	Media   storage.MediaInfo // what the list says of the bytes; not Kept
 	Source  storage.Source    // its Actor is set; At, if zero
-	More    []storage.Source  // further ones, likewise; an entry keeps 200 in all, and the log the first origin
+	// ExpiresAt is when it is to match no more; zero: never.
+	ExpiresAt time.Time
+	More      []storage.Source // further ones, likewise; an entry keeps 200 in all, and the log the first origin
 	// ExactOnly leaves out what is not a digest.
 	ExactOnly bool
 }
@@ -45,16 +47,19 @@ type ListedOutcome struct {
 	Err   error // [*InputError], [*UnhashableError], ErrKnownGood, ErrTakenBack: this entry alone is left out
 }
 
-// ErrTakenBack: the bank had what a list has, and it was retracted, rejected or quarantined there. A list does not bring
-// it back: it would do so each time that it comes again.
+// ErrTakenBack: the bank had what a list has, and it was retracted, rejected or quarantined there, or expired, and the list does not
+// name a later time. A list does not bring it back: it would do so each time that it comes again.
 var ErrTakenBack = errors.New("the bank has taken it back; restore the entry if it is to match again")
 
 const (
 	// maxListed bounds the entries of one call of [Matcher.FlagList].
 	maxListed = 1000
-	// So many entries, or signals of several, are stored in one transaction: few enough that a flag which waits for its
-	// turn hardly notices, many enough that a sync is shared.
-	listedAtOnce, listedSignals = 32, 512
+	// Nobody else writes while a part of a list is stored, so that a part is bounded by its time: it takes up no more entries after
+	// listedHold, and as many signals as the parts before it say would take half of that. Their number begins small, as
+	// nobody knows how far the database is.
+	listedHold               = 100 * time.Millisecond
+	firstListed, leastListed = 128, 16
+	mostListed               = 4096
 
 	maxList    = 200 // bytes of the name of a list, and of an entry's id there
 	maxFormat  = 64  // bytes of the name of a format
@@ -82,6 +87,7 @@ func (m *Matcher) FlagList(ctx context.Context, who Principal, bank string, item
 	entries := make([]storage.Entry, len(items))
 	for i, item := range items {
 		entries[i], out[i].Noted, out[i].Err = listed(who, b, item)
+		out[i].Err = cmp.Or(out[i].Err, m.checkExpiry(item.ExpiresAt))
 	}
 	if o.DryRun && o.Rehearsal == nil {
 		o.Rehearsal = &Rehearsal{}
@@ -91,28 +97,49 @@ func (m *Matcher) FlagList(ctx context.Context, who Principal, bank string, item
 			return nil, 0, err
 		}
 	}
-	for first, last := 0, 0; first < len(items); first = last {
-		signals := 0
-		for last = first; last < len(items) && last < first+listedAtOnce; last++ {
-			if signals += len(entries[last].Signals); signals > listedSignals && last > first {
-				break
-			}
-		}
+	pace := firstListed
+	for first := 0; first < len(items); {
+		last, signals := part(entries, first, pace)
 		if err := m.room(signals); err != nil {
 			return out[:first], seq, err
 		}
-		at := seq
 		if o.DryRun {
-			err = m.wouldAdd(ctx, who, bank, o.Rehearsal, entries[first:last], out[first:last])
-		} else {
-			at, err = m.addListed(ctx, who, bank, entries[first:last], out[first:last])
+			if err := m.wouldAdd(ctx, who, bank, o.Rehearsal, entries[first:last], out[first:last]); err != nil {
+				return out[:first], seq, err
+			}
+			first = last
+			continue
 		}
+		done, at, held, err := m.addListed(ctx, who, bank, entries[first:last], out[first:last])
 		if err != nil {
 			return out[:first], seq, err
 		}
-		seq = max(seq, at)
+		first, seq = first+done, max(seq, at)
+		pace = nextPace(pace, held)
 	}
 	return out, seq, nil
+}
+
+// part is the end of the part of entries that begins at first, and how many signals it has: about so many as pace, at least one
+// entry.
+func part(entries []storage.Entry, first, pace int) (last, signals int) {
+	for last = first; last < len(entries); last++ {
+		n := max(1, len(entries[last].Signals)) // what has an error costs little, and not nothing
+		if last > first && signals+n > pace {
+			break
+		}
+		signals += n
+	}
+	return last, signals
+}
+
+// nextPace is how many signals the next part may have, after one of pace signals kept others out for so long.
+func nextPace(pace int, held time.Duration) int {
+	next := 2 * pace
+	if held > 0 {
+		next = min(next, int(time.Duration(pace)*(listedHold/2)/held))
+	}
+	return min(max(next, pace/4, leastListed), mostListed)
 }
 
 // listed checks an entry of a list, and fills it in. Noted is how many of its labels stand in the note.
@@ -157,7 +184,7 @@ func listed(who Principal, b storage.Bank, item Listed) (_ storage.Entry, noted 
 	}
 	e := storage.Entry{
 		Status: storage.Active, Labels: labels, Note: note, Media: item.Media, ExactOnly: !perceptual,
-		Signals: item.Signals, Sources: sources,
+		ExpiresAt: milliseconds(item.ExpiresAt), Signals: item.Signals, Sources: sources,
 	}
 	e.Media.Kept = false
 	if video {
@@ -279,66 +306,192 @@ func (m *Matcher) refuseKnownGood(ctx context.Context, who Principal, bank stora
 	return flush()
 }
 
-// addListed stores entries in one transaction, but for those that have an error already.
-func (m *Matcher) addListed(ctx context.Context, who Principal, bank string, entries []storage.Entry, out []ListedOutcome) (seq uint64, err error) {
+// addListed stores entries in one transaction, but for those that have an error already: as many as there is time for, at least
+// one. held is how long others have waited for it.
+func (m *Matcher) addListed(ctx context.Context, who Principal, bank string, entries []storage.Entry, out []ListedOutcome) (done int, seq uint64, held time.Duration, err error) {
 	var last *storage.Change
+	var begun time.Time
+	before := slices.Clone(out) // should the update be run again
 	err = m.catalogue.Update(ctx, func(w storage.Writer) error {
+		copy(out, before)
+		begun, last = time.Now(), nil
 		b, err := ownBank(w, who, bank)
 		if err != nil {
 			return err
 		}
-		for i, e := range entries {
-			if out[i].Err != nil {
+		l := &listWriter{Writer: w, bank: b.ID, with: map[hashing.Signal][]storage.EntryID{}, fresh: map[hashing.Signal]bool{}}
+		if err := l.ask(entries); err != nil {
+			return err
+		}
+		for done = 0; done < len(entries) && (done == 0 || time.Since(begun) < listedHold); done++ {
+			if out[done].Err != nil {
 				continue
 			}
-			had, same, err := hadListed(w, b, e)
-			switch {
-			case errors.Is(err, ErrTakenBack):
-				out[i] = ListedOutcome{Noted: out[i].Noted, Err: err}
-				continue
-			case err != nil:
-				return err
-			case same:
-				out[i] = ListedOutcome{Entry: had.ID, Same: true, Noted: out[i].Noted}
-				continue
-			}
-			fresh := e.Sources
-			var more []storage.Source // behind the first, which addTo adds to an entry that the bank had
-			if had != nil && !proposes(b, *had, e) {
-				fresh = lacking(had.Sources, e.Sources)
-				kept := fresh[:min(len(fresh), max(0, maxSources-len(had.Sources)))]
-				first := min(len(kept), 1)
-				e.Sources, more = kept[:first], kept[first:]
-			}
-			flagged := Flagged{Bank: b}
-			draft, err := m.addTo(w, &flagged, Flagging{Who: who, Note: e.Note, Origin: origin(fresh)}, e, had)
+			draft, err := m.addOne(l, who, b, entries[done], &out[done])
 			if err != nil {
 				return err
 			}
-			for _, s := range more {
-				if err := w.AddSource(had.ID, s); err != nil {
-					return err
-				}
-			}
-			if err := w.Append(draft); err != nil {
-				return err
-			}
-			last = draft
-			out[i] = ListedOutcome{Entry: flagged.Entry.ID, Created: flagged.Created, Noted: out[i].Noted}
+			last = cmp.Or(draft, last)
 		}
-		return nil
+		return l.flush()
 	})
+	held = time.Since(begun)
 	if err != nil || last == nil {
-		return 0, err
+		return done, 0, held, err
 	}
 	if m.o.Events.Flagged != nil {
-		for _, o := range out {
+		for _, o := range out[:done] {
 			if o.Err == nil && !o.Same {
 				m.o.Events.Flagged(o.Created)
 			}
 		}
 	}
-	return last.Seq, nil
+	return done, last.Seq, held, nil
+}
+
+// addOne adds an entry of a list to its bank, unless it tells in out why not. The change is nil if there is none.
+func (m *Matcher) addOne(l *listWriter, who Principal, b storage.Bank, e storage.Entry, out *ListedOutcome) (*storage.Change, error) {
+	had, same, err := hadListed(l, b, e)
+	switch {
+	case errors.Is(err, ErrTakenBack):
+		*out = ListedOutcome{Noted: out.Noted, Err: err}
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case same:
+		*out = ListedOutcome{Entry: had.ID, Same: true, Noted: out.Noted}
+		return nil, nil
+	}
+	fresh := e.Sources
+	var more []storage.Source // behind the first, which addTo adds to an entry that the bank had
+	if had != nil && !proposes(b, *had, e) {
+		fresh = lacking(had.Sources, e.Sources)
+		kept := fresh[:min(len(fresh), max(0, maxSources-len(had.Sources)))]
+		first := min(len(kept), 1)
+		e.Sources, more = kept[:first], kept[first:]
+	}
+	flagged := &Flagged{Bank: b}
+	draft, err := m.addTo(l, flagged, Flagging{Who: who, Note: e.Note, Origin: origin(fresh)}, e, had)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range more {
+		if err := l.AddSource(had.ID, s); err != nil {
+			return nil, err
+		}
+	}
+	*out = ListedOutcome{Entry: flagged.Entry.ID, Created: flagged.Created, Noted: out.Noted}
+	if flagged.Created {
+		l.waiting = append(l.waiting, waiting{&flagged.Entry, draft, out})
+		return draft, nil
+	}
+	if err := l.flush(); err != nil { // the log has changes in the order of the list
+		return nil, err
+	}
+	return draft, l.Append(draft)
+}
+
+// listWriter stores a part of a list in few steps, each of which may be a way to a database that is elsewhere: it asks for all signals
+// at once, and creates entries together. To who uses it, it is a writer like others, but that entries which it creates have no number yet.
+type listWriter struct {
+	storage.Writer
+	bank    storage.BankID
+	with    map[hashing.Signal][]storage.EntryID // what the bank has, by what was asked: see [asked]
+	created []*storage.Entry                     // that are to be created
+	fresh   map[hashing.Signal]bool              // their signals
+	waiting []waiting                            // for their numbers, likewise
+}
+
+type waiting struct {
+	entry *storage.Entry
+	draft *storage.Change
+	out   *ListedOutcome
+}
+
+// asked is the part of a signal that a catalogue finds entries by.
+func asked(s hashing.Signal) hashing.Signal {
+	return hashing.Signal{Algorithm: s.Algorithm, Variant: s.Variant, Value: s.Value}
+}
+
+// ask reads which entries of the bank have signals of the list, of those by which media are told to be the same.
+func (l *listWriter) ask(entries []storage.Entry) error {
+	var all []hashing.Signal
+	for _, e := range entries {
+		for i, s := range e.Signals {
+			if i > 0 && (s.Variant != hashing.Plain || s.Algorithm != hashing.SHA256 && s.Algorithm != hashing.PDQ) {
+				continue
+			}
+			if s = asked(s); len(all) == storage.MaxEntries {
+				break // those beyond are asked for when it is their turn
+			}
+			if _, had := l.with[s]; !had {
+				l.with[s] = nil
+				all = append(all, s)
+			}
+		}
+	}
+	with, err := l.Writer.EntriesWithAny(l.bank, all)
+	for i, ids := range with {
+		l.with[all[i]] = ids
+	}
+	return err
+}
+
+// EntriesWith implements [storage.Reader].
+func (l *listWriter) EntriesWith(bank storage.BankID, s hashing.Signal) ([]storage.EntryID, error) {
+	ids, known := l.with[asked(s)]
+	if known && bank == l.bank && !l.fresh[asked(s)] {
+		return ids, nil
+	}
+	if err := l.flush(); err != nil {
+		return nil, err
+	}
+	return l.Writer.EntriesWith(bank, s)
+}
+
+// CreateEntry implements [storage.Writer]: flush does it.
+func (l *listWriter) CreateEntry(e *storage.Entry) error {
+	l.created = append(l.created, e)
+	for _, s := range e.Signals {
+		l.fresh[asked(s)] = true
+	}
+	return nil
+}
+
+// Extend implements [storage.Writer].
+func (l *listWriter) Extend(id storage.EntryID, signals []hashing.Signal, media storage.MediaInfo) error {
+	l.note(id, signals)
+	return l.Writer.Extend(id, signals, media)
+}
+
+// note keeps what is known of the bank true.
+func (l *listWriter) note(id storage.EntryID, signals []hashing.Signal) {
+	for _, s := range signals {
+		ids, known := l.with[asked(s)]
+		if at, there := slices.BinarySearch(ids, id); known && !there {
+			l.with[asked(s)] = slices.Insert(slices.Clone(ids), at, id)
+		}
+	}
+}
+
+// flush creates entries, appends their changes, and tells their numbers.
+func (l *listWriter) flush() error {
+	if len(l.created) == 0 {
+		return nil
+	}
+	if err := l.Writer.CreateEntries(l.created); err != nil {
+		return err
+	}
+	for _, w := range l.waiting {
+		w.draft.Entry, w.out.Entry = w.entry.ID, w.entry.ID
+		if err := l.Append(w.draft); err != nil {
+			return err
+		}
+		l.note(w.entry.ID, w.entry.Signals)
+	}
+	l.created, l.waiting = nil, nil
+	clear(l.fresh)
+	return nil
 }
 
 // wouldAdd says what addListed would do, as far as the bank stands now and what was rehearsed would have changed it.
@@ -364,7 +517,7 @@ func (m *Matcher) wouldAdd(ctx context.Context, who Principal, bank string, so *
 				so.create(b, e)
 				continue
 			case !same:
-				so.extend(*had, e, lacking(had.Sources, e.Sources))
+				so.extend(b, *had, e, lacking(had.Sources, e.Sources))
 			}
 			if out[i].Same = same; had.ID < firstRehearsed {
 				out[i].Entry = had.ID
@@ -389,6 +542,7 @@ func hadListed(r storage.Reader, b storage.Bank, e storage.Entry) (had *storage.
 			had = before
 		}
 	}
+	back = slices.DeleteFunc(back, func(o storage.Entry) bool { return o.Status == storage.Expired && e.ExpiresAt.After(o.ExpiresAt) })
 	switch {
 	case err != nil:
 		return nil, false, err
@@ -398,7 +552,7 @@ func hadListed(r storage.Reader, b storage.Bank, e storage.Entry) (had *storage.
 		return nil, false, nil
 	}
 	sourced := len(had.Sources) >= maxSources || len(lacking(had.Sources, e.Sources)) == 0 // it takes no more than so many
-	return had, sourced && includes(had.Signals, e.Signals), nil
+	return had, sourced && includes(had.Signals, e.Signals) && !prolongs(b, *had, e), nil
 }
 
 // lacking are the sources that others are without.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -526,12 +527,107 @@ type countedWriter struct {
 
 func (w *countedWriter) Append(c *storage.Change) error { w.changes++; return w.Writer.Append(c) }
 
-func (w *countedWriter) CreateEntry(e *storage.Entry) error {
-	w.signals += len(e.Signals)
-	return w.Writer.CreateEntry(e)
+func (w *countedWriter) CreateEntries(entries []*storage.Entry) error {
+	for _, e := range entries {
+		w.signals += len(e.Signals)
+	}
+	return w.Writer.CreateEntries(entries)
 }
 
-// Flags wait for one transaction of a list: none is long, be it of many entries or of large ones.
+// A list at once is what its entries are one by one, whichever of them are the same.
+func TestFlagListAtOnceOrOneByOne(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(20) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		var items []matcher.Listed
+		for i := range 30 {
+			var signals []hashing.Signal
+			for _, a := range []hashing.Algorithm{hashing.PDQ, hashing.SHA256, hashing.MD5} {
+				if r.IntN(2) == 0 {
+					signals = append(signals, signal(a, 1+r.Uint64N(8)))
+				}
+			}
+			item := listed(append(signals, signal(hashing.MD5, 1+r.Uint64N(8)))...)
+			item.Source.Foreign = fmt.Sprint(i % 5)
+			items = append(items, item)
+		}
+		type kept struct {
+			Signals []hashing.Signal
+			Foreign []string
+		}
+		run := func(dual bool, at int) (words []string, entries []kept, log []string) {
+			n := start(t, catalogues["memory"](t), matcher.Options{Now: func() time.Time { return time.UnixMilli(1) }})
+			_, err := n.CreateBank(n.ctx, local, matcher.NewBank{BankEdit: matcher.BankEdit{Name: ptr("bank"), Action: ptr("block"), Dual: &dual}})
+			must(t, err)
+			for part := range slices.Chunk(items, at) {
+				words = append(words, n.flagList(local, "bank", matcher.ListOptions{}, part...)...)
+			}
+			must(t, n.catalogue.View(n.ctx, func(r storage.Reader) error {
+				all, err := r.Entries(storage.EntryQuery{Limit: 1000})
+				for _, e := range all {
+					k := kept{Signals: e.Signals}
+					for _, s := range e.Sources {
+						k.Foreign = append(k.Foreign, s.Foreign)
+					}
+					entries = append(entries, k)
+				}
+				return err
+			}))
+			for _, c := range n.changes() {
+				log = append(log, fmt.Sprint(c.Kind, c.Entry, string(c.Body)))
+			}
+			return words, entries, log
+		}
+		for _, dual := range []bool{false, true} {
+			words, entries, log := run(dual, len(items))
+			words1, entries1, log1 := run(dual, 1)
+			equal(t, words, words1)
+			equal(t, entries, entries1)
+			equal(t, log, log1)
+		}
+	}
+}
+
+// slow takes its time to read an entry, as a database far away does.
+type slow struct{ counted }
+
+func (c *slow) Update(ctx context.Context, fn func(storage.Writer) error) error {
+	return c.counted.Update(ctx, func(w storage.Writer) error { return fn(slowWriter{w}) })
+}
+
+type slowWriter struct{ storage.Writer }
+
+func (w slowWriter) Entry(id storage.EntryID) (storage.Entry, error) {
+	time.Sleep(60 * time.Millisecond)
+	return w.Writer.Entry(id)
+}
+
+// A transaction of a list takes up no more entries when its time is over, and the next goes on from there.
+func TestFlagListOnASlowDatabase(t *testing.T) {
+	t.Parallel()
+	c := &slow{counted{Catalogue: catalogues["memory"](t)}}
+	n := start(t, c, matcher.Options{})
+	n.bank("bank", "block", nil)
+	var items []matcher.Listed
+	for i := range 8 {
+		items = append(items, listed(signal(hashing.MD5, uint64(i))))
+	}
+	n.flagList(local, "bank", matcher.ListOptions{}, items...)
+	for i := range items {
+		items[i].Source.List = "another" // so that each entry that is there has to be read
+	}
+	c.changes = nil
+	equal(t, n.flagList(local, "bank", matcher.ListOptions{}, items...), slices.Repeat([]string{"sourced"}, len(items)))
+	total := 0
+	for _, changes := range c.changes {
+		if total += changes; changes > 1 { // which reads it twice
+			t.Errorf("transactions of %d entries", c.changes)
+		}
+	}
+	equal(t, total, len(items))
+}
+
+// Flags wait for one transaction of a list: none begins large, be it of many entries or of large ones.
 func TestFlagListInShortTransactions(t *testing.T) {
 	t.Parallel()
 	c := &counted{Catalogue: catalogues["memory"](t)}
@@ -550,8 +646,14 @@ func TestFlagListInShortTransactions(t *testing.T) {
 	}
 	c.changes, c.signals = nil, nil
 	n.flagList(local, "bank", matcher.ListOptions{}, items...)
-	equal(t, c.changes, []int{32, 32, 32, 6, 1, 1, 1, 1})
-	equal(t, c.signals, []int{32, 32, 32, 4 + 100 + 200, 300, 400, 500, 600})
+	most, entries, signals := 128, 0, 0
+	for i := range c.changes {
+		if c.signals[i] > most && c.changes[i] > 1 {
+			t.Errorf("transactions of %d entries with %d signals", c.changes, c.signals)
+		}
+		most, entries, signals = min(2*most, 4096), entries+c.changes[i], signals+c.signals[i]
+	}
+	equal(t, []int{entries, signals}, []int{106, 100 + 100 + 200 + 300 + 400 + 500 + 600})
 }
 
 // TestFlagListFull ends when the index has no memory left: what is stored stays, and is told.

@@ -301,7 +301,7 @@ func (m *machine) save(t *rapid.T) {
 	if rapid.IntRange(0, 4).Draw(t, "save") > 0 {
 		t.Skip("it waits for the disk each time")
 	}
-	seq, err := matcher.SaveIndex(m.node.ctx, m.node.catalogue, m.index, m.dir)
+	seq, err := m.node.Follower().Save(m.node.ctx, m.dir)
 	must(m.t, err)
 	equal(m.t, seq, uint64(len(m.node.changes())))
 }

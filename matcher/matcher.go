@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"vigie/hashing"
 	"vigie/index"
 	"vigie/storage"
+	"vigie/storage/history"
 	"vigie/storage/journal"
 )
 
@@ -25,6 +27,9 @@ type Options struct {
 	// Patience is how long a check waits for min_seq or for the first load, and whoever makes a change
 	// for it to become visible here. Default 2 s.
 	Patience time.Duration
+	// Brief is how long a check waits for what the catalogue knows of the entries found; then it answers without
+	// ([Verdict.Unexplained]). It is for a catalogue that is elsewhere. 0: as long as that takes.
+	Brief time.Duration
 	// Now and Rand are for tests.
 	Now  func() time.Time
 	Rand io.Reader
@@ -32,6 +37,11 @@ type Options struct {
 	Videos Videos
 	// Journal keeps what checks found. Without it they go unrecorded, and nothing can be decided about them.
 	Journal Journal
+	// JournalOf is the identity of the log that the journal's records are for, as they are about its parties and entries; empty:
+	// of any.
+	JournalOf string
+	// Claim is this process's to the journal's identity; see [ClaimIdentity]. Zero: nobody else can have it.
+	Claim storage.NodeClaim
 	// Render writes a verdict as its caller reads it; needed with Journal.
 	Render func(Verdict) ([]byte, error)
 	// Ship brings all that the journal has into the catalogue at once, and out of the node; nil: it gets there by itself.
@@ -39,6 +49,8 @@ type Options struct {
 	// Reach waits until a record of the journal is in the catalogue; it fails at once for an id that the journal has not
 	// given. nil: nobody waits.
 	Reach func(context.Context, journal.ID) error
+	// History keeps the uploads of parties that want that, and finds them again; needs Journal. nil: none are kept.
+	History *history.History
 	// Texts answers searches for words; nil: none can be made.
 	Texts *Texts
 	// Events are told what happens; see [Events].
@@ -54,6 +66,10 @@ type Events struct {
 	Quarantined func(storage.EntryID)
 	// Applied tells that changes up to seq are in the index, and how long after the first of them was committed.
 	Applied func(seq uint64, changes int, lag time.Duration)
+	// Diverged tells that the catalogue's log is another one than was read so far, such as that of a restored backup: the index
+	// is made of it anew. Rebuilt tells that it was. Without Diverged, it is a Fault.
+	Diverged func(why error)
+	Rebuilt  func(Rebuilt)
 	// Fault tells of something that went wrong without an error to its caller: the follower could not
 	// read on, and tries again; a verdict lacks its labels.
 	Fault func(error)
@@ -67,6 +83,10 @@ type Matcher struct {
 	follower  *Follower
 	floods    floods
 	signIns   firsts
+	breaker   breaker
+	heard     hearings
+	looked    atomic.Uint64 // see Looked; one more
+	past      pastBounds
 	o         Options
 }
 
@@ -115,6 +135,7 @@ func (m *Matcher) loaded(ctx context.Context) (*State, error) {
 func (m *Matcher) update(ctx context.Context, fn func(storage.Writer) (*storage.Change, error)) (done, error) {
 	var draft *storage.Change
 	var before *done
+	seen := m.follower.Seq()
 	err := m.catalogue.Update(ctx, func(w storage.Writer) (err error) {
 		draft = nil
 		if before, err = remembered(ctx, w); err != nil || before != nil {
@@ -135,6 +156,10 @@ func (m *Matcher) update(ctx context.Context, fn func(storage.Writer) (*storage.
 		return done{}, err
 	case before != nil:
 		return *before, nil
+	}
+	noteChanged(ctx)
+	if d := doneBy(draft); d.Seq > 0 && d.Seq <= seen {
+		m.follower.doubt()
 	}
 	return doneBy(draft), nil
 }

@@ -29,6 +29,20 @@ const (
 	signInRecord = "signin"
 )
 
+// journaled is a match as the journal has it: with the point of the log that the numbers of its entries are of. IndexSeq is the
+// point's, too. Records of before there was one have none.
+type journaled struct {
+	storage.MatchRecord
+	LogID string       `json:",omitempty"`
+	Root  storage.Hash `json:",omitzero"`
+}
+
+func newJournaled(r storage.MatchRecord, v Verdict) journaled {
+	return journaled{r, v.LogID, v.LogRoot}
+}
+
+func (j journaled) point() point { return point{j.LogID, j.IndexSeq, j.Root} }
+
 // record writes a verdict that found something to the journal, and names it.
 func (m *Matcher) record(ctx context.Context, q Question, v *Verdict) {
 	if m.o.Journal == nil || v.MatchesTotal == 0 {
@@ -70,7 +84,7 @@ func (m *Matcher) record(ctx context.Context, q Question, v *Verdict) {
 
 func (m *Matcher) body(r storage.MatchRecord, bare Verdict) (body []byte, err error) {
 	if r.Verdict, err = m.o.Render(bare); err == nil {
-		body, err = json.Marshal(r)
+		body, err = json.Marshal(newJournaled(r, bare))
 	}
 	return body, err
 }
@@ -89,19 +103,54 @@ func (m *Matcher) SignedIn(ctx context.Context, who Principal, address string) {
 	}
 }
 
+// MatchOf is the match that a record of the journal is, but for its number and its time; ok is false if it is none, or cannot be read.
+func MatchOf(r journal.Record) (m storage.MatchRecord, ok bool) {
+	if r.Kind != matchRecord {
+		return m, false
+	}
+	var match journaled
+	err := json.Unmarshal(r.Body, &match)
+	return match.MatchRecord, err == nil
+}
+
 // Deliver stores records of one node's journal in the catalogue, in one transaction; those that it has already are left
-// out. What cannot be read is reported and left out: it would hold up all that follows.
+// out. What cannot be read is reported and left out: it would hold up all that follows. If the catalogue lacks some from before,
+// since it was restored from a backup, it answers [*journal.Behind], and keeps none. Matches that were found in what the log was
+// before are kept, and count for no entry: the number is another one's now. A catalogue of another log than Options.JournalOf gets nothing,
+// and none does if another process has claimed the node's identity ([ErrIdentityTaken]).
 func (m *Matcher) Deliver(ctx context.Context, records []journal.Record) error {
 	if len(records) == 0 {
 		return nil
 	}
 	node, last := records[0].ID.Node, records[len(records)-1].ID.Number
+	gone, err := m.gone(ctx, records)
+	if err != nil {
+		return fmt.Errorf("deliver the journal: %w", err)
+	}
 	var faults []error
-	err := m.catalogue.Update(ctx, func(w storage.Writer) error {
-		faults = nil
+	strange := 0
+	err = m.catalogue.Update(ctx, func(w storage.Writer) error {
+		faults, strange = nil, 0
+		head, err := w.Head()
+		if err != nil {
+			return err
+		}
+		if of := m.o.JournalOf; of != "" && of != head.LogID {
+			return fmt.Errorf("the journal is for the catalogue with log %s, and the database has log %s now: its records are kept; restart the node, which tells what to do", of, head.LogID)
+		}
+		nodes, err := w.Nodes()
+		if err != nil {
+			return err
+		}
+		if err := held(nodes, node, m.o.Claim); err != nil {
+			return err
+		}
 		shipped, err := w.Shipped(node)
 		if err != nil {
 			return err
+		}
+		if first := records[0]; first.ID.Number-1-first.Gap > shipped {
+			return &journal.Behind{Shipped: shipped}
 		}
 		var matches []storage.MatchRecord
 		var signIns []storage.SignIn
@@ -112,11 +161,18 @@ func (m *Matcher) Deliver(ctx context.Context, records []journal.Record) error {
 			id, fault := storage.MatchID(r.ID), error(nil)
 			switch r.Kind {
 			case matchRecord:
-				var match storage.MatchRecord
+				var match journaled
 				fault = json.Unmarshal(r.Body, &match)
 				match.ID, match.At = id, r.At
-				if fault = cmp.Or(fault, storage.CheckMatches(node, shipped, []storage.MatchRecord{match})); fault == nil {
-					matches = append(matches, match)
+				if fault == nil && (gone[match.point()] || match.IndexSeq > head.Seq) {
+					if match.Past != nil {
+						fault = errors.New("a past upload was found in what the log was before a restore")
+					}
+					match.Entries = nil
+					strange++
+				}
+				if fault = cmp.Or(fault, storage.CheckMatches(node, shipped, []storage.MatchRecord{match.MatchRecord})); fault == nil {
+					matches = append(matches, match.MatchRecord)
 				}
 			case signInRecord:
 				var s storage.SignIn
@@ -143,10 +199,40 @@ func (m *Matcher) Deliver(ctx context.Context, records []journal.Record) error {
 	if err != nil {
 		return fmt.Errorf("deliver the journal: %w", err)
 	}
+	if strange > 0 {
+		faults = append(faults, fmt.Errorf("%d matches of the journal were found in what the log was before a restore: they are kept, and count for no entry", strange))
+	}
 	for _, f := range faults {
 		m.fault(f)
 	}
 	return nil
+}
+
+// gone are the points that records are of at which the log never was, as it is now.
+func (m *Matcher) gone(ctx context.Context, records []journal.Record) (map[point]bool, error) {
+	head, err := m.catalogue.Head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	gone := map[point]bool{}
+	for _, r := range records {
+		var match journaled
+		if r.Kind != matchRecord || json.Unmarshal(r.Body, &match) != nil {
+			continue
+		}
+		at := match.point()
+		if _, known := gone[at]; known || at.logID == "" || at.seq == 0 {
+			continue
+		}
+		err := at.in(head)
+		if err == nil {
+			_, err = at.changes(ctx, m.catalogue, 0)
+		}
+		if gone[at] = errors.Is(err, errOtherLog); err != nil && !gone[at] {
+			return nil, err
+		}
+	}
+	return gone, nil
 }
 
 // MatchView is a match with what was decided about it, oldest first.
@@ -450,7 +536,8 @@ func CountersOf(r storage.Reader, who Principal, entries []storage.Entry) (map[s
 	return r.Counters(ids)
 }
 
-// EraseContent takes who's party's name of an upload out of its matches, and says of how many. [*InputError].
+// EraseContent takes who's party's name of an upload out of its matches, and says of how many; nodes erase the upload from their histories
+// within some seconds, one that is down when it is back. [*InputError].
 func (m *Matcher) EraseContent(ctx context.Context, who Principal, content string) (erased int, err error) {
 	if content == "" {
 		return 0, invalid("content_id", "none")
@@ -461,6 +548,9 @@ func (m *Matcher) EraseContent(ctx context.Context, who Principal, content strin
 		}
 	}
 	done, err := m.update(ctx, func(w storage.Writer) (*storage.Change, error) {
+		if err := w.AddErasure(&storage.Erasure{Party: who.Party, ContentID: content}); err != nil {
+			return nil, err
+		}
 		if erased, err = w.EraseContent(who.Party, content); err != nil || erased == 0 {
 			return nil, err
 		}
@@ -504,7 +594,7 @@ func (m *Matcher) SignIns(ctx context.Context, who Principal, q storage.SignInQu
 	return list, err
 }
 
-// Expire removes matches that are older than their party keeps them, and sign-ins older than the operator's. Some at a time,
+// Expire removes matches and uploads that are older than their party keeps them, and sign-ins older than the operator's. Some at a time,
 // so that nobody waits long for it.
 func (m *Matcher) Expire(ctx context.Context) error {
 	const some = 500
@@ -528,5 +618,11 @@ func (m *Matcher) Expire(ctx context.Context) error {
 			})
 		}
 	}
-	return cmp.Or(err, m.Forget(ctx))
+	for n := some; err == nil && n == some; {
+		err = m.catalogue.Update(ctx, func(w storage.Writer) (err error) {
+			n, err = w.ExpireErasures(m.o.Now().Add(-keepErasures), some)
+			return err
+		})
+	}
+	return cmp.Or(err, m.Forget(ctx), m.expireUploads(ctx))
 }

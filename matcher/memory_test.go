@@ -36,7 +36,7 @@ func TestMemoryLimit(t *testing.T) {
 	n.bank("bank", "block", nil)
 	active, retracted := n.flagSignals("bank", signal(hashing.MD5, 1)), n.flagSignals("bank", signal(hashing.MD5, 2))
 	n.retract(retracted.Entry.ID)
-	_, err := matcher.SaveIndex(t.Context(), c, x, dir)
+	_, err := n.Follower().Save(n.ctx, dir)
 	must(t, err)
 	n.stop()
 

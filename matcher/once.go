@@ -76,15 +76,17 @@ func remember(ctx context.Context, w storage.Writer, d done) error {
 }
 
 // replay is what was done under the context's key before, or nil: for work that is long before it comes to its transaction.
-func (m *Matcher) replay(ctx context.Context) (d *done, err error) {
+func (m *Matcher) replay(ctx context.Context) (*done, error) {
 	if ctx.Value(onceKey{}) == nil {
 		return nil, nil
 	}
-	err = m.catalogue.View(ctx, func(r storage.Reader) (err error) {
-		d, err = remembered(ctx, r)
-		return err
+	return soon(ctx, m, func(ctx context.Context) (d *done, err error) {
+		err = m.catalogue.View(ctx, func(r storage.Reader) (err error) {
+			d, err = remembered(ctx, r)
+			return err
+		})
+		return d, err
 	})
-	return d, err
 }
 
 // Replayed reports whether the context's request was done before; see [WithOnce].
@@ -106,4 +108,36 @@ func (m *Matcher) Forget(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// OnceIn makes something in a transaction that is not this package's, once if the context's request has a key: then a repetition gets
+// what was made before. It is kept as JSON: what names the thing. ErrKeyReused if the key was used for another request.
+func OnceIn[T any](ctx context.Context, w storage.Writer, do func() (T, error)) (made T, err error) {
+	once, ok := ctx.Value(onceKey{}).(Once)
+	if !ok {
+		return do()
+	}
+	type outcome struct {
+		Made T `json:"made"`
+	}
+	switch had, err := w.Remembered(once.Scope, once.Key); {
+	case err == nil && had.Digest != once.Digest:
+		return made, ErrKeyReused
+	case err == nil:
+		var o outcome
+		if err := json.Unmarshal(had.Outcome, &o); err != nil {
+			return made, fmt.Errorf("%w: outcome of a request: %w", storage.ErrCorrupt, err)
+		}
+		return o.Made, nil
+	case !errors.Is(err, storage.ErrNotFound):
+		return made, err
+	}
+	if made, err = do(); err != nil {
+		return made, err
+	}
+	text, err := json.Marshal(outcome{made})
+	if err != nil {
+		return made, err
+	}
+	return made, w.Remember(storage.Remembered{Scope: once.Scope, Key: once.Key, Digest: once.Digest, Outcome: text})
 }

@@ -17,18 +17,21 @@ type PartyEdit struct {
 	Name        *string
 	Kind        *storage.PartyKind
 	KeepMatches *int
+	HistoryDays *int
 	Suspended   *bool
 }
 
 const (
 	usualKeepMatches = 180  // days; six months, as Regulation (EU) 2021/784, Art. 6, has what was removed preserved
 	maxKeepMatches   = 3650 // days
+	maxHistoryDays   = 3650
 )
 
 func (e PartyEdit) apply(p *storage.Party) error {
 	set(&p.Name, e.Name)
 	set(&p.Kind, e.Kind)
 	set(&p.KeepMatches, e.KeepMatches)
+	set(&p.HistoryDays, e.HistoryDays)
 	set(&p.Suspended, e.Suspended)
 	switch {
 	case !bankName.MatchString(p.Name):
@@ -37,6 +40,8 @@ func (e PartyEdit) apply(p *storage.Party) error {
 		return invalid("kind", "%q; accepted are platform, authority, civil_society, exchange", p.Kind)
 	case p.KeepMatches < 1 || p.KeepMatches > maxKeepMatches:
 		return invalid("keep_matches", "%d days; accepted are 1 to %d", p.KeepMatches, maxKeepMatches)
+	case p.HistoryDays < 0 || p.HistoryDays > maxHistoryDays:
+		return invalid("history_days", "%d; accepted are 0, which keeps no uploads, to %d", p.HistoryDays, maxHistoryDays)
 	case p.ID == storage.Operator && p.Suspended:
 		return invalid("suspended", "the operator's own party cannot be")
 	}
@@ -54,7 +59,7 @@ func (m *Matcher) CreateParty(ctx context.Context, who Principal, edit PartyEdit
 	})
 }
 
-// ChangeParty edits a party. A party's admins say how long its matches are kept; all else is for the operator.
+// ChangeParty edits a party. A party's admins say how long its matches and its uploads are kept; all else is for the operator.
 // ErrUnknownParty, ErrOperator, ErrPartyExists, [*InputError].
 func (m *Matcher) ChangeParty(ctx context.Context, who Principal, name string, edit PartyEdit) (storage.Party, error) {
 	return m.changeParty(ctx, who, storage.PartyChanged, func(w storage.Writer) (storage.Party, error) {
@@ -67,7 +72,7 @@ func (m *Matcher) ChangeParty(ctx context.Context, who Principal, name string, e
 			return p, err
 		}
 		keep := p
-		keep.KeepMatches = before.KeepMatches
+		keep.KeepMatches, keep.HistoryDays = before.KeepMatches, before.HistoryDays
 		switch {
 		case p == before:
 			return p, errUnchanged
@@ -109,11 +114,11 @@ func (m *Matcher) changeParty(ctx context.Context, who Principal, kind storage.K
 }
 
 func partyBody(p storage.Party) storage.PartyBody {
-	return storage.PartyBody{Name: p.Name, Kind: p.Kind, KeepMatches: p.KeepMatches, Suspended: p.Suspended}
+	return storage.PartyBody{Name: p.Name, Kind: p.Kind, KeepMatches: p.KeepMatches, HistoryDays: p.HistoryDays, Suspended: p.Suspended}
 }
 
 func loggedParty(id storage.PartyID, b storage.PartyBody, seq uint64) storage.Party {
-	return storage.Party{ID: id, Name: b.Name, Kind: b.Kind, KeepMatches: b.KeepMatches, Suspended: b.Suspended, Seq: seq}
+	return storage.Party{ID: id, Name: b.Name, Kind: b.Kind, KeepMatches: b.KeepMatches, HistoryDays: b.HistoryDays, Suspended: b.Suspended, Seq: seq}
 }
 
 // Subscription is a party's say over a bank, with the bank.

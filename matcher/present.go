@@ -22,6 +22,7 @@ const (
 	OutFlood      Out = "flood"        // quarantined, as it matched too many different contents
 	OutOverturned Out = "overturned"   // quarantined, as people overturned its matches
 	OutRetracted  Out = "retracted"    // by its owner
+	OutExpired    Out = "expired"      // its time has come
 	OutDeleted    Out = "bank_deleted" // with its bank
 	OutDisabled   Out = "disabled"     // for the party alone, by itself or by a bound of the bank
 )
@@ -33,6 +34,8 @@ func presentOf(s storage.EntryStatus) Present {
 		p.Out = OutFlood
 	case s.Status == storage.Quarantined:
 		p.Out = OutOverturned
+	case s.Status == storage.Expired:
+		p.Out = OutExpired
 	case s.Status != storage.Active:
 		p.Out = OutRetracted
 	case s.BankDeleted:

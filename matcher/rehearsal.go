@@ -37,6 +37,7 @@ func (r *Rehearsal) create(b storage.Bank, e storage.Entry) {
 	r.made++
 	made := storage.Entry{
 		ID: firstRehearsed + r.made, Bank: b.ID, Status: e.Status, ExactOnly: e.ExactOnly, Signals: e.Signals, Sources: e.Sources,
+		ExpiresAt: e.ExpiresAt,
 	}
 	if needsSecond(b, storage.EntryConfirmed) {
 		made.Status = storage.Proposed
@@ -45,14 +46,17 @@ func (r *Rehearsal) create(b storage.Bank, e storage.Entry) {
 }
 
 // extend remembers what a list would add to an entry; see extend.
-func (r *Rehearsal) extend(had, e storage.Entry, sources []storage.Source) {
+func (r *Rehearsal) extend(b storage.Bank, had, e storage.Entry, sources []storage.Source) {
+	if prolongs(b, had, e) {
+		had.ExpiresAt = e.ExpiresAt
+	}
 	signals := e.Signals
 	if timed(had.Signals) && timed(signals) {
 		signals = slices.DeleteFunc(slices.Clone(signals), isFrame)
 	}
 	all := distinct(slices.Concat(had.Signals, signals))
 	r.keep(storage.Entry{
-		ID: had.ID, Bank: had.Bank, Status: had.Status, ExactOnly: had.ExactOnly,
+		ID: had.ID, Bank: had.Bank, Status: had.Status, ExactOnly: had.ExactOnly, ExpiresAt: had.ExpiresAt,
 		Signals: all, Sources: slices.Concat(had.Sources, sources[:min(len(sources), max(0, maxSources-len(had.Sources)))]),
 	}, all[len(distinct(had.Signals)):])
 }

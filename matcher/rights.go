@@ -73,6 +73,8 @@ func (s *State) MayRead(p Principal, c storage.Change) bool {
 	switch c.Kind {
 	case storage.KeyCreated, storage.KeyRevoked:
 		return (p.Role == storage.Admin || p.Role == storage.Auditor) && s.Keys[c.Key].Party == p.Party
+	case storage.WebhookCreated, storage.WebhookChanged, storage.WebhookDeleted:
+		return (p.Role == storage.Admin || p.Role == storage.Auditor) && c.Party == p.Party
 	case storage.PartyCreated, storage.PartyChanged, storage.SubscriptionSet, storage.OverlaySet,
 		storage.OpinionGiven, storage.DecisionMade, storage.ContentErased:
 		return c.Party == p.Party

@@ -60,7 +60,7 @@ func TestMayRead(t *testing.T) {
 	}
 	for _, k := range []storage.Kind{
 		storage.EntryAdded, storage.EntrySourced, storage.EntryChanged, storage.EntryRetracted, storage.EntryRestored,
-		storage.EntryProposed, storage.EntryConfirmed, storage.EntryRejected, storage.EntryQuarantined,
+		storage.EntryProposed, storage.EntryConfirmed, storage.EntryRejected, storage.EntryQuarantined, storage.EntryExpired,
 		storage.BankCreated, storage.BankChanged, storage.BankDeleted, storage.BankRestored, storage.BankProposed, storage.BankRejected,
 	} {
 		about[k] = ofBank

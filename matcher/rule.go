@@ -91,9 +91,7 @@ func askSignals(signals []hashing.Signal, band bool) []ask {
 		}
 		if s.Variant == negative {
 			inverted := s
-			for i := range s.Value {
-				inverted.Value[i] = ^s.Value[i]
-			}
+			inverted.Value = inverse(s.Value)
 			asks = append(asks, ask{Query: hashing.Query{Signal: inverted, Transform: hashing.Inverted}})
 		}
 		for t, h := range pdq.DihedralOf(pdq.Hash(s.Value)) {

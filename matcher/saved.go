@@ -2,15 +2,17 @@ package matcher
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"vigie/index"
 	"vigie/storage"
 )
 
-// OpenIndex returns the index that [SaveIndex] left in a folder, if it is of this catalogue's log, and else a new
+// OpenIndex returns the index that [Follower.Save] left in a folder, if it is of this catalogue's log, and else a new
 // one, with the reason: what was saved is damaged, or the log is another one since, such as that of an older backup. Where
 // nothing was saved there is no reason. An index is a projection of the log, and made of it again at any time.
 func OpenIndex(ctx context.Context, c storage.Catalogue, dir string, o index.Options) (*index.Index, error) {
@@ -30,11 +32,6 @@ func OpenIndex(ctx context.Context, c storage.Catalogue, dir string, o index.Opt
 	return index.New(o), err
 }
 
-// SaveIndex saves an index that follows the catalogue's log, and returns as of which change.
-func SaveIndex(ctx context.Context, c storage.Catalogue, x *index.Index, dir string) (uint64, error) {
-	return x.Save(ctx, dir, func(seq uint64) (index.Mark, error) { return markOf(ctx, c, seq) })
-}
-
 // rowsRule is the rule by which signals become rows: entryRows, poor, and what they call. Who changes which rows an entry
 // has raises it, so that an index that was saved by an earlier rule is not taken for right: rows would be missing.
 const rowsRule = 1
@@ -45,9 +42,8 @@ func markOf(ctx context.Context, c storage.Catalogue, seq uint64) (index.Mark, e
 	if err != nil {
 		return index.Mark{}, err
 	}
-	log := fmt.Sprintf("%s rows %d", head.LogID, rowsRule)
 	if seq == 0 {
-		return index.Mark{Log: log}, nil
+		return markAt(point{logID: head.LogID}), nil
 	}
 	changes, err := c.Changes(ctx, seq-1, 1)
 	if err != nil {
@@ -56,5 +52,27 @@ func markOf(ctx context.Context, c storage.Catalogue, seq uint64) (index.Mark, e
 	if len(changes) == 0 || changes[0].Seq != seq {
 		return index.Mark{}, fmt.Errorf("the log ends with change %d, before change %d", head.Seq, seq)
 	}
-	return index.Mark{Log: log, Root: fmt.Sprintf("%x", changes[0].Root)}, nil
+	return markAt(point{head.LogID, seq, changes[0].Root}), nil
+}
+
+func markAt(p point) index.Mark {
+	m := index.Mark{Log: fmt.Sprintf("%s rows %d", p.logID, rowsRule)}
+	if p.seq > 0 {
+		m.Root = fmt.Sprintf("%x", p.root)
+	}
+	return m
+}
+
+// openedAt is the point that an index was opened as of, if that is known, and it has not moved since.
+func openedAt(x *index.Index) (p point) {
+	if x == nil {
+		return p
+	}
+	saved := x.Opened()
+	log, rows, _ := strings.Cut(saved.Mark.Log, " ")
+	root, err := hex.DecodeString(saved.Mark.Root)
+	if err != nil || len(root) != len(p.root) || rows != fmt.Sprintf("rows %d", rowsRule) || saved.Seq == 0 || saved.Seq != x.Snapshot().Seq() {
+		return point{}
+	}
+	return point{log, saved.Seq, storage.Hash(root)}
 }

@@ -42,7 +42,7 @@ func TestSavedIndex(t *testing.T) {
 	must(t, err)
 	n = followWith(t, c, x, matcher.Options{Patience: patience})
 	must(t, n.Follower().Await(n.ctx, 0))
-	seq, err := matcher.SaveIndex(t.Context(), c, x, dir)
+	seq, err := n.Follower().Save(n.ctx, dir)
 	must(t, err)
 	equal(t, seq, n.Follower().Seq())
 	n.retract(gone)
@@ -68,8 +68,11 @@ func TestSavedIndex(t *testing.T) {
 	}
 
 	must(t, os.RemoveAll(dir))
-	_, err = matcher.SaveIndex(t.Context(), c, x, dir)
+	n = followWith(t, c, x, matcher.Options{Patience: patience})
+	must(t, n.Follower().Await(n.ctx, 0))
+	_, err = n.Follower().Save(n.ctx, dir)
 	must(t, err)
+	n.stop()
 	other := catalogues["sqlite"](t)
 	defer other.Close()
 	if x, err := matcher.OpenIndex(t.Context(), other, dir, index.Options{}); err == nil || x.Snapshot().Seq() != 0 {

@@ -2,9 +2,11 @@ package matcher
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -89,7 +91,7 @@ func (t *Texts) Run(ctx context.Context) error {
 		if t.seq() > before {
 			wait = 0
 		}
-		if errors.Is(err, text.ErrDamaged) {
+		if errors.Is(err, text.ErrDamaged) || errors.Is(err, errOtherLog) {
 			t.close()
 		}
 	}
@@ -217,16 +219,13 @@ func (t *Texts) next(ctx context.Context, x *openText) error {
 	if mark.LogID == "" {
 		return fmt.Errorf("%w: its mark cannot be read", text.ErrDamaged)
 	}
-	if err := t.catalogue.Wait(ctx, mark.Seq); err != nil {
-		return err
+	at := point{logID: strings.TrimSuffix(mark.LogID, textLog(storage.Head{})), seq: mark.Seq}
+	if root, err := hex.DecodeString(mark.Root); err == nil && len(root) == len(at.root) {
+		at.root = storage.Hash(root)
 	}
-	head, err := t.catalogue.Head(ctx)
+	head, err := at.look(ctx, t.catalogue, func() {})
 	if err != nil {
 		return err
-	}
-	if textLog(head) != mark.LogID || head.Seq < mark.Seq {
-		return fmt.Errorf("%w: the text index is of change %d of log %s, the log ends with %d of %s",
-			storage.ErrCorrupt, mark.Seq, mark.LogID, head.Seq, textLog(head))
 	}
 	if rest := textPause - time.Since(x.stream); rest > 0 && head.Seq < mark.Seq+pageSize {
 		select {
@@ -235,7 +234,7 @@ func (t *Texts) next(ctx context.Context, x *openText) error {
 			return ctx.Err()
 		}
 	}
-	changes, err := t.catalogue.Changes(ctx, mark.Seq, pageSize)
+	changes, err := at.changes(ctx, t.catalogue, pageSize)
 	if err != nil {
 		return err
 	}

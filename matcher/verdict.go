@@ -21,16 +21,20 @@ type Verdict struct {
 	Skipped      []string // banks whose enabled ratio did not choose this content
 	MatchesTotal int      // of entries, whatever is cut
 	ContentID    string
-	Media        *storage.MediaInfo // nil if signals were sent
-	Signals      []hashing.Signal   // computed or sent; not those of a video's frames
-	Frames       *Frames            // of a video; nil for other media
-	Unhashable   *Unhashable        // nil if the picture was hashed, or only signals were sent
-	Graphic      bool               // as a whole text or a flat drawing: matched by a tighter rule
-	Unexplained  bool               // the catalogue could not be read: the matches lack labels and opinions, and recommend to hold at most
-	Unrecorded   bool               // the journal could not be written: there is no MatchID
-	MatchID      storage.MatchID    // of the record in the journal; zero if nothing was found
+	Media        *storage.MediaInfo  // nil if signals were sent
+	Signals      []hashing.Signal    // computed or sent; not those of a video's frames
+	Frames       *Frames             // of a video; nil for other media
+	Unhashable   *Unhashable         // nil if the picture was hashed, or only signals were sent
+	Graphic      bool                // as a whole text or a flat drawing: matched by a tighter rule
+	Unexplained  bool                // the catalogue could not be read: the matches lack labels and opinions, and recommend to hold at most
+	Unrecorded   bool                // the journal could not be written: there is no MatchID
+	Unkept       bool                // the upload belongs into the history, and could not be put there: no look-back will find it
+	Past         *storage.PastUpload // the upload that a look-back found; nil: this answers a check
+	MatchID      storage.MatchID     // of the record in the journal; zero if nothing was found
 	IndexSeq     uint64
 	LogID        string
+	LogRoot      storage.Hash  // as of IndexSeq
+	Staleness    time.Duration // since the index was last known to have seen the whole log; see [Follower.Staleness]
 	Timings      Timings
 }
 

@@ -152,6 +152,12 @@ func (w *watch) add(ctx context.Context, asks []ask) error {
 	if err != nil {
 		return err
 	}
+	w.take(asks, results)
+	return nil
+}
+
+// take judges what the index has answered.
+func (w *watch) take(asks []ask, results []index.Result) {
 	for i, r := range results {
 		results[i].Hits = slices.DeleteFunc(r.Hits, func(hit index.Hit) bool { return w.beyond(asks[i], hit) })
 	}
@@ -180,7 +186,6 @@ func (w *watch) add(ctx context.Context, asks []ask) error {
 		w.seen[storage.EntryID(at.entry)] = append(w.seen[storage.EntryID(at.entry)], s)
 	}
 	w.listed += len(nearest)
-	return nil
 }
 
 // beyond reports whether a hit is beyond the radius and on the first frame of a video: there is no band

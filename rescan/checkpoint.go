@@ -13,7 +13,7 @@ import (
 // Checkpoint is how far a scan has come: the last item that was emitted, with the counts up to it.
 // What was emitted after the last save comes again when the scan is resumed after a crash.
 type Checkpoint struct {
-	Cursor  string // the item's name; "" before the first
+	Cursor  string // the item's name, or its place; "" before the first
 	Summary Summary
 
 	path  string // "": not saved

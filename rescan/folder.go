@@ -69,10 +69,13 @@ func (f Folder) Items(ctx context.Context, after string) iter.Seq2[Item, error] 
 func (f Folder) item(name string, d fs.DirEntry) Item {
 	item := Item{Name: name, Open: func() (io.ReadCloser, error) { return f.FS.Open(name) }}
 	if info, err := d.Info(); err == nil { // else it is gone, as Open will tell
-		item.Size = info.Size()
+		item.Size, item.Modified = info.Size(), info.ModTime()
 	}
 	return item
 }
+
+// Before implements [Ordered].
+func (f Folder) Before(a, b string) bool { return before(a, b) }
 
 // before reports whether a walk visits a before b: it compares name by name, as fs.WalkDir does.
 func before(a, b string) bool {

@@ -1,6 +1,7 @@
 package rescan
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -13,9 +14,18 @@ import (
 // Item is one thing to check.
 type Item struct {
 	Name string // unique in its source; the order of names is the order of the scan
-	Size int64  // bytes
+	Size int64  // bytes; 0 if it is not known
 	Open func() (io.ReadCloser, error)
+	// Modified is when it was last changed; zero if that is not known.
+	Modified time.Time
+	// Place is where it stands, in a source whose order is not that of names: a list. Then that is what Items goes by.
+	Place string
+	// Hashes are the item, instead of what Open reads, in a list of hashes.
+	Hashes []HashRow
 }
+
+// at is the cursor that stands for the item.
+func (i Item) at() string { return cmp.Or(i.Place, i.Name) }
 
 // Source lists items after a name, ascending by name; "" is before all. The same source lists the
 // same order again, apart from items that came or went. An error ends the listing if it comes with a
@@ -47,6 +57,8 @@ type Scan[V any] struct {
 	Check func(context.Context, Item) (V, error)
 	// Level names the verdict in the summary.
 	Level func(V) string
+	// Count, if not nil, counts a result in the summary instead: one that is of more than one thing.
+	Count func(*Summary, Result[V])
 	// Emit is called with every result, in the order of the source, from one goroutine. Its error
 	// ends the scan.
 	Emit func(Result[V]) error
@@ -118,7 +130,11 @@ func (s *Scan[V]) run(ctx context.Context, cp *Checkpoint, clock func()) error {
 
 // note counts a result that was emitted.
 func (s *Scan[V]) note(cp *Checkpoint, r Result[V]) {
-	cp.Cursor = r.Item.Name
+	cp.Cursor = r.Item.at()
+	if s.Count != nil {
+		s.Count(&cp.Summary, r)
+		return
+	}
 	cp.Summary.Items++
 	cp.Summary.Bytes += r.Item.Size
 	if r.Err != nil {

@@ -8,15 +8,15 @@ import (
 	"vigie/hashing"
 )
 
-// Check tells what keeps an entry from being stored without loss: a signal of an unknown algorithm or
-// variant, or with more bits than its algorithm has. Catalogues call it before they store an entry;
+// Check tells what keeps an entry from being stored without loss: no text (ErrInvalid), a signal of an unknown algorithm or
+// variant, or with more bits than its algorithm has, an expiry outside of the years that are kept. Catalogues call it before they store an entry;
 // whether the entry makes sense is the matcher's to judge.
 func (e Entry) Check() error {
 	var faults []error
 	if e.Status == "" {
 		faults = append(faults, errors.New("entry has no status"))
 	}
-	faults = append(faults, CheckSignals(e.Signals))
+	faults = append(faults, CheckSignals(e.Signals), e.CheckText(), CheckExpiry(e.ExpiresAt))
 	return errors.Join(faults...)
 }
 
@@ -36,7 +36,28 @@ func CheckSignals(signals []hashing.Signal) error {
 	return errors.Join(faults...)
 }
 
-// MaxEntries is the largest page of entries.
+// CheckNewEntries is [Entry.Check] for what [Writer.CreateEntries] gets, at most [MaxEntries].
+func CheckNewEntries(entries []*Entry) error {
+	if len(entries) > MaxEntries {
+		return fmt.Errorf("%d entries are created at once, at most %d can be", len(entries), MaxEntries)
+	}
+	for _, e := range entries {
+		if err := e.Check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CheckAsked reports more signals than [MaxEntries].
+func CheckAsked(signals []hashing.Signal) error {
+	if len(signals) > MaxEntries {
+		return fmt.Errorf("%d signals are asked about at once, at most %d can be", len(signals), MaxEntries)
+	}
+	return CheckSignals(signals)
+}
+
+// MaxEntries is the largest page of entries, and the most that are created, or signals asked about, at once.
 const MaxEntries = 10000
 
 // Check reports a limit outside 1..[MaxEntries].
@@ -103,6 +124,13 @@ func CheckMatches(node string, shipped uint64, matches []MatchRecord) error {
 			return err
 		}
 		shipped = m.ID.Number
+		texts := []string{m.Key, m.ContentID, m.Level, m.Action, string(m.Verdict)}
+		for _, e := range m.Entries {
+			texts = append(texts, e.Level)
+		}
+		if err := CheckText("match "+m.ID.String(), texts...); err != nil {
+			return err
+		}
 		if len(m.Verdict) > MaxVerdict || len(m.Entries) > MaxMatchEntries {
 			return fmt.Errorf("match %s: a verdict of %d bytes on %d entries, accepted are %d and %d",
 				m.ID, len(m.Verdict), len(m.Entries), MaxVerdict, MaxMatchEntries)
@@ -112,6 +140,9 @@ func CheckMatches(node string, shipped uint64, matches []MatchRecord) error {
 		}
 		if err := checkDistinct(m.Entries, func(e MatchEntry) EntryID { return e.Entry }); err != nil {
 			return fmt.Errorf("match %s: %w", m.ID, err)
+		}
+		if err := m.checkPast(); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -124,6 +155,9 @@ func CheckSignIns(node string, shipped uint64, signIns []SignIn) error {
 			return err
 		}
 		shipped = s.ID.Number
+		if err := CheckText("sign-in "+s.ID.String(), s.Key, s.Address); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -142,9 +176,9 @@ func checkNext(node string, before uint64, id MatchID) error {
 	return nil
 }
 
-// Check reports a decision about no entry, or about one twice.
+// Check reports a decision about no entry, or about one twice, or what is no text (ErrInvalid).
 func (d Decision) Check() error {
-	err := checkDistinct(d.Entries, func(id EntryID) EntryID { return id })
+	err := errors.Join(checkDistinct(d.Entries, func(id EntryID) EntryID { return id }), CheckText("texts", string(d.Ruling), d.Reason, d.Actor))
 	if len(d.Entries) == 0 {
 		err = errors.New("names no entry")
 	}
@@ -165,7 +199,7 @@ func checkDistinct[T any](all []T, entry func(T) EntryID) error {
 	return nil
 }
 
-// Check reports an outcome that is not JSON or longer than [MaxOutcome].
+// Check reports an outcome that is not JSON or longer than [MaxOutcome], or what is no text (ErrInvalid).
 func (r Remembered) Check() error {
 	if len(r.Outcome) > MaxOutcome {
 		return fmt.Errorf("outcome of a request has %d bytes, accepted are %d", len(r.Outcome), MaxOutcome)
@@ -173,5 +207,5 @@ func (r Remembered) Check() error {
 	if len(r.Outcome) > 0 && !json.Valid(r.Outcome) {
 		return errors.New("outcome of a request is not JSON")
 	}
-	return nil
+	return CheckText("outcome of a request", r.Scope, r.Key, string(r.Outcome))
 }

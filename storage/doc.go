@@ -2,9 +2,13 @@
 // spine, and the media. It declares the types, the small interfaces and the sentinels; the rooms
 // implement them:
 //
-//   - vigie/storage/sqlstore: the catalogue on SQL (SQLite; PostgreSQL will share its text);
+//   - vigie/storage/sqlstore: the catalogue on SQL (SQLite and PostgreSQL);
 //   - vigie/storage/memory: the reference implementation, for tests;
-//   - vigie/storage/media: blobs in a folder;
+//   - vigie/storage/media: blobs, in a folder or in S3;
+//   - vigie/storage/bucket: what is kept in S3, media and others;
+//   - vigie/storage/journal: what happens thousands of times a second, appended to a file of the node;
+//   - vigie/storage/history: past uploads, by their hashes, in Parquet files;
+//   - vigie/storage/jobs: work that outlives processes, on PostgreSQL by River, or on SQLite;
 //   - vigie/storage/datadir: the lock that gives a data folder to one process;
 //   - vigie/storage/storagetest: one conformance suite that every implementation passes.
 //

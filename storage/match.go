@@ -43,6 +43,8 @@ type MatchRecord struct {
 	// Bare: hashes came that are not of media that came, too. They can be made up.
 	Bare    bool         `json:",omitempty"`
 	Entries []MatchEntry // that matched, strongest first, each once
+	// Past is the upload that a look-back found; nil: a check found it. Such a match has one entry.
+	Past *PastUpload `json:",omitempty"`
 	// Verdict is the answer as it was given, as JSON, but for the signals and the digest of the upload, and for ContentID,
 	// which could not be erased from it.
 	Verdict json.RawMessage

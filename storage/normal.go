@@ -43,7 +43,7 @@ func (p *Proposal) Normal() *Proposal {
 		return nil
 	}
 	n := *p
-	n.At = KeptTime(n.At)
+	n.At, n.ExpiresAt = KeptTime(n.At), KeptTime(n.ExpiresAt)
 	n.Labels = append([]string(nil), n.Labels...)
 	if n.Bank != nil {
 		b := *n.Bank
@@ -99,6 +99,9 @@ func (m MatchRecord) Normal() MatchRecord {
 	m.At = KeptTime(m.At)
 	m.Entries = append([]MatchEntry(nil), m.Entries...)
 	m.Verdict = append([]byte(nil), m.Verdict...)
+	if m.Past != nil {
+		m.Past = &PastUpload{m.Past.Upload, KeptTime(m.Past.At)}
+	}
 	return m
 }
 

@@ -42,6 +42,9 @@ type Party struct {
 	Kind PartyKind
 	// KeepMatches is how many days the journal of its matches is kept.
 	KeepMatches int
+	// HistoryDays is how many days its uploads are kept in the upload history, so that they are found when something becomes
+	// known later; 0: they are not.
+	HistoryDays int
 	// Suspended: its keys are refused, and its banks match nothing.
 	Suspended bool
 	CreatedAt time.Time
@@ -103,6 +106,8 @@ type Proposal struct {
 	Bank *ProposedBank `json:"bank,omitempty"`
 	// Labels are the entry's as they would be, of a proposed [EntryChanged].
 	Labels []string `json:"labels,omitempty"`
+	// ExpiresAt is the entry's as it would be, likewise; zero: never.
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
 }
 
 // ProposedBank is the part of a bank that people change.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -24,6 +25,15 @@ var (
 	ErrCorrupt = errors.New("corrupt")
 	// ErrLocked: another process owns the data folder.
 	ErrLocked = errors.New("data folder is in use by another process")
+	// ErrRetained: a blob cannot be deleted, as a lock on it lasts.
+	ErrRetained = errors.New("retained")
+	// ErrUnavailable: the database cannot be used at present. Nothing has happened, unless it is ErrUnknownOutcome.
+	ErrUnavailable = errors.New("the database is not available")
+	// ErrUnknownOutcome is an ErrUnavailable, too: the database went away while it committed, so that the update has
+	// happened wholly or not at all, and who asks later can see which.
+	ErrUnknownOutcome = fmt.Errorf("whether the update has happened is not known: %w", ErrUnavailable)
+	// ErrClock comes with an ErrUnavailable: a server refuses what this machine asks, since its clock is off.
+	ErrClock = errors.New("the clock of this machine is off")
 )
 
 type (
@@ -106,10 +116,11 @@ const (
 	Active      Status = "active"
 	Quarantined Status = "quarantined" // taken out by itself, by a rule of its bank
 	Retracted   Status = "retracted"
+	Expired     Status = "expired" // its time has come
 )
 
 // Statuses lists the states.
-func Statuses() []Status { return []Status{Proposed, Active, Quarantined, Retracted} }
+func Statuses() []Status { return []Status{Proposed, Active, Quarantined, Retracted, Expired} }
 
 // Entry is one piece of flagged media.
 type Entry struct {
@@ -124,6 +135,7 @@ type Entry struct {
 	Media     MediaInfo        // what is known of the bytes; zero if flagged by signals alone
 	Sources   []Source         // who flagged it, oldest first; at least one
 	Proposal  *Proposal        // that waits for a second person; nil: none
+	ExpiresAt time.Time        // when it ceases to match, see ExpiryWriter; zero: never
 	CreatedAt time.Time
 	Seq       uint64 // of its last change
 }
@@ -208,7 +220,7 @@ const (
 	BankRestored   Kind = "bank.restored"
 	EntryAdded     Kind = "entry.added"
 	EntrySourced   Kind = "entry.sourced" // flagged again: one more source, and signals that it lacked
-	EntryChanged   Kind = "entry.changed" // labels or note
+	EntryChanged   Kind = "entry.changed" // labels, note or expiry
 	EntryRetracted Kind = "entry.retracted"
 	EntryRestored  Kind = "entry.restored"
 	KeyCreated     Kind = "key.created"
@@ -218,6 +230,7 @@ const (
 	EntryConfirmed   Kind = "entry.confirmed"   // by a second person: it is active
 	EntryRejected    Kind = "entry.rejected"    // the proposal is dropped; one that was never active is retracted
 	EntryQuarantined Kind = "entry.quarantined" // by a rule of its bank
+	EntryExpired     Kind = "entry.expired"     // its time has come
 	BankProposed     Kind = "bank.proposed"
 	BankRejected     Kind = "bank.rejected"
 	PartyCreated     Kind = "party.created"
@@ -227,6 +240,9 @@ const (
 	OpinionGiven     Kind = "opinion.given"    // by Party on Entry
 	DecisionMade     Kind = "decision.made"    // by Party on a match
 	ContentErased    Kind = "content.erased"   // Party's name of an upload, in its matches
+	WebhookCreated   Kind = "webhook.created"  // of Party
+	WebhookChanged   Kind = "webhook.changed"
+	WebhookDeleted   Kind = "webhook.deleted"
 
 	// What a reader has no right to see; never in a log.
 	Redacted Kind = "redacted"
@@ -247,8 +263,8 @@ type Change struct {
 	Entry EntryID
 	Key   string
 	Party PartyID
-	// Body is the public part as JSON: an EntryBody, BankBody, KeyBody, PartyBody, Subscription, Overlay, OpinionBody
-	// or DecisionBody by Kind.
+	// Body is the public part as JSON: an EntryBody, BankBody, KeyBody, PartyBody, Subscription, Overlay, OpinionBody,
+	// DecisionBody or WebhookBody by Kind.
 	Body json.RawMessage
 	// Private is personal data as JSON, or nil. The log commits to it by SHA-256(salt || private), so
 	// that it can be erased without breaking the tree.
@@ -272,6 +288,10 @@ type EntryBody struct {
 	Signals   []SignalBody `json:"signals"` // of the entry, whatever its status
 	// Proposal is what waits for a second person, without its reason.
 	Proposal *Proposal `json:"proposal,omitempty"`
+	// Lookback: past uploads are searched for it.
+	Lookback bool `json:"lookback,omitempty"`
+	// ExpiresAt is when it ceases to match. Who follows the log has nothing to do then: an [EntryExpired] comes.
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
 }
 
 // SignalBody is a signal in a change.
@@ -322,6 +342,7 @@ type PartyBody struct {
 	Name        string    `json:"name"`
 	Kind        PartyKind `json:"kind"`
 	KeepMatches int       `json:"keep_matches"`
+	HistoryDays int       `json:"history_days,omitempty"`
 	Suspended   bool      `json:"suspended,omitempty"`
 }
 
@@ -386,6 +407,11 @@ type Catalogue interface {
 	// nothing has happened. fn may be run again if the database asks for it, so it must not have
 	// effects of its own, and it must not call Update. If ctx ends before fn has started, its error is
 	// returned and fn is not run; a fn that has started runs to the end. The Writer must not be kept.
+	//
+	// Updates run one after the other, those of other processes on the same catalogue included: fn sees all that those before
+	// it did, and nothing changes while it runs. So fn should be quick. If the database goes away or does not answer, Update
+	// fails with ErrUnavailable, and nothing has happened; if that was during the commit, with ErrUnknownOutcome. The
+	// next Update connects anew; View, Head and Changes fail with ErrUnavailable likewise.
 	Update(ctx context.Context, fn func(Writer) error) error
 	// Close waits for running transactions and releases the data.
 	Close() error
@@ -393,6 +419,12 @@ type Catalogue interface {
 
 // Reader reads one consistent state. A missing thing is ErrNotFound.
 type Reader interface {
+	NodeReader
+	RescanReader
+	WebhookReader
+	LookbackReader
+	ExpiryReader
+
 	// Head is the last committed change; what this transaction has appended is not counted yet.
 	Head() (Head, error)
 	Bank(BankID) (Bank, error)
@@ -402,6 +434,8 @@ type Reader interface {
 	Entry(EntryID) (Entry, error)
 	// Entries lists by id, ascending, at most q.Limit with id > q.After, with all their parts.
 	Entries(q EntryQuery) ([]Entry, error)
+	// EntriesWithAny is EntriesWith for each of some signals, at most MaxEntries, in their order.
+	EntriesWithAny(bank BankID, signals []hashing.Signal) ([][]EntryID, error)
 	// EntriesWith returns the ids of entries of the bank, in any status, one of whose signals has
 	// this algorithm, variant and value; ascending.
 	EntriesWith(bank BankID, s hashing.Signal) ([]EntryID, error)
@@ -459,9 +493,18 @@ type EntryQuery struct {
 	Waiting bool
 }
 
-// Writer changes the state inside a transaction, and reads it as changed.
+// Writer changes the state inside a transaction, and reads it as changed. All texts have to be UTF-8 without NUL bytes: ErrInvalid.
+//
+// A database that is elsewhere may run what has no result later than it was called, but before whatever is read: what it makes
+// impossible then fails the next call, or the update.
 type Writer interface {
 	Reader
+	NodeWriter
+	RescanWriter
+	WebhookWriter
+	LookbackWriter
+	ExpiryWriter
+
 	// CreateBank sets b.ID, b.CreatedAt, and the owner and kind that it takes for none; ErrExists if a bank of that
 	// name is not deleted, ErrNotFound if there is no such owner.
 	CreateBank(b *Bank) error
@@ -469,7 +512,10 @@ type Writer interface {
 	UpdateBank(b Bank) error
 	// CreateEntry sets e.ID, e.CreatedAt, and At of its sources unless it is given; ErrNotFound if there is no such bank.
 	CreateEntry(e *Entry) error
-	// UpdateEntry stores status, labels, note, reason and proposal. Signals, media and sources stay.
+	// CreateEntries is CreateEntry for many, at most MaxEntries, in their order; it is quicker. If there is no such
+	// bank, or one is not valid, none is stored.
+	CreateEntries(entries []*Entry) error
+	// UpdateEntry stores status, labels, note, reason, proposal and expiry. Signals, media and sources stay.
 	UpdateEntry(e Entry) error
 	// Extend appends signals to an entry, except those that it has already by algorithm, variant,
 	// value and time, and sets its media if it has none (a zero MediaInfo); ErrNotFound.
@@ -487,7 +533,7 @@ type Writer interface {
 
 	// CreateParty sets p.ID and p.CreatedAt; ErrExists if a party has that name.
 	CreateParty(p *Party) error
-	// UpdateParty stores name, kind, KeepMatches and Suspended; ErrExists as above.
+	// UpdateParty stores name, kind, KeepMatches, HistoryDays and Suspended; ErrExists as above.
 	UpdateParty(p Party) error
 	// SetSubscription puts it in the place of the one before; ErrNotFound if there is no such party or bank.
 	SetSubscription(s Subscription) error
@@ -508,7 +554,8 @@ type Writer interface {
 
 	// AddMatches stores matches of one node, in the order of their numbers, all beyond Shipped, and counts them for their
 	// entries; ErrExists if there is one of them already. They may name parties, entries and banks that are not there: a
-	// journal outlives a catalogue restored from a backup.
+	// journal outlives a catalogue restored from a backup. One of a past upload is left out if the entry has a match of that
+	// upload already: it was found twice.
 	AddMatches(node string, matches []MatchRecord) error
 	// AddSignIns likewise stores sign-ins.
 	AddSignIns(node string, signIns []SignIn) error
@@ -520,7 +567,8 @@ type Writer interface {
 	// Clear has what was decided about an entry so far count no more for its Judgements, ends its Alarms, and takes back what
 	// Disable did and SetOverlay has not said since. It returns the overlays that it changed, by party; some may be empty.
 	Clear(EntryID) ([]Overlay, error)
-	// EraseContent takes a name of an upload out of the party's matches, and says of how many.
+	// EraseContent takes a name of an upload out of the party's matches, and out of what its re-scans found and could not check, and
+	// says of how many.
 	EraseContent(party PartyID, content string) (int, error)
 	// ExpireMatches removes at most limit (1..MaxRemoved) matches of the party, with their decisions, from before a time,
 	// oldest first, and says how many; the counters stay. ExpireSignIns likewise removes sign-ins of all parties.

@@ -146,6 +146,48 @@ func (e Context) Valid() bool {
 	}
 }
 
+// Defines values for EventKind.
+const (
+	OnBankDeleted      EventKind = "bank.deleted"
+	OnBankRestored     EventKind = "bank.restored"
+	OnEntryAdded       EventKind = "entry.added"
+	OnEntryExpired     EventKind = "entry.expired"
+	OnEntryQuarantined EventKind = "entry.quarantined"
+	OnEntryRestored    EventKind = "entry.restored"
+	OnEntryRetracted   EventKind = "entry.retracted"
+	OnLookbackHit      EventKind = "lookback.hit"
+	OnMatch            EventKind = "match"
+	OnRescanFinished   EventKind = "rescan.finished"
+)
+
+// Valid indicates whether the value is a known member of the EventKind enum.
+func (e EventKind) Valid() bool {
+	switch e {
+	case OnBankDeleted:
+		return true
+	case OnBankRestored:
+		return true
+	case OnEntryAdded:
+		return true
+	case OnEntryExpired:
+		return true
+	case OnEntryQuarantined:
+		return true
+	case OnEntryRestored:
+		return true
+	case OnEntryRetracted:
+		return true
+	case OnLookbackHit:
+		return true
+	case OnMatch:
+		return true
+	case OnRescanFinished:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for HealthStatus.
 const (
 	Alive HealthStatus = "alive"
@@ -218,10 +260,56 @@ func (e Limit) Valid() bool {
 	}
 }
 
+// Defines values for ListFormat.
+const (
+	ListFormatCsv     ListFormat = "csv"
+	ListFormatJson    ListFormat = "json"
+	ListFormatNdjson  ListFormat = "ndjson"
+	ListFormatParquet ListFormat = "parquet"
+)
+
+// Valid indicates whether the value is a known member of the ListFormat enum.
+func (e ListFormat) Valid() bool {
+	switch e {
+	case ListFormatCsv:
+		return true
+	case ListFormatJson:
+		return true
+	case ListFormatNdjson:
+		return true
+	case ListFormatParquet:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for NodeState.
+const (
+	Live    NodeState = "live"
+	Silent  NodeState = "silent"
+	Stopped NodeState = "stopped"
+)
+
+// Valid indicates whether the value is a known member of the NodeState enum.
+func (e NodeState) Valid() bool {
+	switch e {
+	case Live:
+		return true
+	case Silent:
+		return true
+	case Stopped:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Out.
 const (
 	OutBankDeleted Out = "bank_deleted"
 	OutDisabled    Out = "disabled"
+	OutExpired     Out = "expired"
 	OutFlood       Out = "flood"
 	OutOverturned  Out = "overturned"
 	OutRetracted   Out = "retracted"
@@ -233,6 +321,8 @@ func (e Out) Valid() bool {
 	case OutBankDeleted:
 		return true
 	case OutDisabled:
+		return true
+	case OutExpired:
 		return true
 	case OutFlood:
 		return true
@@ -296,6 +386,57 @@ func (e Recommendation) Valid() bool {
 	case RecommendationRedirect:
 		return true
 	case RecommendationReview:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RescanSourceKind.
+const (
+	Bucket RescanSourceKind = "bucket"
+	Folder RescanSourceKind = "folder"
+	Hashes RescanSourceKind = "hashes"
+	Urls   RescanSourceKind = "urls"
+)
+
+// Valid indicates whether the value is a known member of the RescanSourceKind enum.
+func (e RescanSourceKind) Valid() bool {
+	switch e {
+	case Bucket:
+		return true
+	case Folder:
+		return true
+	case Hashes:
+		return true
+	case Urls:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RescanState.
+const (
+	Cancelled RescanState = "cancelled"
+	Done      RescanState = "done"
+	Failed    RescanState = "failed"
+	Planning  RescanState = "planning"
+	Running   RescanState = "running"
+)
+
+// Valid indicates whether the value is a known member of the RescanState enum.
+func (e RescanState) Valid() bool {
+	switch e {
+	case Cancelled:
+		return true
+	case Done:
+		return true
+	case Failed:
+		return true
+	case Planning:
+		return true
+	case Running:
 		return true
 	default:
 		return false
@@ -404,6 +545,7 @@ func (e Standing) Valid() bool {
 // Defines values for Status.
 const (
 	Active      Status = "active"
+	Expired     Status = "expired"
 	Proposed    Status = "proposed"
 	Quarantined Status = "quarantined"
 	Retracted   Status = "retracted"
@@ -413,6 +555,8 @@ const (
 func (e Status) Valid() bool {
 	switch e {
 	case Active:
+		return true
+	case Expired:
 		return true
 	case Proposed:
 		return true
@@ -496,22 +640,22 @@ func (e Variant) Valid() bool {
 
 // Defines values for FlagListParamsFormat.
 const (
-	Csv       FlagListParamsFormat = "csv"
-	LocalFile FlagListParamsFormat = "local-file"
-	Ndjson    FlagListParamsFormat = "ndjson"
-	TxCsv     FlagListParamsFormat = "tx-csv"
+	FlagListParamsFormatCsv       FlagListParamsFormat = "csv"
+	FlagListParamsFormatLocalFile FlagListParamsFormat = "local-file"
+	FlagListParamsFormatNdjson    FlagListParamsFormat = "ndjson"
+	FlagListParamsFormatTxCsv     FlagListParamsFormat = "tx-csv"
 )
 
 // Valid indicates whether the value is a known member of the FlagListParamsFormat enum.
 func (e FlagListParamsFormat) Valid() bool {
 	switch e {
-	case Csv:
+	case FlagListParamsFormatCsv:
 		return true
-	case LocalFile:
+	case FlagListParamsFormatLocalFile:
 		return true
-	case Ndjson:
+	case FlagListParamsFormatNdjson:
 		return true
-	case TxCsv:
+	case FlagListParamsFormatTxCsv:
 		return true
 	default:
 		return false
@@ -837,6 +981,32 @@ type CreatedKey struct {
 	Secret string `json:"secret"`
 }
 
+// CreatedWebhook defines model for CreatedWebhook.
+type CreatedWebhook struct {
+	// Secret Signs what is sent; shown this once. The key of the HMAC is this text as it stands.
+	Secret  string  `json:"secret"`
+	Webhook Webhook `json:"webhook"`
+}
+
+// DeadDelivery defines model for DeadDelivery.
+type DeadDelivery struct {
+	Attempts  int       `json:"attempts"`
+	CreatedAt time.Time `json:"created_at"`
+
+	// Delivery `Vigie-Delivery` of its requests.
+	Delivery string    `json:"delivery"`
+	DiedAt   time.Time `json:"died_at"`
+
+	// Error Of the last attempt.
+	Error string `json:"error"`
+
+	// Events How many it had when it was made.
+	Events int `json:"events"`
+
+	// Id To replay it by.
+	Id int64 `json:"id"`
+}
+
 // Decided defines model for Decided.
 type Decided struct {
 	Decision Decision `json:"decision"`
@@ -902,9 +1072,12 @@ type Entry struct {
 	BankDeleted *bool `json:"bank_deleted,omitempty"`
 
 	// Counters What the entry did, by all parties' checks; left out if it matched nothing yet.
-	Counters  *Counters  `json:"counters,omitempty"`
-	CreatedAt time.Time  `json:"created_at"`
-	ExactOnly bool       `json:"exact_only"`
+	Counters  *Counters `json:"counters,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
+	ExactOnly bool      `json:"exact_only"`
+
+	// ExpiresAt When it ceases to match: it becomes `expired` within a minute, by a change of the log. Never if left out.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 	Id        int64      `json:"id"`
 	Labels    Labels     `json:"labels"`
 	Media     *MediaInfo `json:"media,omitempty"`
@@ -915,6 +1088,11 @@ type Entry struct {
 
 	// Overlay What your party holds of the entry for itself; left out if nothing.
 	Overlay *Overlay `json:"overlay,omitempty"`
+
+	// PastUploads Past uploads that match an entry which has just become active: those in the recent window of this node. Left out if nobody's are
+	// kept, or the entry is a video. Those on other nodes and in older files are looked for in the background. All of them come
+	// as matches, with `past`, and as events `lookback.hit`.
+	PastUploads *PastUploads `json:"past_uploads,omitempty"`
 
 	// Proposal A change that waits for a second person.
 	Proposal *Proposal `json:"proposal,omitempty"`
@@ -933,21 +1111,35 @@ type Entry struct {
 	Sources      []Source `json:"sources"`
 
 	// Status Only what is `active` matches. `proposed` waits for a second person; `quarantined` was taken out by itself, by a
-	// bound of its bank, and `reason` says which.
+	// bound of its bank, and `reason` says which; `expired` was taken out when its `expires_at` had come.
 	Status Status `json:"status"`
+
+	// ToRestore What was removed because of an entry that was retracted, and is not back. It was perhaps wrong.
+	ToRestore *ToRestore `json:"to_restore,omitempty"`
 }
 
 // EntryChange defines model for EntryChange.
 type EntryChange struct {
-	Labels *Labels `json:"labels,omitempty"`
-	Note   *string `json:"note,omitempty"`
+	// ExpiresAt When it is to match no more: a time to come.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	Labels    *Labels    `json:"labels,omitempty"`
+
+	// NeverExpires It has no such time any more. Not with expires_at.
+	NeverExpires *bool   `json:"never_expires,omitempty"`
+	Note         *string `json:"note,omitempty"`
 }
 
 // Erased defines model for Erased.
 type Erased struct {
-	// Matches In how many matches it stood.
+	// Matches In how many matches, and finds and failures of re-scans, it stood.
 	Matches int `json:"matches"`
 }
+
+// EventKind `match`: a check of your party found something. `entry.added`, `entry.restored`: an entry that your party may read
+// matches, or matches again. `entry.retracted`, `entry.quarantined`, `entry.expired`: it does not any more; see what rested on it.
+// `bank.deleted`: no entry of a bank that your party may read matches any more; `bank.restored`: those that are active do again. Changes
+// that a second person has confirmed come as `entry.confirmed`, to those who want what they led to.
+type EventKind string
 
 // Evidence defines model for Evidence.
 type Evidence struct {
@@ -979,9 +1171,12 @@ type Facet struct {
 // FlagSignals defines model for FlagSignals.
 type FlagSignals struct {
 	// DespiteKnownGood Flag it even if it is near an entry of a known-good bank.
-	DespiteKnownGood *bool   `json:"despite_known_good,omitempty"`
-	Labels           *Labels `json:"labels,omitempty"`
-	Note             *string `json:"note,omitempty"`
+	DespiteKnownGood *bool `json:"despite_known_good,omitempty"`
+
+	// ExpiresAt When it is to match no more; never if left out. What the bank already has takes a later time than its own, unless the bank is under dual control.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	Labels    *Labels    `json:"labels,omitempty"`
+	Note      *string    `json:"note,omitempty"`
 
 	// Origin Where it comes from: a URL, a case number.
 	Origin *string `json:"origin,omitempty"`
@@ -997,6 +1192,9 @@ type FlagUpload struct {
 
 	// ExactOnly Take it by its digests alone.
 	ExactOnly *bool `json:"exact_only,omitempty"`
+
+	// ExpiresAt When it is to match no more; never if left out.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 
 	// File A picture or a video, as for a check.
 	File openapi_types.File `json:"file"`
@@ -1024,6 +1222,11 @@ type Flagged struct {
 
 	// Neighbours The nearest entries that match it too, of the banks that count for your party; at most 20.
 	Neighbours []Neighbour `json:"neighbours"`
+
+	// PastUploads Past uploads that match an entry which has just become active: those in the recent window of this node. Left out if nobody's are
+	// kept, or the entry is a video. Those on other nodes and in older files are looked for in the background. All of them come
+	// as matches, with `past`, and as events `lookback.hit`.
+	PastUploads *PastUploads `json:"past_uploads,omitempty"`
 
 	// Retracted Entries of the same media in this bank that were retracted, and why; only if created.
 	Retracted []RetractedEntry `json:"retracted"`
@@ -1103,6 +1306,9 @@ type Level string
 // test bank. `suppressed`: see `suppressed_by`.
 type Limit string
 
+// ListFormat defines model for ListFormat.
+type ListFormat string
+
 // ListReport defines model for ListReport.
 type ListReport struct {
 	// Created New entries.
@@ -1136,6 +1342,17 @@ type ListReport struct {
 
 	// Sourced The bank had them: the source was added, and what they lacked.
 	Sourced int `json:"sourced"`
+}
+
+// LookedBack A look-back found the match, and not a check; this is the upload.
+type LookedBack struct {
+	// Upload Its id in the upload history.
+	//
+	// Examples: a1b2c3d4-17
+	Upload string `json:"upload"`
+
+	// UploadedAt When it was checked.
+	UploadedAt time.Time `json:"uploaded_at"`
 }
 
 // Match defines model for Match.
@@ -1202,11 +1419,11 @@ type MatchedEntry struct {
 	Level Level `json:"level"`
 
 	// Out Why an entry matches nothing for you now: quarantined, as it matched too many different contents (`flood`) or as people
-	// overturned its matches; `retracted` by its owner; its bank is deleted; or your party's overlay disables it.
+	// overturned its matches; `retracted` by its owner; `expired`, as its time has come; its bank is deleted; or your party's overlay disables it.
 	Out *Out `json:"out,omitempty"`
 
 	// Status Only what is `active` matches. `proposed` waits for a second person; `quarantined` was taken out by itself, by a
-	// bound of its bank, and `reason` says which.
+	// bound of its bank, and `reason` says which; `expired` was taken out when its `expires_at` had come.
 	Status *Status `json:"status,omitempty"`
 }
 
@@ -1354,6 +1571,9 @@ type NewOverlay struct {
 
 // NewParty defines model for NewParty.
 type NewParty struct {
+	// HistoryDays For how many days its uploads are kept, to look back; 0: none are.
+	HistoryDays *int `json:"history_days,omitempty"`
+
 	// KeepMatches For how many days its matches are kept.
 	KeepMatches *int       `json:"keep_matches,omitempty"`
 	Kind        *PartyKind `json:"kind,omitempty"`
@@ -1362,6 +1582,27 @@ type NewParty struct {
 	//
 	// Examples: example-platform
 	Name PartyName `json:"name"`
+}
+
+// NewRescan defines model for NewRescan.
+type NewRescan struct {
+	// Banks Only these; else all that count for your party.
+	Banks *[]BankRef `json:"banks,omitempty"`
+
+	// NewerThan Only what was changed in the source after this time; of folders and buckets.
+	NewerThan *time.Time `json:"newer_than,omitempty"`
+
+	// Since Only against entries that have changed after this `seq`.
+	Since *int64 `json:"since,omitempty"`
+
+	// SinceLast Only against entries that have changed since the last re-scan of the source that was done. It wins over `since`.
+	SinceLast *bool `json:"since_last,omitempty"`
+
+	// Source Examples: old-posts
+	Source SourceName `json:"source"`
+
+	// Upright Look hashes of a list up as they are, and not mirrored, turned or inverted: in a ninth of the time.
+	Upright *bool `json:"upright,omitempty"`
 }
 
 // NewSubscription defines model for NewSubscription.
@@ -1379,6 +1620,76 @@ type NewSubscription struct {
 
 	// On The bank's matches count for your party's checks.
 	On *bool `json:"on,omitempty"`
+}
+
+// NewWebhook defines model for NewWebhook.
+type NewWebhook struct {
+	Kinds []EventKind `json:"kinds"`
+
+	// Url Examples: https://hooks.example.org/vigie
+	Url string `json:"url"`
+}
+
+// Node defines model for Node.
+type Node struct {
+	// Agrees Ids of live nodes that held the same as of the same change.
+	Agrees []string `json:"agrees"`
+
+	// At Of its report, by its own clock.
+	At time.Time `json:"at"`
+
+	// Backlog Records of its journal that are not in the catalogue yet.
+	Backlog int64 `json:"backlog"`
+
+	// Contradicts Ids of live nodes that held something else as of the same change: one of the two is wrong.
+	Contradicts []string `json:"contradicts"`
+
+	// Digest Of what its index holds, as of `seq`.
+	Digest *string `json:"digest,omitempty"`
+
+	// Id That of its journal: what the ids of its matches begin with.
+	Id string `json:"id"`
+
+	// Lag Changes of the log that it has not seen.
+	Lag int64 `json:"lag"`
+
+	// LogId Of the log that its index is of; empty before it is loaded.
+	LogId string `json:"log_id"`
+	Name  string `json:"name"`
+
+	// OtherLog Its index is of another log, or another past, than the catalogue: it has yet to notice.
+	OtherLog *bool `json:"other_log,omitempty"`
+
+	// Ready When it reported.
+	Ready bool `json:"ready"`
+
+	// Seq The last change that its index has seen.
+	Seq int64 `json:"seq"`
+
+	// StalenessMs When it reported; see the verdict's.
+	StalenessMs int64     `json:"staleness_ms"`
+	StartedAt   time.Time `json:"started_at"`
+
+	// State `silent`: no report for half a minute. `stopped`: it ended in order.
+	State NodeState `json:"state"`
+
+	// Uncompared Ids of live nodes that have told of no change that this one has told of.
+	Uncompared []string `json:"uncompared"`
+	Version    string   `json:"version"`
+}
+
+// NodeState `silent`: no report for half a minute. `stopped`: it ended in order.
+type NodeState string
+
+// Nodes defines model for Nodes.
+type Nodes struct {
+	// Head The last change of the log.
+	Head  int64  `json:"head"`
+	LogId string `json:"log_id"`
+
+	// Nodes By id.
+	Nodes    []Node         `json:"nodes"`
+	Verified *VerifiedNodes `json:"verified,omitempty"`
 }
 
 // Opinion defines model for Opinion.
@@ -1407,7 +1718,7 @@ type Opinions struct {
 }
 
 // Out Why an entry matches nothing for you now: quarantined, as it matched too many different contents (`flood`) or as people
-// overturned its matches; `retracted` by its owner; its bank is deleted; or your party's overlay disables it.
+// overturned its matches; `retracted` by its owner; `expired`, as its time has come; its bank is deleted; or your party's overlay disables it.
 type Out string
 
 // Overlay What your party holds of the entry for itself; left out if nothing.
@@ -1430,6 +1741,9 @@ type Overturn struct {
 type Party struct {
 	CreatedAt time.Time `json:"created_at"`
 
+	// HistoryDays For how many days its uploads are kept in the upload history: of each check with a `content_id`, its plain pdq and that name. What is flagged later is looked for among them. 0: none are kept, and those that are there are removed.
+	HistoryDays *int `json:"history_days,omitempty"`
+
 	// Id As changes of the log name it; 1 is the operator of the node.
 	Id int64 `json:"id"`
 
@@ -1451,6 +1765,9 @@ type Party struct {
 
 // PartyChange defines model for PartyChange.
 type PartyChange struct {
+	// HistoryDays For how many days its uploads are kept, to look back; 0: none are.
+	HistoryDays *int `json:"history_days,omitempty"`
+
 	// KeepMatches For how many days its matches are kept.
 	KeepMatches *int       `json:"keep_matches,omitempty"`
 	Kind        *PartyKind `json:"kind,omitempty"`
@@ -1471,6 +1788,41 @@ type PartyKind string
 //
 // Examples: example-platform
 type PartyName = string
+
+// PastUpload defines model for PastUpload.
+type PastUpload struct {
+	// ContentId Your own opaque reference; it comes back in the verdict.
+	ContentId ContentID `json:"content_id"`
+
+	// Distance In bits, of the pdq.
+	Distance   int       `json:"distance"`
+	UploadedAt time.Time `json:"uploaded_at"`
+}
+
+// PastUploads Past uploads that match an entry which has just become active: those in the recent window of this node. Left out if nobody's are
+// kept, or the entry is a video. Those on other nodes and in older files are looked for in the background. All of them come
+// as matches, with `past`, and as events `lookback.hit`.
+type PastUploads struct {
+	// Complete The window was searched to its end. False with `cut_at`: not all that match will come as matches.
+	Complete bool `json:"complete"`
+
+	// CutAt So many past uploads of this node alone are near the entry that the search stops there, and so does the one in the background, in each window
+	// and each file. That many different pictures look like it: see whether it is to be flagged at all.
+	CutAt *int `json:"cut_at,omitempty"`
+
+	// Others Of other parties for which the entry counts.
+	Others int `json:"others"`
+
+	// Own Of your party, nearest first, at most 100.
+	Own      []PastUpload `json:"own"`
+	OwnTotal int          `json:"own_total"`
+
+	// Partial There are more, or the time was too short to look at all.
+	Partial bool `json:"partial"`
+
+	// Since When the window begins.
+	Since *time.Time `json:"since,omitempty"`
+}
 
 // Policy defines model for Policy.
 type Policy struct {
@@ -1535,7 +1887,10 @@ type Proposal struct {
 	// Bank How the bank would be.
 	Bank *ProposedBank `json:"bank,omitempty"`
 
-	// Kind Of the change that it would be: bank.changed, bank.deleted, bank.restored; entry.confirmed (a new one), entry.restored, entry.retracted, entry.changed (its labels).
+	// ExpiresAt Likewise; left out, it would never expire.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// Kind Of the change that it would be: bank.changed, bank.deleted, bank.restored; entry.confirmed (a new one), entry.restored, entry.retracted, entry.changed (its labels, its expiry).
 	Kind   string  `json:"kind"`
 	Labels *Labels `json:"labels,omitempty"`
 	Reason *string `json:"reason,omitempty"`
@@ -1607,9 +1962,111 @@ type RecordedMatch struct {
 	// Examples: example-platform
 	Party PartyName `json:"party"`
 
+	// Past A look-back found the match, and not a check; this is the upload.
+	Past *LookedBack `json:"past,omitempty"`
+
 	// Verdict As it was answered, but for the signals and the content_id; not in listings.
 	Verdict json.RawMessage `json:"verdict,omitempty"`
 }
+
+// Rescan defines model for Rescan.
+type Rescan struct {
+	Banks *[]string `json:"banks,omitempty"`
+
+	// Counts Of what was checked so far; each item counts once, whatever died meanwhile.
+	Counts    RescanCounts `json:"counts"`
+	CreatedAt time.Time    `json:"created_at"`
+
+	// Error Why it has failed.
+	Error *string `json:"error,omitempty"`
+
+	// FailedOf Of what this re-scan could not check, alone.
+	FailedOf   *int64     `json:"failed_of,omitempty"`
+	FinishedAt *time.Time `json:"finished_at,omitempty"`
+	Id         int64      `json:"id"`
+	NewerThan  *time.Time `json:"newer_than,omitempty"`
+
+	// Party 1 to 64 letters, digits, "_", "." or "-".
+	//
+	// Examples: example-platform
+	Party PartyName `json:"party"`
+
+	// Planned The source is listed to its end: there will be no more shards.
+	Planned bool `json:"planned"`
+
+	// Progress The share of what is planned that is done; in lists of re-scans, by whole shards.
+	Progress float32 `json:"progress"`
+
+	// Seq All entries up to this change of the log count, at least.
+	Seq int64 `json:"seq"`
+
+	// Shards Parts that the source is cut into, so far.
+	Shards     int        `json:"shards"`
+	ShardsDone int        `json:"shards_done"`
+	Since      int64      `json:"since"`
+	Source     string     `json:"source"`
+	StartedAt  *time.Time `json:"started_at,omitempty"`
+
+	// StartedBy Id of the key, or `local`.
+	StartedBy string `json:"started_by"`
+
+	// State `planning`: the source is still being listed; it is worked on meanwhile. What was `cancelled` or has `failed` can be resumed.
+	State   RescanState `json:"state"`
+	Upright bool        `json:"upright"`
+}
+
+// RescanCounts Of what was checked so far; each item counts once, whatever died meanwhile.
+type RescanCounts struct {
+	Bytes int64 `json:"bytes"`
+
+	// Failed Could not be checked, and are listed as failures.
+	Failed int64 `json:"failed"`
+	Items  int64 `json:"items"`
+	Likely int64 `json:"likely"`
+	Match  int64 `json:"match"`
+	None   int64 `json:"none"`
+	Review int64 `json:"review"`
+}
+
+// RescanFailure defines model for RescanFailure.
+type RescanFailure struct {
+	Error string `json:"error"`
+	Item  string `json:"item"`
+	Shard int    `json:"shard"`
+}
+
+// RescanHit defines model for RescanHit.
+type RescanHit struct {
+	Action Recommendation `json:"action"`
+
+	// Item Its name in the source: a path, a key, a URL, or what a list calls it.
+	Item  string `json:"item"`
+	Level Level  `json:"level"`
+	Shard int    `json:"shard"`
+
+	// Verdict As a check would have answered it.
+	Verdict json.RawMessage `json:"verdict,omitempty"`
+}
+
+// RescanSource defines model for RescanSource.
+type RescanSource struct {
+	Kind RescanSourceKind `json:"kind"`
+
+	// Name Examples: old-posts
+	Name SourceName `json:"name"`
+
+	// Party Who may re-scan it, and whose subscriptions count.
+	Party string `json:"party"`
+
+	// PerSecond Items taken from it a second by each process, at most.
+	PerSecond *float32 `json:"per_second,omitempty"`
+}
+
+// RescanSourceKind defines model for RescanSource.Kind.
+type RescanSourceKind string
+
+// RescanState `planning`: the source is still being listed; it is worked on meanwhile. What was `cancelled` or has `failed` can be resumed.
+type RescanState string
 
 // RetractedEntry defines model for RetractedEntry.
 type RetractedEntry struct {
@@ -1718,6 +2175,9 @@ type Source struct {
 	Origin *string `json:"origin,omitempty"`
 }
 
+// SourceName Examples: old-posts
+type SourceName = string
+
 // Span defines model for Span.
 type Span struct {
 	// EntryFromMs In the entry.
@@ -1740,7 +2200,7 @@ type Stance string
 type Standing string
 
 // Status Only what is `active` matches. `proposed` waits for a second person; `quarantined` was taken out by itself, by a
-// bound of its bank, and `reason` says which.
+// bound of its bank, and `reason` says which; `expired` was taken out when its `expires_at` had come.
 type Status string
 
 // StoredFrames How much of a video, or of a list of its frames, is stored.
@@ -1833,6 +2293,20 @@ type Timings struct {
 	Total  float32 `json:"total"`
 }
 
+// ToRestore What was removed because of an entry that was retracted, and is not back. It was perhaps wrong.
+type ToRestore struct {
+	// Count Matches; at most 500 are counted.
+	Count int `json:"count"`
+
+	// Matches Where they are listed.
+	//
+	// Examples: /v1/matches?entry=17&standing=true
+	Matches string `json:"matches"`
+
+	// More There are more.
+	More bool `json:"more"`
+}
+
 // Transform What was done to the upload before it matched; angles counter-clockwise, flip is top to bottom, mirror left to right; inverted compares the negative.
 type Transform string
 
@@ -1909,6 +2383,9 @@ type Verdict struct {
 	// Skipped Banks whose `enabled_ratio` left this content out.
 	Skipped *[]string `json:"skipped,omitempty"`
 
+	// StalenessMs How long ago the answering node last knew that its index had seen all changes: up to a second while all is well, more while it cannot reach the catalogue or has to catch up. Verdicts that were recorded by earlier versions lack it.
+	StalenessMs *int64 `json:"staleness_ms,omitempty"`
+
 	// Timings Milliseconds.
 	Timings Timings `json:"timings"`
 
@@ -1918,8 +2395,29 @@ type Verdict struct {
 	// Unhashable Why there was no perceptual search, or why a signal that was sent was left out of it; digests were checked all the same.
 	Unhashable *Unhashable `json:"unhashable,omitempty"`
 
+	// Unkept Your party's uploads are kept in the upload history (`history_days`), and this one could not be: no look-back will find it. Check it again later.
+	Unkept *bool `json:"unkept,omitempty"`
+
 	// Unrecorded Something was found, and could not be written to the journal: there is no `match` to decide about.
 	Unrecorded *bool `json:"unrecorded,omitempty"`
+}
+
+// VerifiedNodes defines model for VerifiedNodes.
+type VerifiedNodes struct {
+	// Agree Ids of live nodes that held the same.
+	Agree []string `json:"agree"`
+
+	// Differ And of those that did not: their index is wrong, or the catalogue was changed behind the log's back.
+	Differ []string `json:"differ"`
+
+	// Digest Of the catalogue's active entries.
+	Digest string `json:"digest"`
+
+	// Seq The change as of which the catalogue was read.
+	Seq int64 `json:"seq"`
+
+	// Unknown Live nodes that have told nothing of that change, as much is written, or they are behind: ask again.
+	Unknown []string `json:"unknown"`
 }
 
 // VideoMatch Where the upload shows what of the entry, if one of them has several frames. Each frame stands for
@@ -1954,6 +2452,52 @@ type Vote struct {
 	Radius int `json:"radius"`
 }
 
+// Webhook defines model for Webhook.
+type Webhook struct {
+	CreatedAt time.Time `json:"created_at"`
+
+	// Disabled Why it is off.
+	Disabled *string     `json:"disabled,omitempty"`
+	Id       int64       `json:"id"`
+	Kinds    []EventKind `json:"kinds"`
+
+	// OldSecretUntil Until then the secret before signs, too.
+	OldSecretUntil *time.Time `json:"old_secret_until,omitempty"`
+	On             bool       `json:"on"`
+
+	// Party 1 to 64 letters, digits, "_", "." or "-".
+	//
+	// Examples: example-platform
+	Party PartyName `json:"party"`
+
+	// Url To others than the party's admins, without its path and query, which may hold what only they should know.
+	Url string `json:"url"`
+}
+
+// WebhookEdit defines model for WebhookEdit.
+type WebhookEdit struct {
+	Kinds *[]EventKind `json:"kinds,omitempty"`
+	On    *bool        `json:"on,omitempty"`
+	Url   *string      `json:"url,omitempty"`
+}
+
+// WebhookRotation defines model for WebhookRotation.
+type WebhookRotation struct {
+	// KeepHours How long the old secret signs, too.
+	KeepHours *int `json:"keep_hours,omitempty"`
+}
+
+// WebhookTest defines model for WebhookTest.
+type WebhookTest struct {
+	Delivered bool `json:"delivered"`
+
+	// Error Why it was not delivered.
+	Error *string `json:"error,omitempty"`
+
+	// Status Of the receiver's answer, if there was one.
+	Status *int `json:"status,omitempty"`
+}
+
 // Whoami defines model for Whoami.
 type Whoami struct {
 	// Key The key's id, or local.
@@ -1985,6 +2529,12 @@ type OfEntry = int64
 //
 // Examples: a1b2c3d4-17
 type OfMatch = MatchID
+
+// RescanID defines model for RescanID.
+type RescanID = int64
+
+// WebhookID defines model for WebhookID.
+type WebhookID = int64
 
 // Refused defines model for Refused.
 type Refused = Problem
@@ -2112,6 +2662,53 @@ type ListMatchesParams struct {
 	Limit  *int    `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// ListNodesParams defines parameters for ListNodes.
+type ListNodesParams struct {
+	// Verify Compare with the catalogue's entries, too.
+	Verify *bool `form:"verify,omitempty" json:"verify,omitempty"`
+}
+
+// ListRescansParams defines parameters for ListRescans.
+type ListRescansParams struct {
+	// Source Only of this source.
+	Source *SourceName `form:"source,omitempty" json:"source,omitempty"`
+
+	// State Only in this state.
+	State *RescanState `form:"state,omitempty" json:"state,omitempty"`
+
+	// Cursor `next` of the page before.
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *int    `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// GetRescanParams defines parameters for GetRescan.
+type GetRescanParams struct {
+	// Accept `text/event-stream` for Server-Sent Events.
+	Accept *string `json:"Accept,omitempty"`
+}
+
+// ListRescanFailuresParams defines parameters for ListRescanFailures.
+type ListRescanFailuresParams struct {
+	// Cursor `next` of the page before.
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *int    `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// ListRescanHitsParams defines parameters for ListRescanHits.
+type ListRescanHitsParams struct {
+	// Format Wins over `Accept`.
+	Format *ListFormat `form:"format,omitempty" json:"format,omitempty"`
+
+	// Cursor `next` of the page before; of JSON.
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Limit Of a page.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Accept `application/x-ndjson`, `text/csv` or `application/vnd.apache.parquet` for a file.
+	Accept *string `json:"Accept,omitempty"`
+}
+
 // ListSignInsParams defines parameters for ListSignIns.
 type ListSignInsParams struct {
 	// From Only from this time on.
@@ -2120,6 +2717,13 @@ type ListSignInsParams struct {
 	// Until Only from before this time.
 	Until *time.Time `form:"until,omitempty" json:"until,omitempty"`
 
+	// Cursor `next` of the page before.
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *int    `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// ListDeadDeliveriesParams defines parameters for ListDeadDeliveries.
+type ListDeadDeliveriesParams struct {
 	// Cursor `next` of the page before.
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
 	Limit  *int    `form:"limit,omitempty" json:"limit,omitempty"`
@@ -2176,8 +2780,20 @@ type CreatePartyJSONRequestBody = NewParty
 // ChangePartyJSONRequestBody defines body for ChangeParty for application/json ContentType.
 type ChangePartyJSONRequestBody = PartyChange
 
+// StartRescanJSONRequestBody defines body for StartRescan for application/json ContentType.
+type StartRescanJSONRequestBody = NewRescan
+
 // SubscribeJSONRequestBody defines body for Subscribe for application/json ContentType.
 type SubscribeJSONRequestBody = NewSubscription
+
+// CreateWebhookJSONRequestBody defines body for CreateWebhook for application/json ContentType.
+type CreateWebhookJSONRequestBody = NewWebhook
+
+// ChangeWebhookJSONRequestBody defines body for ChangeWebhook for application/json ContentType.
+type ChangeWebhookJSONRequestBody = WebhookEdit
+
+// RotateWebhookJSONRequestBody defines body for RotateWebhook for application/json ContentType.
+type RotateWebhookJSONRequestBody = WebhookRotation
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -2440,7 +3056,7 @@ type ClientInterface interface {
 
 	// EraseContentWithBody Erase the name of an upload
 	//
-	// Takes a `content_id` out of all of your party's matches; the matches stay.
+	// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2449,7 +3065,7 @@ type ClientInterface interface {
 
 	// EraseContent Erase the name of an upload
 	//
-	// Takes a `content_id` out of all of your party's matches; the matches stay.
+	// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2474,18 +3090,18 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/entries/{entry} (the `GetEntry` operationId).
 	GetEntry(ctx context.Context, entry OfEntry, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ChangeEntryWithBody Change labels or note
+	// ChangeEntryWithBody Change labels, note or expiry
 	//
-	// What is left out stays as it is. `labels` replaces the whole list.
+	// What is left out stays as it is. `labels` replaces the whole list. Under dual control labels that have a say about the action, and a later expiry, are proposed; in a known-good bank any other expiry.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with PATCH /v1/entries/{entry} (the `ChangeEntry` operationId).
 	ChangeEntryWithBody(ctx context.Context, entry OfEntry, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ChangeEntry Change labels or note
+	// ChangeEntry Change labels, note or expiry
 	//
-	// What is left out stays as it is. `labels` replaces the whole list.
+	// What is left out stays as it is. `labels` replaces the whole list. Under dual control labels that have a say about the action, and a later expiry, are proposed; in a known-good bank any other expiry.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2563,18 +3179,18 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/entries/{entry}/reject (the `RejectEntry` operationId).
 	RejectEntry(ctx context.Context, entry OfEntry, body RejectEntryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// RestoreWithBody Restore a retracted or quarantined entry
+	// RestoreWithBody Restore a retracted, quarantined or expired entry
 	//
-	// Under dual control it is proposed. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
+	// Under dual control it is proposed. An `expires_at` that has come is dropped. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/entries/{entry}/restore (the `Restore` operationId).
 	RestoreWithBody(ctx context.Context, entry OfEntry, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// Restore Restore a retracted or quarantined entry
+	// Restore Restore a retracted, quarantined or expired entry
 	//
-	// Under dual control it is proposed. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
+	// Under dual control it is proposed. An `expires_at` that has come is dropped. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2666,6 +3282,16 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/matches/{match}/decision (the `Decide` operationId).
 	Decide(ctx context.Context, match OfMatch, body DecideJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListNodes List the nodes, and whether they hold the same
+	//
+	// What each node of this catalogue has reported of itself in the last seconds, held against the log and against each other:
+	// nodes that have seen the same change must have the same digest of what they hold. With `verify` the digest of the
+	// catalogue's entries is computed, too, by reading all of them, and compared: that takes seconds to minutes. For those
+	// who oversee: the operator's admins and auditors.
+	//
+	// Corresponds with GET /v1/nodes (the `ListNodes` operationId).
+	ListNodes(ctx context.Context, params *ListNodesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListParties List parties
 	//
 	// Corresponds with GET /v1/parties (the `ListParties` operationId).
@@ -2712,12 +3338,92 @@ type ClientInterface interface {
 	// Corresponds with PATCH /v1/parties/{party} (the `ChangeParty` operationId).
 	ChangeParty(ctx context.Context, party PartyName, body ChangePartyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListRescans List re-scans
+	//
+	// Corresponds with GET /v1/rescans (the `ListRescans` operationId).
+	ListRescans(ctx context.Context, params *ListRescansParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StartRescanWithBody Check what was posted before
+	//
+	// Checks all that is in a source, in the background and at idle priority, as your party's checks would. What matches is listed with
+	// the re-scan; it is not among the matches of checks, and no decision is awaited. When it has ended, webhooks that want
+	// `rescan.finished` are told. It goes on where it was when nodes come and go. One that finds more than a million matches, or
+	// could not check as many items, fails: narrow it.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/rescans (the `StartRescan` operationId).
+	StartRescanWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StartRescan Check what was posted before
+	//
+	// Checks all that is in a source, in the background and at idle priority, as your party's checks would. What matches is listed with
+	// the re-scan; it is not among the matches of checks, and no decision is awaited. When it has ended, webhooks that want
+	// `rescan.finished` are told. It goes on where it was when nodes come and go. One that finds more than a million matches, or
+	// could not check as many items, fails: narrow it.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/rescans (the `StartRescan` operationId).
+	StartRescan(ctx context.Context, body StartRescanJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRescan Show or follow a re-scan
+	//
+	// With `Accept: text/event-stream` as Server-Sent Events: one named `progress` whenever it has come farther, at most every
+	// second, and one named `end` when it has ended, which is the last. Their data is a `Rescan`.
+	//
+	// Corresponds with GET /v1/rescans/{rescan} (the `GetRescan` operationId).
+	GetRescan(ctx context.Context, rescan RescanID, params *GetRescanParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CancelRescan End a re-scan
+	//
+	// It stops within about a second. What it has found stays; it can be resumed.
+	//
+	// Corresponds with POST /v1/rescans/{rescan}/cancel (the `CancelRescan` operationId).
+	CancelRescan(ctx context.Context, rescan RescanID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListRescanFailures List what a re-scan could not check
+	//
+	// Corresponds with GET /v1/rescans/{rescan}/failures (the `ListRescanFailures` operationId).
+	ListRescanFailures(ctx context.Context, rescan RescanID, params *ListRescanFailuresParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListRescanHits List what a re-scan found
+	//
+	// As JSON, page by page; or all that it has found so far as one file: NDJSON, CSV or Parquet, by `format` or by `Accept`. A
+	// file that breaks off, since something went wrong, ends its connection.
+	//
+	// Corresponds with GET /v1/rescans/{rescan}/hits (the `ListRescanHits` operationId).
+	ListRescanHits(ctx context.Context, rescan RescanID, params *ListRescanHitsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ResumeRescan Go on with a re-scan
+	//
+	// One that was cancelled or has failed goes on where it was.
+	//
+	// Corresponds with POST /v1/rescans/{rescan}/resume (the `ResumeRescan` operationId).
+	ResumeRescan(ctx context.Context, rescan RescanID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RetryRescan Check again what a re-scan could not check
+	//
+	// Starts a re-scan of the failures of one that has ended, and of nothing else, against the same banks. So what an outage had set
+	// aside is checked after all. Lists of hashes have no such failures: their lines stay what they are.
+	//
+	// Corresponds with POST /v1/rescans/{rescan}/retry (the `RetryRescan` operationId).
+	RetryRescan(ctx context.Context, rescan RescanID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListSignIns List uses of keys
 	//
 	// The first use of a key of your party from a network in each hour, by each node.
 	//
 	// Corresponds with GET /v1/sign-ins (the `ListSignIns` operationId).
 	ListSignIns(ctx context.Context, params *ListSignInsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListSources List what may be re-scanned
+	//
+	// A source is a name for a folder, a bucket, a list of URLs or of hashes. The operator configures what is behind it, and
+	// whose it is. Nodes are configured each for itself: this is what this node knows.
+	//
+	// Corresponds with GET /v1/sources (the `ListSources` operationId).
+	ListSources(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListSubscriptions List what your party may subscribe to
 	//
@@ -2746,6 +3452,113 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/vocabulary (the `GetVocabulary` operationId).
 	GetVocabulary(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListWebhooks List webhooks
+	//
+	// Corresponds with GET /v1/webhooks (the `ListWebhooks` operationId).
+	ListWebhooks(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateWebhookWithBody Be told of what happens
+	//
+	// From now on the URL is sent events of these kinds, by POST, signed, as JSON, several at a time; what fails is tried
+	// again for about a day. An event may come more than once, with the same `id`, and in another order than it
+	// happened. Redirects are not followed, and addresses that are not public are not called, unless the operator allows them. The
+	// answer shows the secret that signs, once. If the request comes again with its `Idempotency-Key`, it is answered
+	// `secret-shown`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/webhooks (the `CreateWebhook` operationId).
+	CreateWebhookWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateWebhook Be told of what happens
+	//
+	// From now on the URL is sent events of these kinds, by POST, signed, as JSON, several at a time; what fails is tried
+	// again for about a day. An event may come more than once, with the same `id`, and in another order than it
+	// happened. Redirects are not followed, and addresses that are not public are not called, unless the operator allows them. The
+	// answer shows the secret that signs, once. If the request comes again with its `Idempotency-Key`, it is answered
+	// `secret-shown`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/webhooks (the `CreateWebhook` operationId).
+	CreateWebhook(ctx context.Context, body CreateWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteWebhook Delete a webhook
+	//
+	// What waits to be delivered to it is dropped. The operator may delete those of all parties.
+	//
+	// Corresponds with DELETE /v1/webhooks/{webhook} (the `DeleteWebhook` operationId).
+	DeleteWebhook(ctx context.Context, webhook WebhookID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetWebhook Show a webhook
+	//
+	// Corresponds with GET /v1/webhooks/{webhook} (the `GetWebhook` operationId).
+	GetWebhook(ctx context.Context, webhook WebhookID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangeWebhookWithBody Change a webhook
+	//
+	// What is left out stays. One that is switched on again is told of what happens from then on.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /v1/webhooks/{webhook} (the `ChangeWebhook` operationId).
+	ChangeWebhookWithBody(ctx context.Context, webhook WebhookID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangeWebhook Change a webhook
+	//
+	// What is left out stays. One that is switched on again is told of what happens from then on.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /v1/webhooks/{webhook} (the `ChangeWebhook` operationId).
+	ChangeWebhook(ctx context.Context, webhook WebhookID, body ChangeWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListDeadDeliveries List deliveries that were given up
+	//
+	// Corresponds with GET /v1/webhooks/{webhook}/dead (the `ListDeadDeliveries` operationId).
+	ListDeadDeliveries(ctx context.Context, webhook WebhookID, params *ListDeadDeliveriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplayDeliveries Try all deliveries of a webhook again that were given up
+	//
+	// As replayDelivery does one.
+	//
+	// Corresponds with POST /v1/webhooks/{webhook}/dead/replay (the `ReplayDeliveries` operationId).
+	ReplayDeliveries(ctx context.Context, webhook WebhookID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplayDelivery Try a delivery again that was given up
+	//
+	// It is made again of what it is about, as your party may read it now, and tried for another day.
+	//
+	// Corresponds with POST /v1/webhooks/{webhook}/dead/{delivery}/replay (the `ReplayDelivery` operationId).
+	ReplayDelivery(ctx context.Context, webhook WebhookID, delivery int64, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RotateWebhookWithBody Replace a webhook's secret
+	//
+	// The old secret signs beside the new one for a while, so that receivers can be changed one by one. The answer shows the
+	// new one, once; see createWebhook.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/webhooks/{webhook}/rotate (the `RotateWebhook` operationId).
+	RotateWebhookWithBody(ctx context.Context, webhook WebhookID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RotateWebhook Replace a webhook's secret
+	//
+	// The old secret signs beside the new one for a while, so that receivers can be changed one by one. The answer shows the
+	// new one, once; see createWebhook.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/webhooks/{webhook}/rotate (the `RotateWebhook` operationId).
+	RotateWebhook(ctx context.Context, webhook WebhookID, body RotateWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TestWebhook Send a ping to a webhook
+	//
+	// It is sent an event of the kind `ping`, once, now, also if it is switched off.
+	//
+	// Corresponds with POST /v1/webhooks/{webhook}/test (the `TestWebhook` operationId).
+	TestWebhook(ctx context.Context, webhook WebhookID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// Whoami Who am I?
 	//
@@ -3130,7 +3943,7 @@ func (c *Client) CheckBatchWithBody(ctx context.Context, contentType string, bod
 
 // EraseContentWithBody Erase the name of an upload
 //
-// Takes a `content_id` out of all of your party's matches; the matches stay.
+// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3149,7 +3962,7 @@ func (c *Client) EraseContentWithBody(ctx context.Context, contentType string, b
 
 // EraseContent Erase the name of an upload
 //
-// Takes a `content_id` out of all of your party's matches; the matches stay.
+// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -3204,9 +4017,9 @@ func (c *Client) GetEntry(ctx context.Context, entry OfEntry, reqEditors ...Requ
 	return c.Client.Do(req)
 }
 
-// ChangeEntryWithBody Change labels or note
+// ChangeEntryWithBody Change labels, note or expiry
 //
-// What is left out stays as it is. `labels` replaces the whole list.
+// What is left out stays as it is. `labels` replaces the whole list. Under dual control labels that have a say about the action, and a later expiry, are proposed; in a known-good bank any other expiry.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3223,9 +4036,9 @@ func (c *Client) ChangeEntryWithBody(ctx context.Context, entry OfEntry, content
 	return c.Client.Do(req)
 }
 
-// ChangeEntry Change labels or note
+// ChangeEntry Change labels, note or expiry
 //
-// What is left out stays as it is. `labels` replaces the whole list.
+// What is left out stays as it is. `labels` replaces the whole list. Under dual control labels that have a say about the action, and a later expiry, are proposed; in a known-good bank any other expiry.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -3403,9 +4216,9 @@ func (c *Client) RejectEntry(ctx context.Context, entry OfEntry, body RejectEntr
 	return c.Client.Do(req)
 }
 
-// RestoreWithBody Restore a retracted or quarantined entry
+// RestoreWithBody Restore a retracted, quarantined or expired entry
 //
-// Under dual control it is proposed. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
+// Under dual control it is proposed. An `expires_at` that has come is dropped. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3422,9 +4235,9 @@ func (c *Client) RestoreWithBody(ctx context.Context, entry OfEntry, contentType
 	return c.Client.Do(req)
 }
 
-// Restore Restore a retracted or quarantined entry
+// Restore Restore a retracted, quarantined or expired entry
 //
-// Under dual control it is proposed. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
+// Under dual control it is proposed. An `expires_at` that has come is dropped. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -3626,6 +4439,26 @@ func (c *Client) Decide(ctx context.Context, match OfMatch, body DecideJSONReque
 	return c.Client.Do(req)
 }
 
+// ListNodes List the nodes, and whether they hold the same
+//
+// What each node of this catalogue has reported of itself in the last seconds, held against the log and against each other:
+// nodes that have seen the same change must have the same digest of what they hold. With `verify` the digest of the
+// catalogue's entries is computed, too, by reading all of them, and compared: that takes seconds to minutes. For those
+// who oversee: the operator's admins and auditors.
+//
+// Corresponds with GET /v1/nodes (the `ListNodes` operationId).
+func (c *Client) ListNodes(ctx context.Context, params *ListNodesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListNodesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListParties List parties
 //
 // Corresponds with GET /v1/parties (the `ListParties` operationId).
@@ -3732,6 +4565,168 @@ func (c *Client) ChangeParty(ctx context.Context, party PartyName, body ChangePa
 	return c.Client.Do(req)
 }
 
+// ListRescans List re-scans
+//
+// Corresponds with GET /v1/rescans (the `ListRescans` operationId).
+func (c *Client) ListRescans(ctx context.Context, params *ListRescansParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRescansRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StartRescanWithBody Check what was posted before
+//
+// Checks all that is in a source, in the background and at idle priority, as your party's checks would. What matches is listed with
+// the re-scan; it is not among the matches of checks, and no decision is awaited. When it has ended, webhooks that want
+// `rescan.finished` are told. It goes on where it was when nodes come and go. One that finds more than a million matches, or
+// could not check as many items, fails: narrow it.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/rescans (the `StartRescan` operationId).
+func (c *Client) StartRescanWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStartRescanRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StartRescan Check what was posted before
+//
+// Checks all that is in a source, in the background and at idle priority, as your party's checks would. What matches is listed with
+// the re-scan; it is not among the matches of checks, and no decision is awaited. When it has ended, webhooks that want
+// `rescan.finished` are told. It goes on where it was when nodes come and go. One that finds more than a million matches, or
+// could not check as many items, fails: narrow it.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/rescans (the `StartRescan` operationId).
+func (c *Client) StartRescan(ctx context.Context, body StartRescanJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStartRescanRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRescan Show or follow a re-scan
+//
+// With `Accept: text/event-stream` as Server-Sent Events: one named `progress` whenever it has come farther, at most every
+// second, and one named `end` when it has ended, which is the last. Their data is a `Rescan`.
+//
+// Corresponds with GET /v1/rescans/{rescan} (the `GetRescan` operationId).
+func (c *Client) GetRescan(ctx context.Context, rescan RescanID, params *GetRescanParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRescanRequest(c.Server, rescan, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CancelRescan End a re-scan
+//
+// It stops within about a second. What it has found stays; it can be resumed.
+//
+// Corresponds with POST /v1/rescans/{rescan}/cancel (the `CancelRescan` operationId).
+func (c *Client) CancelRescan(ctx context.Context, rescan RescanID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelRescanRequest(c.Server, rescan)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListRescanFailures List what a re-scan could not check
+//
+// Corresponds with GET /v1/rescans/{rescan}/failures (the `ListRescanFailures` operationId).
+func (c *Client) ListRescanFailures(ctx context.Context, rescan RescanID, params *ListRescanFailuresParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRescanFailuresRequest(c.Server, rescan, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListRescanHits List what a re-scan found
+//
+// As JSON, page by page; or all that it has found so far as one file: NDJSON, CSV or Parquet, by `format` or by `Accept`. A
+// file that breaks off, since something went wrong, ends its connection.
+//
+// Corresponds with GET /v1/rescans/{rescan}/hits (the `ListRescanHits` operationId).
+func (c *Client) ListRescanHits(ctx context.Context, rescan RescanID, params *ListRescanHitsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRescanHitsRequest(c.Server, rescan, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ResumeRescan Go on with a re-scan
+//
+// One that was cancelled or has failed goes on where it was.
+//
+// Corresponds with POST /v1/rescans/{rescan}/resume (the `ResumeRescan` operationId).
+func (c *Client) ResumeRescan(ctx context.Context, rescan RescanID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResumeRescanRequest(c.Server, rescan)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RetryRescan Check again what a re-scan could not check
+//
+// Starts a re-scan of the failures of one that has ended, and of nothing else, against the same banks. So what an outage had set
+// aside is checked after all. Lists of hashes have no such failures: their lines stay what they are.
+//
+// Corresponds with POST /v1/rescans/{rescan}/retry (the `RetryRescan` operationId).
+func (c *Client) RetryRescan(ctx context.Context, rescan RescanID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRetryRescanRequest(c.Server, rescan)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListSignIns List uses of keys
 //
 // The first use of a key of your party from a network in each hour, by each node.
@@ -3739,6 +4734,24 @@ func (c *Client) ChangeParty(ctx context.Context, party PartyName, body ChangePa
 // Corresponds with GET /v1/sign-ins (the `ListSignIns` operationId).
 func (c *Client) ListSignIns(ctx context.Context, params *ListSignInsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListSignInsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListSources List what may be re-scanned
+//
+// A source is a name for a folder, a bucket, a list of URLs or of hashes. The operator configures what is behind it, and
+// whose it is. Nodes are configured each for itself: this is what this node knows.
+//
+// Corresponds with GET /v1/sources (the `ListSources` operationId).
+func (c *Client) ListSources(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListSourcesRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -3807,6 +4820,243 @@ func (c *Client) Subscribe(ctx context.Context, bank InBank, body SubscribeJSONR
 // Corresponds with GET /v1/vocabulary (the `GetVocabulary` operationId).
 func (c *Client) GetVocabulary(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetVocabularyRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListWebhooks List webhooks
+//
+// Corresponds with GET /v1/webhooks (the `ListWebhooks` operationId).
+func (c *Client) ListWebhooks(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListWebhooksRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateWebhookWithBody Be told of what happens
+//
+// From now on the URL is sent events of these kinds, by POST, signed, as JSON, several at a time; what fails is tried
+// again for about a day. An event may come more than once, with the same `id`, and in another order than it
+// happened. Redirects are not followed, and addresses that are not public are not called, unless the operator allows them. The
+// answer shows the secret that signs, once. If the request comes again with its `Idempotency-Key`, it is answered
+// `secret-shown`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/webhooks (the `CreateWebhook` operationId).
+func (c *Client) CreateWebhookWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateWebhookRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateWebhook Be told of what happens
+//
+// From now on the URL is sent events of these kinds, by POST, signed, as JSON, several at a time; what fails is tried
+// again for about a day. An event may come more than once, with the same `id`, and in another order than it
+// happened. Redirects are not followed, and addresses that are not public are not called, unless the operator allows them. The
+// answer shows the secret that signs, once. If the request comes again with its `Idempotency-Key`, it is answered
+// `secret-shown`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/webhooks (the `CreateWebhook` operationId).
+func (c *Client) CreateWebhook(ctx context.Context, body CreateWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateWebhookRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteWebhook Delete a webhook
+//
+// What waits to be delivered to it is dropped. The operator may delete those of all parties.
+//
+// Corresponds with DELETE /v1/webhooks/{webhook} (the `DeleteWebhook` operationId).
+func (c *Client) DeleteWebhook(ctx context.Context, webhook WebhookID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteWebhookRequest(c.Server, webhook)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetWebhook Show a webhook
+//
+// Corresponds with GET /v1/webhooks/{webhook} (the `GetWebhook` operationId).
+func (c *Client) GetWebhook(ctx context.Context, webhook WebhookID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetWebhookRequest(c.Server, webhook)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeWebhookWithBody Change a webhook
+//
+// What is left out stays. One that is switched on again is told of what happens from then on.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /v1/webhooks/{webhook} (the `ChangeWebhook` operationId).
+func (c *Client) ChangeWebhookWithBody(ctx context.Context, webhook WebhookID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeWebhookRequestWithBody(c.Server, webhook, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeWebhook Change a webhook
+//
+// What is left out stays. One that is switched on again is told of what happens from then on.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /v1/webhooks/{webhook} (the `ChangeWebhook` operationId).
+func (c *Client) ChangeWebhook(ctx context.Context, webhook WebhookID, body ChangeWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeWebhookRequest(c.Server, webhook, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListDeadDeliveries List deliveries that were given up
+//
+// Corresponds with GET /v1/webhooks/{webhook}/dead (the `ListDeadDeliveries` operationId).
+func (c *Client) ListDeadDeliveries(ctx context.Context, webhook WebhookID, params *ListDeadDeliveriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListDeadDeliveriesRequest(c.Server, webhook, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplayDeliveries Try all deliveries of a webhook again that were given up
+//
+// As replayDelivery does one.
+//
+// Corresponds with POST /v1/webhooks/{webhook}/dead/replay (the `ReplayDeliveries` operationId).
+func (c *Client) ReplayDeliveries(ctx context.Context, webhook WebhookID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplayDeliveriesRequest(c.Server, webhook)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplayDelivery Try a delivery again that was given up
+//
+// It is made again of what it is about, as your party may read it now, and tried for another day.
+//
+// Corresponds with POST /v1/webhooks/{webhook}/dead/{delivery}/replay (the `ReplayDelivery` operationId).
+func (c *Client) ReplayDelivery(ctx context.Context, webhook WebhookID, delivery int64, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplayDeliveryRequest(c.Server, webhook, delivery)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RotateWebhookWithBody Replace a webhook's secret
+//
+// The old secret signs beside the new one for a while, so that receivers can be changed one by one. The answer shows the
+// new one, once; see createWebhook.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/webhooks/{webhook}/rotate (the `RotateWebhook` operationId).
+func (c *Client) RotateWebhookWithBody(ctx context.Context, webhook WebhookID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRotateWebhookRequestWithBody(c.Server, webhook, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RotateWebhook Replace a webhook's secret
+//
+// The old secret signs beside the new one for a while, so that receivers can be changed one by one. The answer shows the
+// new one, once; see createWebhook.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/webhooks/{webhook}/rotate (the `RotateWebhook` operationId).
+func (c *Client) RotateWebhook(ctx context.Context, webhook WebhookID, body RotateWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRotateWebhookRequest(c.Server, webhook, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TestWebhook Send a ping to a webhook
+//
+// It is sent an event of the kind `ping`, once, now, also if it is switched off.
+//
+// Corresponds with POST /v1/webhooks/{webhook}/test (the `TestWebhook` operationId).
+func (c *Client) TestWebhook(ctx context.Context, webhook WebhookID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTestWebhookRequest(c.Server, webhook)
 	if err != nil {
 		return nil, err
 	}
@@ -5552,6 +6802,60 @@ func NewDecideRequestWithBody(server string, match OfMatch, contentType string, 
 	return req, nil
 }
 
+// NewListNodesRequest constructs an http.Request for the ListNodes method
+func NewListNodesRequest(server string, params *ListNodesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/nodes")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Verify != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "verify", *params.Verify, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListPartiesRequest constructs an http.Request for the ListParties method
 func NewListPartiesRequest(server string) (*http.Request, error) {
 	var err error
@@ -5700,6 +7004,460 @@ func NewChangePartyRequestWithBody(server string, party PartyName, contentType s
 	return req, nil
 }
 
+// NewListRescansRequest constructs an http.Request for the ListRescans method
+func NewListRescansRequest(server string, params *ListRescansParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/rescans")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Source != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "source", *params.Source, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewStartRescanRequest calls the generic StartRescan builder with application/json body
+func NewStartRescanRequest(server string, body StartRescanJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewStartRescanRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewStartRescanRequestWithBody constructs an http.Request for the StartRescan method, with any body, and a specified content type
+func NewStartRescanRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/rescans")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetRescanRequest constructs an http.Request for the GetRescan method
+func NewGetRescanRequest(server string, rescan RescanID, params *GetRescanParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "rescan", rescan, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/rescans/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.Accept != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Accept", *params.Accept, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Accept", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewCancelRescanRequest constructs an http.Request for the CancelRescan method
+func NewCancelRescanRequest(server string, rescan RescanID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "rescan", rescan, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/rescans/%s/cancel", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListRescanFailuresRequest constructs an http.Request for the ListRescanFailures method
+func NewListRescanFailuresRequest(server string, rescan RescanID, params *ListRescanFailuresParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "rescan", rescan, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/rescans/%s/failures", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListRescanHitsRequest constructs an http.Request for the ListRescanHits method
+func NewListRescanHitsRequest(server string, rescan RescanID, params *ListRescanHitsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "rescan", rescan, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/rescans/%s/hits", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Format != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "format", *params.Format, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.Accept != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Accept", *params.Accept, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Accept", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewResumeRescanRequest constructs an http.Request for the ResumeRescan method
+func NewResumeRescanRequest(server string, rescan RescanID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "rescan", rescan, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/rescans/%s/resume", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRetryRescanRequest constructs an http.Request for the RetryRescan method
+func NewRetryRescanRequest(server string, rescan RescanID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "rescan", rescan, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/rescans/%s/retry", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListSignInsRequest constructs an http.Request for the ListSignIns method
 func NewListSignInsRequest(server string, params *ListSignInsParams) (*http.Request, error) {
 	var err error
@@ -5780,6 +7538,33 @@ func NewListSignInsRequest(server string, params *ListSignInsParams) (*http.Requ
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
 		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListSourcesRequest constructs an http.Request for the ListSources method
+func NewListSourcesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/sources")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
@@ -5884,6 +7669,417 @@ func NewGetVocabularyRequest(server string) (*http.Request, error) {
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListWebhooksRequest constructs an http.Request for the ListWebhooks method
+func NewListWebhooksRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/webhooks")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateWebhookRequest calls the generic CreateWebhook builder with application/json body
+func NewCreateWebhookRequest(server string, body CreateWebhookJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateWebhookRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateWebhookRequestWithBody constructs an http.Request for the CreateWebhook method, with any body, and a specified content type
+func NewCreateWebhookRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/webhooks")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewDeleteWebhookRequest constructs an http.Request for the DeleteWebhook method
+func NewDeleteWebhookRequest(server string, webhook WebhookID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "webhook", webhook, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/webhooks/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetWebhookRequest constructs an http.Request for the GetWebhook method
+func NewGetWebhookRequest(server string, webhook WebhookID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "webhook", webhook, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/webhooks/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewChangeWebhookRequest calls the generic ChangeWebhook builder with application/json body
+func NewChangeWebhookRequest(server string, webhook WebhookID, body ChangeWebhookJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewChangeWebhookRequestWithBody(server, webhook, "application/json", bodyReader)
+}
+
+// NewChangeWebhookRequestWithBody constructs an http.Request for the ChangeWebhook method, with any body, and a specified content type
+func NewChangeWebhookRequestWithBody(server string, webhook WebhookID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "webhook", webhook, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/webhooks/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListDeadDeliveriesRequest constructs an http.Request for the ListDeadDeliveries method
+func NewListDeadDeliveriesRequest(server string, webhook WebhookID, params *ListDeadDeliveriesParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "webhook", webhook, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/webhooks/%s/dead", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewReplayDeliveriesRequest constructs an http.Request for the ReplayDeliveries method
+func NewReplayDeliveriesRequest(server string, webhook WebhookID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "webhook", webhook, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/webhooks/%s/dead/replay", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewReplayDeliveryRequest constructs an http.Request for the ReplayDelivery method
+func NewReplayDeliveryRequest(server string, webhook WebhookID, delivery int64) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "webhook", webhook, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "delivery", delivery, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/webhooks/%s/dead/%s/replay", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRotateWebhookRequest calls the generic RotateWebhook builder with application/json body
+func NewRotateWebhookRequest(server string, webhook WebhookID, body RotateWebhookJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRotateWebhookRequestWithBody(server, webhook, "application/json", bodyReader)
+}
+
+// NewRotateWebhookRequestWithBody constructs an http.Request for the RotateWebhook method, with any body, and a specified content type
+func NewRotateWebhookRequestWithBody(server string, webhook WebhookID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "webhook", webhook, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/webhooks/%s/rotate", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewTestWebhookRequest constructs an http.Request for the TestWebhook method
+func NewTestWebhookRequest(server string, webhook WebhookID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "webhook", webhook, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/webhooks/%s/test", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -6167,7 +8363,7 @@ type ClientWithResponsesInterface interface {
 
 	// EraseContentWithBodyWithResponse Erase the name of an upload
 	//
-	// Takes a `content_id` out of all of your party's matches; the matches stay.
+	// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6176,7 +8372,7 @@ type ClientWithResponsesInterface interface {
 
 	// EraseContentWithResponse Erase the name of an upload
 	//
-	// Takes a `content_id` out of all of your party's matches; the matches stay.
+	// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6205,18 +8401,18 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/entries/{entry} (the `GetEntry` operationId).
 	GetEntryWithResponse(ctx context.Context, entry OfEntry, reqEditors ...RequestEditorFn) (*GetEntryResponse, error)
 
-	// ChangeEntryWithBodyWithResponse Change labels or note
+	// ChangeEntryWithBodyWithResponse Change labels, note or expiry
 	//
-	// What is left out stays as it is. `labels` replaces the whole list.
+	// What is left out stays as it is. `labels` replaces the whole list. Under dual control labels that have a say about the action, and a later expiry, are proposed; in a known-good bank any other expiry.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PATCH /v1/entries/{entry} (the `ChangeEntry` operationId).
 	ChangeEntryWithBodyWithResponse(ctx context.Context, entry OfEntry, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeEntryResponse, error)
 
-	// ChangeEntryWithResponse Change labels or note
+	// ChangeEntryWithResponse Change labels, note or expiry
 	//
-	// What is left out stays as it is. `labels` replaces the whole list.
+	// What is left out stays as it is. `labels` replaces the whole list. Under dual control labels that have a say about the action, and a later expiry, are proposed; in a known-good bank any other expiry.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6300,18 +8496,18 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/entries/{entry}/reject (the `RejectEntry` operationId).
 	RejectEntryWithResponse(ctx context.Context, entry OfEntry, body RejectEntryJSONRequestBody, reqEditors ...RequestEditorFn) (*RejectEntryResponse, error)
 
-	// RestoreWithBodyWithResponse Restore a retracted or quarantined entry
+	// RestoreWithBodyWithResponse Restore a retracted, quarantined or expired entry
 	//
-	// Under dual control it is proposed. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
+	// Under dual control it is proposed. An `expires_at` that has come is dropped. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/entries/{entry}/restore (the `Restore` operationId).
 	RestoreWithBodyWithResponse(ctx context.Context, entry OfEntry, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RestoreResponse, error)
 
-	// RestoreWithResponse Restore a retracted or quarantined entry
+	// RestoreWithResponse Restore a retracted, quarantined or expired entry
 	//
-	// Under dual control it is proposed. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
+	// Under dual control it is proposed. An `expires_at` that has come is dropped. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6411,6 +8607,18 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/matches/{match}/decision (the `Decide` operationId).
 	DecideWithResponse(ctx context.Context, match OfMatch, body DecideJSONRequestBody, reqEditors ...RequestEditorFn) (*DecideResponse, error)
 
+	// ListNodesWithResponse List the nodes, and whether they hold the same
+	//
+	// What each node of this catalogue has reported of itself in the last seconds, held against the log and against each other:
+	// nodes that have seen the same change must have the same digest of what they hold. With `verify` the digest of the
+	// catalogue's entries is computed, too, by reading all of them, and compared: that takes seconds to minutes. For those
+	// who oversee: the operator's admins and auditors.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/nodes (the `ListNodes` operationId).
+	ListNodesWithResponse(ctx context.Context, params *ListNodesParams, reqEditors ...RequestEditorFn) (*ListNodesResponse, error)
+
 	// ListPartiesWithResponse List parties
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -6461,6 +8669,92 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PATCH /v1/parties/{party} (the `ChangeParty` operationId).
 	ChangePartyWithResponse(ctx context.Context, party PartyName, body ChangePartyJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangePartyResponse, error)
 
+	// ListRescansWithResponse List re-scans
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/rescans (the `ListRescans` operationId).
+	ListRescansWithResponse(ctx context.Context, params *ListRescansParams, reqEditors ...RequestEditorFn) (*ListRescansResponse, error)
+
+	// StartRescanWithBodyWithResponse Check what was posted before
+	//
+	// Checks all that is in a source, in the background and at idle priority, as your party's checks would. What matches is listed with
+	// the re-scan; it is not among the matches of checks, and no decision is awaited. When it has ended, webhooks that want
+	// `rescan.finished` are told. It goes on where it was when nodes come and go. One that finds more than a million matches, or
+	// could not check as many items, fails: narrow it.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/rescans (the `StartRescan` operationId).
+	StartRescanWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*StartRescanResponse, error)
+
+	// StartRescanWithResponse Check what was posted before
+	//
+	// Checks all that is in a source, in the background and at idle priority, as your party's checks would. What matches is listed with
+	// the re-scan; it is not among the matches of checks, and no decision is awaited. When it has ended, webhooks that want
+	// `rescan.finished` are told. It goes on where it was when nodes come and go. One that finds more than a million matches, or
+	// could not check as many items, fails: narrow it.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/rescans (the `StartRescan` operationId).
+	StartRescanWithResponse(ctx context.Context, body StartRescanJSONRequestBody, reqEditors ...RequestEditorFn) (*StartRescanResponse, error)
+
+	// GetRescanWithResponse Show or follow a re-scan
+	//
+	// With `Accept: text/event-stream` as Server-Sent Events: one named `progress` whenever it has come farther, at most every
+	// second, and one named `end` when it has ended, which is the last. Their data is a `Rescan`.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/rescans/{rescan} (the `GetRescan` operationId).
+	GetRescanWithResponse(ctx context.Context, rescan RescanID, params *GetRescanParams, reqEditors ...RequestEditorFn) (*GetRescanResponse, error)
+
+	// CancelRescanWithResponse End a re-scan
+	//
+	// It stops within about a second. What it has found stays; it can be resumed.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/rescans/{rescan}/cancel (the `CancelRescan` operationId).
+	CancelRescanWithResponse(ctx context.Context, rescan RescanID, reqEditors ...RequestEditorFn) (*CancelRescanResponse, error)
+
+	// ListRescanFailuresWithResponse List what a re-scan could not check
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/rescans/{rescan}/failures (the `ListRescanFailures` operationId).
+	ListRescanFailuresWithResponse(ctx context.Context, rescan RescanID, params *ListRescanFailuresParams, reqEditors ...RequestEditorFn) (*ListRescanFailuresResponse, error)
+
+	// ListRescanHitsWithResponse List what a re-scan found
+	//
+	// As JSON, page by page; or all that it has found so far as one file: NDJSON, CSV or Parquet, by `format` or by `Accept`. A
+	// file that breaks off, since something went wrong, ends its connection.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/rescans/{rescan}/hits (the `ListRescanHits` operationId).
+	ListRescanHitsWithResponse(ctx context.Context, rescan RescanID, params *ListRescanHitsParams, reqEditors ...RequestEditorFn) (*ListRescanHitsResponse, error)
+
+	// ResumeRescanWithResponse Go on with a re-scan
+	//
+	// One that was cancelled or has failed goes on where it was.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/rescans/{rescan}/resume (the `ResumeRescan` operationId).
+	ResumeRescanWithResponse(ctx context.Context, rescan RescanID, reqEditors ...RequestEditorFn) (*ResumeRescanResponse, error)
+
+	// RetryRescanWithResponse Check again what a re-scan could not check
+	//
+	// Starts a re-scan of the failures of one that has ended, and of nothing else, against the same banks. So what an outage had set
+	// aside is checked after all. Lists of hashes have no such failures: their lines stay what they are.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/rescans/{rescan}/retry (the `RetryRescan` operationId).
+	RetryRescanWithResponse(ctx context.Context, rescan RescanID, reqEditors ...RequestEditorFn) (*RetryRescanResponse, error)
+
 	// ListSignInsWithResponse List uses of keys
 	//
 	// The first use of a key of your party from a network in each hour, by each node.
@@ -6469,6 +8763,16 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/sign-ins (the `ListSignIns` operationId).
 	ListSignInsWithResponse(ctx context.Context, params *ListSignInsParams, reqEditors ...RequestEditorFn) (*ListSignInsResponse, error)
+
+	// ListSourcesWithResponse List what may be re-scanned
+	//
+	// A source is a name for a folder, a bucket, a list of URLs or of hashes. The operator configures what is behind it, and
+	// whose it is. Nodes are configured each for itself: this is what this node knows.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/sources (the `ListSources` operationId).
+	ListSourcesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListSourcesResponse, error)
 
 	// ListSubscriptionsWithResponse List what your party may subscribe to
 	//
@@ -6501,6 +8805,127 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/vocabulary (the `GetVocabulary` operationId).
 	GetVocabularyWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetVocabularyResponse, error)
+
+	// ListWebhooksWithResponse List webhooks
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/webhooks (the `ListWebhooks` operationId).
+	ListWebhooksWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListWebhooksResponse, error)
+
+	// CreateWebhookWithBodyWithResponse Be told of what happens
+	//
+	// From now on the URL is sent events of these kinds, by POST, signed, as JSON, several at a time; what fails is tried
+	// again for about a day. An event may come more than once, with the same `id`, and in another order than it
+	// happened. Redirects are not followed, and addresses that are not public are not called, unless the operator allows them. The
+	// answer shows the secret that signs, once. If the request comes again with its `Idempotency-Key`, it is answered
+	// `secret-shown`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/webhooks (the `CreateWebhook` operationId).
+	CreateWebhookWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateWebhookResponse, error)
+
+	// CreateWebhookWithResponse Be told of what happens
+	//
+	// From now on the URL is sent events of these kinds, by POST, signed, as JSON, several at a time; what fails is tried
+	// again for about a day. An event may come more than once, with the same `id`, and in another order than it
+	// happened. Redirects are not followed, and addresses that are not public are not called, unless the operator allows them. The
+	// answer shows the secret that signs, once. If the request comes again with its `Idempotency-Key`, it is answered
+	// `secret-shown`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/webhooks (the `CreateWebhook` operationId).
+	CreateWebhookWithResponse(ctx context.Context, body CreateWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateWebhookResponse, error)
+
+	// DeleteWebhookWithResponse Delete a webhook
+	//
+	// What waits to be delivered to it is dropped. The operator may delete those of all parties.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/webhooks/{webhook} (the `DeleteWebhook` operationId).
+	DeleteWebhookWithResponse(ctx context.Context, webhook WebhookID, reqEditors ...RequestEditorFn) (*DeleteWebhookResponse, error)
+
+	// GetWebhookWithResponse Show a webhook
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/webhooks/{webhook} (the `GetWebhook` operationId).
+	GetWebhookWithResponse(ctx context.Context, webhook WebhookID, reqEditors ...RequestEditorFn) (*GetWebhookResponse, error)
+
+	// ChangeWebhookWithBodyWithResponse Change a webhook
+	//
+	// What is left out stays. One that is switched on again is told of what happens from then on.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/webhooks/{webhook} (the `ChangeWebhook` operationId).
+	ChangeWebhookWithBodyWithResponse(ctx context.Context, webhook WebhookID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeWebhookResponse, error)
+
+	// ChangeWebhookWithResponse Change a webhook
+	//
+	// What is left out stays. One that is switched on again is told of what happens from then on.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/webhooks/{webhook} (the `ChangeWebhook` operationId).
+	ChangeWebhookWithResponse(ctx context.Context, webhook WebhookID, body ChangeWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeWebhookResponse, error)
+
+	// ListDeadDeliveriesWithResponse List deliveries that were given up
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/webhooks/{webhook}/dead (the `ListDeadDeliveries` operationId).
+	ListDeadDeliveriesWithResponse(ctx context.Context, webhook WebhookID, params *ListDeadDeliveriesParams, reqEditors ...RequestEditorFn) (*ListDeadDeliveriesResponse, error)
+
+	// ReplayDeliveriesWithResponse Try all deliveries of a webhook again that were given up
+	//
+	// As replayDelivery does one.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/webhooks/{webhook}/dead/replay (the `ReplayDeliveries` operationId).
+	ReplayDeliveriesWithResponse(ctx context.Context, webhook WebhookID, reqEditors ...RequestEditorFn) (*ReplayDeliveriesResponse, error)
+
+	// ReplayDeliveryWithResponse Try a delivery again that was given up
+	//
+	// It is made again of what it is about, as your party may read it now, and tried for another day.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/webhooks/{webhook}/dead/{delivery}/replay (the `ReplayDelivery` operationId).
+	ReplayDeliveryWithResponse(ctx context.Context, webhook WebhookID, delivery int64, reqEditors ...RequestEditorFn) (*ReplayDeliveryResponse, error)
+
+	// RotateWebhookWithBodyWithResponse Replace a webhook's secret
+	//
+	// The old secret signs beside the new one for a while, so that receivers can be changed one by one. The answer shows the
+	// new one, once; see createWebhook.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/webhooks/{webhook}/rotate (the `RotateWebhook` operationId).
+	RotateWebhookWithBodyWithResponse(ctx context.Context, webhook WebhookID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RotateWebhookResponse, error)
+
+	// RotateWebhookWithResponse Replace a webhook's secret
+	//
+	// The old secret signs beside the new one for a while, so that receivers can be changed one by one. The answer shows the
+	// new one, once; see createWebhook.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/webhooks/{webhook}/rotate (the `RotateWebhook` operationId).
+	RotateWebhookWithResponse(ctx context.Context, webhook WebhookID, body RotateWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*RotateWebhookResponse, error)
+
+	// TestWebhookWithResponse Send a ping to a webhook
+	//
+	// It is sent an event of the kind `ping`, once, now, also if it is switched off.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/webhooks/{webhook}/test (the `TestWebhook` operationId).
+	TestWebhookWithResponse(ctx context.Context, webhook WebhookID, reqEditors ...RequestEditorFn) (*TestWebhookResponse, error)
 
 	// WhoamiWithResponse Who am I?
 	//
@@ -8101,6 +10526,54 @@ func (r DecideResponse) ContentType() string {
 	return ""
 }
 
+type ListNodesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Nodes
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListNodesResponse) GetJSON200() *Nodes {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListNodesResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListNodesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListNodesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListNodesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListNodesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListPartiesResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -8297,6 +10770,408 @@ func (r ChangePartyResponse) ContentType() string {
 	return ""
 }
 
+type ListRescansResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Next    *string  `json:"next,omitempty"`
+		Rescans []Rescan `json:"rescans"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListRescansResponse) GetJSON200() *struct {
+	Next    *string  `json:"next,omitempty"`
+	Rescans []Rescan `json:"rescans"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListRescansResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListRescansResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRescansResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRescansResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListRescansResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type StartRescanResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Rescan
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r StartRescanResponse) GetJSON201() *Rescan {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r StartRescanResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r StartRescanResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r StartRescanResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r StartRescanResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r StartRescanResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetRescanResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Rescan
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetRescanResponse) GetJSON200() *Rescan {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetRescanResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetRescanResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetRescanResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetRescanResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetRescanResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CancelRescanResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Rescan
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CancelRescanResponse) GetJSON200() *Rescan {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CancelRescanResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CancelRescanResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CancelRescanResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CancelRescanResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CancelRescanResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListRescanFailuresResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Failures []RescanFailure `json:"failures"`
+		Next     *string         `json:"next,omitempty"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListRescanFailuresResponse) GetJSON200() *struct {
+	Failures []RescanFailure `json:"failures"`
+	Next     *string         `json:"next,omitempty"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListRescanFailuresResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListRescanFailuresResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRescanFailuresResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRescanFailuresResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListRescanFailuresResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListRescanHitsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Hits []RescanHit `json:"hits"`
+		Next *string     `json:"next,omitempty"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListRescanHitsResponse) GetJSON200() *struct {
+	Hits []RescanHit `json:"hits"`
+	Next *string     `json:"next,omitempty"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListRescanHitsResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListRescanHitsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRescanHitsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRescanHitsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListRescanHitsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ResumeRescanResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Rescan
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ResumeRescanResponse) GetJSON200() *Rescan {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ResumeRescanResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ResumeRescanResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ResumeRescanResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ResumeRescanResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ResumeRescanResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RetryRescanResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Rescan
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r RetryRescanResponse) GetJSON201() *Rescan {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RetryRescanResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RetryRescanResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RetryRescanResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RetryRescanResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RetryRescanResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListSignInsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -8345,6 +11220,58 @@ func (r ListSignInsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListSignInsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListSourcesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Sources []RescanSource `json:"sources"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListSourcesResponse) GetJSON200() *struct {
+	Sources []RescanSource `json:"sources"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListSourcesResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListSourcesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListSourcesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListSourcesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListSourcesResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -8497,6 +11424,486 @@ func (r GetVocabularyResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetVocabularyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListWebhooksResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Webhooks []Webhook `json:"webhooks"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListWebhooksResponse) GetJSON200() *struct {
+	Webhooks []Webhook `json:"webhooks"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListWebhooksResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListWebhooksResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListWebhooksResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListWebhooksResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListWebhooksResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreateWebhookResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *CreatedWebhook
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateWebhookResponse) GetJSON201() *CreatedWebhook {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateWebhookResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateWebhookResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateWebhookResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateWebhookResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateWebhookResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteWebhookResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DeleteWebhookResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DeleteWebhookResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteWebhookResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteWebhookResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteWebhookResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetWebhookResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Webhook
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetWebhookResponse) GetJSON200() *Webhook {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetWebhookResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetWebhookResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetWebhookResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetWebhookResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetWebhookResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ChangeWebhookResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Webhook
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ChangeWebhookResponse) GetJSON200() *Webhook {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ChangeWebhookResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ChangeWebhookResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ChangeWebhookResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ChangeWebhookResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ChangeWebhookResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListDeadDeliveriesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Dead []DeadDelivery `json:"dead"`
+		Next *string        `json:"next,omitempty"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListDeadDeliveriesResponse) GetJSON200() *struct {
+	Dead []DeadDelivery `json:"dead"`
+	Next *string        `json:"next,omitempty"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListDeadDeliveriesResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListDeadDeliveriesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListDeadDeliveriesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListDeadDeliveriesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListDeadDeliveriesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReplayDeliveriesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Replayed int `json:"replayed"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReplayDeliveriesResponse) GetJSON200() *struct {
+	Replayed int `json:"replayed"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReplayDeliveriesResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReplayDeliveriesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReplayDeliveriesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReplayDeliveriesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReplayDeliveriesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReplayDeliveryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReplayDeliveryResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReplayDeliveryResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReplayDeliveryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReplayDeliveryResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReplayDeliveryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RotateWebhookResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *CreatedWebhook
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RotateWebhookResponse) GetJSON200() *CreatedWebhook {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RotateWebhookResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RotateWebhookResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RotateWebhookResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RotateWebhookResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RotateWebhookResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type TestWebhookResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *WebhookTest
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r TestWebhookResponse) GetJSON200() *WebhookTest {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r TestWebhookResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r TestWebhookResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TestWebhookResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TestWebhookResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TestWebhookResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -8870,7 +12277,7 @@ func (c *ClientWithResponses) CheckBatchWithBodyWithResponse(ctx context.Context
 
 // EraseContentWithBodyWithResponse Erase the name of an upload
 //
-// Takes a `content_id` out of all of your party's matches; the matches stay.
+// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8885,7 +12292,7 @@ func (c *ClientWithResponses) EraseContentWithBodyWithResponse(ctx context.Conte
 
 // EraseContentWithResponse Erase the name of an upload
 //
-// Takes a `content_id` out of all of your party's matches; the matches stay.
+// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8932,9 +12339,9 @@ func (c *ClientWithResponses) GetEntryWithResponse(ctx context.Context, entry Of
 	return ParseGetEntryResponse(rsp)
 }
 
-// ChangeEntryWithBodyWithResponse Change labels or note
+// ChangeEntryWithBodyWithResponse Change labels, note or expiry
 //
-// What is left out stays as it is. `labels` replaces the whole list.
+// What is left out stays as it is. `labels` replaces the whole list. Under dual control labels that have a say about the action, and a later expiry, are proposed; in a known-good bank any other expiry.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8947,9 +12354,9 @@ func (c *ClientWithResponses) ChangeEntryWithBodyWithResponse(ctx context.Contex
 	return ParseChangeEntryResponse(rsp)
 }
 
-// ChangeEntryWithResponse Change labels or note
+// ChangeEntryWithResponse Change labels, note or expiry
 //
-// What is left out stays as it is. `labels` replaces the whole list.
+// What is left out stays as it is. `labels` replaces the whole list. Under dual control labels that have a say about the action, and a later expiry, are proposed; in a known-good bank any other expiry.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9093,9 +12500,9 @@ func (c *ClientWithResponses) RejectEntryWithResponse(ctx context.Context, entry
 	return ParseRejectEntryResponse(rsp)
 }
 
-// RestoreWithBodyWithResponse Restore a retracted or quarantined entry
+// RestoreWithBodyWithResponse Restore a retracted, quarantined or expired entry
 //
-// Under dual control it is proposed. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
+// Under dual control it is proposed. An `expires_at` that has come is dropped. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9108,9 +12515,9 @@ func (c *ClientWithResponses) RestoreWithBodyWithResponse(ctx context.Context, e
 	return ParseRestoreResponse(rsp)
 }
 
-// RestoreWithResponse Restore a retracted or quarantined entry
+// RestoreWithResponse Restore a retracted, quarantined or expired entry
 //
-// Under dual control it is proposed. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
+// Under dual control it is proposed. An `expires_at` that has come is dropped. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9276,6 +12683,24 @@ func (c *ClientWithResponses) DecideWithResponse(ctx context.Context, match OfMa
 	return ParseDecideResponse(rsp)
 }
 
+// ListNodesWithResponse List the nodes, and whether they hold the same
+//
+// What each node of this catalogue has reported of itself in the last seconds, held against the log and against each other:
+// nodes that have seen the same change must have the same digest of what they hold. With `verify` the digest of the
+// catalogue's entries is computed, too, by reading all of them, and compared: that takes seconds to minutes. For those
+// who oversee: the operator's admins and auditors.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/nodes (the `ListNodes` operationId).
+func (c *ClientWithResponses) ListNodesWithResponse(ctx context.Context, params *ListNodesParams, reqEditors ...RequestEditorFn) (*ListNodesResponse, error) {
+	rsp, err := c.ListNodes(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListNodesResponse(rsp)
+}
+
 // ListPartiesWithResponse List parties
 //
 // Returns a wrapper object for the known response body format(s).
@@ -9362,6 +12787,146 @@ func (c *ClientWithResponses) ChangePartyWithResponse(ctx context.Context, party
 	return ParseChangePartyResponse(rsp)
 }
 
+// ListRescansWithResponse List re-scans
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/rescans (the `ListRescans` operationId).
+func (c *ClientWithResponses) ListRescansWithResponse(ctx context.Context, params *ListRescansParams, reqEditors ...RequestEditorFn) (*ListRescansResponse, error) {
+	rsp, err := c.ListRescans(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRescansResponse(rsp)
+}
+
+// StartRescanWithBodyWithResponse Check what was posted before
+//
+// Checks all that is in a source, in the background and at idle priority, as your party's checks would. What matches is listed with
+// the re-scan; it is not among the matches of checks, and no decision is awaited. When it has ended, webhooks that want
+// `rescan.finished` are told. It goes on where it was when nodes come and go. One that finds more than a million matches, or
+// could not check as many items, fails: narrow it.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/rescans (the `StartRescan` operationId).
+func (c *ClientWithResponses) StartRescanWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*StartRescanResponse, error) {
+	rsp, err := c.StartRescanWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStartRescanResponse(rsp)
+}
+
+// StartRescanWithResponse Check what was posted before
+//
+// Checks all that is in a source, in the background and at idle priority, as your party's checks would. What matches is listed with
+// the re-scan; it is not among the matches of checks, and no decision is awaited. When it has ended, webhooks that want
+// `rescan.finished` are told. It goes on where it was when nodes come and go. One that finds more than a million matches, or
+// could not check as many items, fails: narrow it.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/rescans (the `StartRescan` operationId).
+func (c *ClientWithResponses) StartRescanWithResponse(ctx context.Context, body StartRescanJSONRequestBody, reqEditors ...RequestEditorFn) (*StartRescanResponse, error) {
+	rsp, err := c.StartRescan(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStartRescanResponse(rsp)
+}
+
+// GetRescanWithResponse Show or follow a re-scan
+//
+// With `Accept: text/event-stream` as Server-Sent Events: one named `progress` whenever it has come farther, at most every
+// second, and one named `end` when it has ended, which is the last. Their data is a `Rescan`.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/rescans/{rescan} (the `GetRescan` operationId).
+func (c *ClientWithResponses) GetRescanWithResponse(ctx context.Context, rescan RescanID, params *GetRescanParams, reqEditors ...RequestEditorFn) (*GetRescanResponse, error) {
+	rsp, err := c.GetRescan(ctx, rescan, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetRescanResponse(rsp)
+}
+
+// CancelRescanWithResponse End a re-scan
+//
+// It stops within about a second. What it has found stays; it can be resumed.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/rescans/{rescan}/cancel (the `CancelRescan` operationId).
+func (c *ClientWithResponses) CancelRescanWithResponse(ctx context.Context, rescan RescanID, reqEditors ...RequestEditorFn) (*CancelRescanResponse, error) {
+	rsp, err := c.CancelRescan(ctx, rescan, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCancelRescanResponse(rsp)
+}
+
+// ListRescanFailuresWithResponse List what a re-scan could not check
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/rescans/{rescan}/failures (the `ListRescanFailures` operationId).
+func (c *ClientWithResponses) ListRescanFailuresWithResponse(ctx context.Context, rescan RescanID, params *ListRescanFailuresParams, reqEditors ...RequestEditorFn) (*ListRescanFailuresResponse, error) {
+	rsp, err := c.ListRescanFailures(ctx, rescan, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRescanFailuresResponse(rsp)
+}
+
+// ListRescanHitsWithResponse List what a re-scan found
+//
+// As JSON, page by page; or all that it has found so far as one file: NDJSON, CSV or Parquet, by `format` or by `Accept`. A
+// file that breaks off, since something went wrong, ends its connection.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/rescans/{rescan}/hits (the `ListRescanHits` operationId).
+func (c *ClientWithResponses) ListRescanHitsWithResponse(ctx context.Context, rescan RescanID, params *ListRescanHitsParams, reqEditors ...RequestEditorFn) (*ListRescanHitsResponse, error) {
+	rsp, err := c.ListRescanHits(ctx, rescan, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRescanHitsResponse(rsp)
+}
+
+// ResumeRescanWithResponse Go on with a re-scan
+//
+// One that was cancelled or has failed goes on where it was.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/rescans/{rescan}/resume (the `ResumeRescan` operationId).
+func (c *ClientWithResponses) ResumeRescanWithResponse(ctx context.Context, rescan RescanID, reqEditors ...RequestEditorFn) (*ResumeRescanResponse, error) {
+	rsp, err := c.ResumeRescan(ctx, rescan, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseResumeRescanResponse(rsp)
+}
+
+// RetryRescanWithResponse Check again what a re-scan could not check
+//
+// Starts a re-scan of the failures of one that has ended, and of nothing else, against the same banks. So what an outage had set
+// aside is checked after all. Lists of hashes have no such failures: their lines stay what they are.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/rescans/{rescan}/retry (the `RetryRescan` operationId).
+func (c *ClientWithResponses) RetryRescanWithResponse(ctx context.Context, rescan RescanID, reqEditors ...RequestEditorFn) (*RetryRescanResponse, error) {
+	rsp, err := c.RetryRescan(ctx, rescan, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRetryRescanResponse(rsp)
+}
+
 // ListSignInsWithResponse List uses of keys
 //
 // The first use of a key of your party from a network in each hour, by each node.
@@ -9375,6 +12940,22 @@ func (c *ClientWithResponses) ListSignInsWithResponse(ctx context.Context, param
 		return nil, err
 	}
 	return ParseListSignInsResponse(rsp)
+}
+
+// ListSourcesWithResponse List what may be re-scanned
+//
+// A source is a name for a folder, a bucket, a list of URLs or of hashes. The operator configures what is behind it, and
+// whose it is. Nodes are configured each for itself: this is what this node knows.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/sources (the `ListSources` operationId).
+func (c *ClientWithResponses) ListSourcesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListSourcesResponse, error) {
+	rsp, err := c.ListSources(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListSourcesResponse(rsp)
 }
 
 // ListSubscriptionsWithResponse List what your party may subscribe to
@@ -9431,6 +13012,205 @@ func (c *ClientWithResponses) GetVocabularyWithResponse(ctx context.Context, req
 		return nil, err
 	}
 	return ParseGetVocabularyResponse(rsp)
+}
+
+// ListWebhooksWithResponse List webhooks
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/webhooks (the `ListWebhooks` operationId).
+func (c *ClientWithResponses) ListWebhooksWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListWebhooksResponse, error) {
+	rsp, err := c.ListWebhooks(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListWebhooksResponse(rsp)
+}
+
+// CreateWebhookWithBodyWithResponse Be told of what happens
+//
+// From now on the URL is sent events of these kinds, by POST, signed, as JSON, several at a time; what fails is tried
+// again for about a day. An event may come more than once, with the same `id`, and in another order than it
+// happened. Redirects are not followed, and addresses that are not public are not called, unless the operator allows them. The
+// answer shows the secret that signs, once. If the request comes again with its `Idempotency-Key`, it is answered
+// `secret-shown`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/webhooks (the `CreateWebhook` operationId).
+func (c *ClientWithResponses) CreateWebhookWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateWebhookResponse, error) {
+	rsp, err := c.CreateWebhookWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateWebhookResponse(rsp)
+}
+
+// CreateWebhookWithResponse Be told of what happens
+//
+// From now on the URL is sent events of these kinds, by POST, signed, as JSON, several at a time; what fails is tried
+// again for about a day. An event may come more than once, with the same `id`, and in another order than it
+// happened. Redirects are not followed, and addresses that are not public are not called, unless the operator allows them. The
+// answer shows the secret that signs, once. If the request comes again with its `Idempotency-Key`, it is answered
+// `secret-shown`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/webhooks (the `CreateWebhook` operationId).
+func (c *ClientWithResponses) CreateWebhookWithResponse(ctx context.Context, body CreateWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateWebhookResponse, error) {
+	rsp, err := c.CreateWebhook(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateWebhookResponse(rsp)
+}
+
+// DeleteWebhookWithResponse Delete a webhook
+//
+// What waits to be delivered to it is dropped. The operator may delete those of all parties.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/webhooks/{webhook} (the `DeleteWebhook` operationId).
+func (c *ClientWithResponses) DeleteWebhookWithResponse(ctx context.Context, webhook WebhookID, reqEditors ...RequestEditorFn) (*DeleteWebhookResponse, error) {
+	rsp, err := c.DeleteWebhook(ctx, webhook, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteWebhookResponse(rsp)
+}
+
+// GetWebhookWithResponse Show a webhook
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/webhooks/{webhook} (the `GetWebhook` operationId).
+func (c *ClientWithResponses) GetWebhookWithResponse(ctx context.Context, webhook WebhookID, reqEditors ...RequestEditorFn) (*GetWebhookResponse, error) {
+	rsp, err := c.GetWebhook(ctx, webhook, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetWebhookResponse(rsp)
+}
+
+// ChangeWebhookWithBodyWithResponse Change a webhook
+//
+// What is left out stays. One that is switched on again is told of what happens from then on.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/webhooks/{webhook} (the `ChangeWebhook` operationId).
+func (c *ClientWithResponses) ChangeWebhookWithBodyWithResponse(ctx context.Context, webhook WebhookID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeWebhookResponse, error) {
+	rsp, err := c.ChangeWebhookWithBody(ctx, webhook, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangeWebhookResponse(rsp)
+}
+
+// ChangeWebhookWithResponse Change a webhook
+//
+// What is left out stays. One that is switched on again is told of what happens from then on.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/webhooks/{webhook} (the `ChangeWebhook` operationId).
+func (c *ClientWithResponses) ChangeWebhookWithResponse(ctx context.Context, webhook WebhookID, body ChangeWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeWebhookResponse, error) {
+	rsp, err := c.ChangeWebhook(ctx, webhook, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangeWebhookResponse(rsp)
+}
+
+// ListDeadDeliveriesWithResponse List deliveries that were given up
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/webhooks/{webhook}/dead (the `ListDeadDeliveries` operationId).
+func (c *ClientWithResponses) ListDeadDeliveriesWithResponse(ctx context.Context, webhook WebhookID, params *ListDeadDeliveriesParams, reqEditors ...RequestEditorFn) (*ListDeadDeliveriesResponse, error) {
+	rsp, err := c.ListDeadDeliveries(ctx, webhook, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListDeadDeliveriesResponse(rsp)
+}
+
+// ReplayDeliveriesWithResponse Try all deliveries of a webhook again that were given up
+//
+// As replayDelivery does one.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/webhooks/{webhook}/dead/replay (the `ReplayDeliveries` operationId).
+func (c *ClientWithResponses) ReplayDeliveriesWithResponse(ctx context.Context, webhook WebhookID, reqEditors ...RequestEditorFn) (*ReplayDeliveriesResponse, error) {
+	rsp, err := c.ReplayDeliveries(ctx, webhook, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReplayDeliveriesResponse(rsp)
+}
+
+// ReplayDeliveryWithResponse Try a delivery again that was given up
+//
+// It is made again of what it is about, as your party may read it now, and tried for another day.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/webhooks/{webhook}/dead/{delivery}/replay (the `ReplayDelivery` operationId).
+func (c *ClientWithResponses) ReplayDeliveryWithResponse(ctx context.Context, webhook WebhookID, delivery int64, reqEditors ...RequestEditorFn) (*ReplayDeliveryResponse, error) {
+	rsp, err := c.ReplayDelivery(ctx, webhook, delivery, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReplayDeliveryResponse(rsp)
+}
+
+// RotateWebhookWithBodyWithResponse Replace a webhook's secret
+//
+// The old secret signs beside the new one for a while, so that receivers can be changed one by one. The answer shows the
+// new one, once; see createWebhook.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/webhooks/{webhook}/rotate (the `RotateWebhook` operationId).
+func (c *ClientWithResponses) RotateWebhookWithBodyWithResponse(ctx context.Context, webhook WebhookID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RotateWebhookResponse, error) {
+	rsp, err := c.RotateWebhookWithBody(ctx, webhook, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRotateWebhookResponse(rsp)
+}
+
+// RotateWebhookWithResponse Replace a webhook's secret
+//
+// The old secret signs beside the new one for a while, so that receivers can be changed one by one. The answer shows the
+// new one, once; see createWebhook.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/webhooks/{webhook}/rotate (the `RotateWebhook` operationId).
+func (c *ClientWithResponses) RotateWebhookWithResponse(ctx context.Context, webhook WebhookID, body RotateWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*RotateWebhookResponse, error) {
+	rsp, err := c.RotateWebhook(ctx, webhook, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRotateWebhookResponse(rsp)
+}
+
+// TestWebhookWithResponse Send a ping to a webhook
+//
+// It is sent an event of the kind `ping`, once, now, also if it is switched off.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/webhooks/{webhook}/test (the `TestWebhook` operationId).
+func (c *ClientWithResponses) TestWebhookWithResponse(ctx context.Context, webhook WebhookID, reqEditors ...RequestEditorFn) (*TestWebhookResponse, error) {
+	rsp, err := c.TestWebhook(ctx, webhook, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTestWebhookResponse(rsp)
 }
 
 // WhoamiWithResponse Who am I?
@@ -10538,6 +14318,39 @@ func ParseDecideResponse(rsp *http.Response) (*DecideResponse, error) {
 	return response, nil
 }
 
+// ParseListNodesResponse parses an HTTP response from a ListNodesWithResponse call
+func ParseListNodesResponse(rsp *http.Response) (*ListNodesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListNodesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Nodes
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListPartiesResponse parses an HTTP response from a ListPartiesWithResponse call
 func ParseListPartiesResponse(rsp *http.Response) (*ListPartiesResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -10672,6 +14485,285 @@ func ParseChangePartyResponse(rsp *http.Response) (*ChangePartyResponse, error) 
 	return response, nil
 }
 
+// ParseListRescansResponse parses an HTTP response from a ListRescansWithResponse call
+func ParseListRescansResponse(rsp *http.Response) (*ListRescansResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRescansResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Next    *string  `json:"next,omitempty"`
+			Rescans []Rescan `json:"rescans"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseStartRescanResponse parses an HTTP response from a StartRescanWithResponse call
+func ParseStartRescanResponse(rsp *http.Response) (*StartRescanResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &StartRescanResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Rescan
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetRescanResponse parses an HTTP response from a GetRescanWithResponse call
+func ParseGetRescanResponse(rsp *http.Response) (*GetRescanResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetRescanResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Rescan
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	case rsp.StatusCode == 200:
+		// Content-type (text/event-stream) unsupported
+
+	}
+
+	return response, nil
+}
+
+// ParseCancelRescanResponse parses an HTTP response from a CancelRescanWithResponse call
+func ParseCancelRescanResponse(rsp *http.Response) (*CancelRescanResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CancelRescanResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Rescan
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListRescanFailuresResponse parses an HTTP response from a ListRescanFailuresWithResponse call
+func ParseListRescanFailuresResponse(rsp *http.Response) (*ListRescanFailuresResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRescanFailuresResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Failures []RescanFailure `json:"failures"`
+			Next     *string         `json:"next,omitempty"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListRescanHitsResponse parses an HTTP response from a ListRescanHitsWithResponse call
+func ParseListRescanHitsResponse(rsp *http.Response) (*ListRescanHitsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRescanHitsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Hits []RescanHit `json:"hits"`
+			Next *string     `json:"next,omitempty"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	case rsp.StatusCode == 200:
+		// Content-type (text/csv) unsupported
+
+	}
+
+	return response, nil
+}
+
+// ParseResumeRescanResponse parses an HTTP response from a ResumeRescanWithResponse call
+func ParseResumeRescanResponse(rsp *http.Response) (*ResumeRescanResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ResumeRescanResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Rescan
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRetryRescanResponse parses an HTTP response from a RetryRescanWithResponse call
+func ParseRetryRescanResponse(rsp *http.Response) (*RetryRescanResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RetryRescanResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Rescan
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListSignInsResponse parses an HTTP response from a ListSignInsWithResponse call
 func ParseListSignInsResponse(rsp *http.Response) (*ListSignInsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -10690,6 +14782,41 @@ func ParseListSignInsResponse(rsp *http.Response) (*ListSignInsResponse, error) 
 		var dest struct {
 			Next    *string  `json:"next,omitempty"`
 			SignIns []SignIn `json:"sign_ins"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListSourcesResponse parses an HTTP response from a ListSourcesWithResponse call
+func ParseListSourcesResponse(rsp *http.Response) (*ListSourcesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListSourcesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Sources []RescanSource `json:"sources"`
 		}
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -10811,6 +14938,335 @@ func ParseGetVocabularyResponse(rsp *http.Response) (*GetVocabularyResponse, err
 	return response, nil
 }
 
+// ParseListWebhooksResponse parses an HTTP response from a ListWebhooksWithResponse call
+func ParseListWebhooksResponse(rsp *http.Response) (*ListWebhooksResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListWebhooksResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Webhooks []Webhook `json:"webhooks"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateWebhookResponse parses an HTTP response from a CreateWebhookWithResponse call
+func ParseCreateWebhookResponse(rsp *http.Response) (*CreateWebhookResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateWebhookResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest CreatedWebhook
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDeleteWebhookResponse parses an HTTP response from a DeleteWebhookWithResponse call
+func ParseDeleteWebhookResponse(rsp *http.Response) (*DeleteWebhookResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteWebhookResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetWebhookResponse parses an HTTP response from a GetWebhookWithResponse call
+func ParseGetWebhookResponse(rsp *http.Response) (*GetWebhookResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetWebhookResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Webhook
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseChangeWebhookResponse parses an HTTP response from a ChangeWebhookWithResponse call
+func ParseChangeWebhookResponse(rsp *http.Response) (*ChangeWebhookResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ChangeWebhookResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Webhook
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListDeadDeliveriesResponse parses an HTTP response from a ListDeadDeliveriesWithResponse call
+func ParseListDeadDeliveriesResponse(rsp *http.Response) (*ListDeadDeliveriesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListDeadDeliveriesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Dead []DeadDelivery `json:"dead"`
+			Next *string        `json:"next,omitempty"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReplayDeliveriesResponse parses an HTTP response from a ReplayDeliveriesWithResponse call
+func ParseReplayDeliveriesResponse(rsp *http.Response) (*ReplayDeliveriesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReplayDeliveriesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Replayed int `json:"replayed"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReplayDeliveryResponse parses an HTTP response from a ReplayDeliveryWithResponse call
+func ParseReplayDeliveryResponse(rsp *http.Response) (*ReplayDeliveryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReplayDeliveryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRotateWebhookResponse parses an HTTP response from a RotateWebhookWithResponse call
+func ParseRotateWebhookResponse(rsp *http.Response) (*RotateWebhookResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RotateWebhookResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest CreatedWebhook
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseTestWebhookResponse parses an HTTP response from a TestWebhookWithResponse call
+func ParseTestWebhookResponse(rsp *http.Response) (*TestWebhookResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TestWebhookResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest WebhookTest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseWhoamiResponse parses an HTTP response from a WhoamiWithResponse call
 func ParseWhoamiResponse(rsp *http.Response) (*WhoamiResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -10900,7 +15356,7 @@ type ServerInterface interface {
 	// GetEntry Read an entry
 	// (GET /v1/entries/{entry})
 	GetEntry(ctx echo.Context, entry OfEntry) error
-	// ChangeEntry Change labels or note
+	// ChangeEntry Change labels, note or expiry
 	// (PATCH /v1/entries/{entry})
 	ChangeEntry(ctx echo.Context, entry OfEntry) error
 	// ConfirmEntry Carry out what somebody else proposed of an entry
@@ -10921,7 +15377,7 @@ type ServerInterface interface {
 	// RejectEntry Drop what is proposed of an entry
 	// (POST /v1/entries/{entry}/reject)
 	RejectEntry(ctx echo.Context, entry OfEntry) error
-	// Restore Restore a retracted or quarantined entry
+	// Restore Restore a retracted, quarantined or expired entry
 	// (POST /v1/entries/{entry}/restore)
 	Restore(ctx echo.Context, entry OfEntry) error
 	// Retract Retract an entry
@@ -10945,6 +15401,9 @@ type ServerInterface interface {
 	// Decide Say what you did about a match
 	// (POST /v1/matches/{match}/decision)
 	Decide(ctx echo.Context, match OfMatch) error
+	// ListNodes List the nodes, and whether they hold the same
+	// (GET /v1/nodes)
+	ListNodes(ctx echo.Context, params ListNodesParams) error
 	// ListParties List parties
 	// (GET /v1/parties)
 	ListParties(ctx echo.Context) error
@@ -10957,9 +15416,36 @@ type ServerInterface interface {
 	// ChangeParty Change a party
 	// (PATCH /v1/parties/{party})
 	ChangeParty(ctx echo.Context, party PartyName) error
+	// ListRescans List re-scans
+	// (GET /v1/rescans)
+	ListRescans(ctx echo.Context, params ListRescansParams) error
+	// StartRescan Check what was posted before
+	// (POST /v1/rescans)
+	StartRescan(ctx echo.Context) error
+	// GetRescan Show or follow a re-scan
+	// (GET /v1/rescans/{rescan})
+	GetRescan(ctx echo.Context, rescan RescanID, params GetRescanParams) error
+	// CancelRescan End a re-scan
+	// (POST /v1/rescans/{rescan}/cancel)
+	CancelRescan(ctx echo.Context, rescan RescanID) error
+	// ListRescanFailures List what a re-scan could not check
+	// (GET /v1/rescans/{rescan}/failures)
+	ListRescanFailures(ctx echo.Context, rescan RescanID, params ListRescanFailuresParams) error
+	// ListRescanHits List what a re-scan found
+	// (GET /v1/rescans/{rescan}/hits)
+	ListRescanHits(ctx echo.Context, rescan RescanID, params ListRescanHitsParams) error
+	// ResumeRescan Go on with a re-scan
+	// (POST /v1/rescans/{rescan}/resume)
+	ResumeRescan(ctx echo.Context, rescan RescanID) error
+	// RetryRescan Check again what a re-scan could not check
+	// (POST /v1/rescans/{rescan}/retry)
+	RetryRescan(ctx echo.Context, rescan RescanID) error
 	// ListSignIns List uses of keys
 	// (GET /v1/sign-ins)
 	ListSignIns(ctx echo.Context, params ListSignInsParams) error
+	// ListSources List what may be re-scanned
+	// (GET /v1/sources)
+	ListSources(ctx echo.Context) error
 	// ListSubscriptions List what your party may subscribe to
 	// (GET /v1/subscriptions)
 	ListSubscriptions(ctx echo.Context) error
@@ -10969,6 +15455,36 @@ type ServerInterface interface {
 	// GetVocabulary Read the vocabulary of labels
 	// (GET /v1/vocabulary)
 	GetVocabulary(ctx echo.Context) error
+	// ListWebhooks List webhooks
+	// (GET /v1/webhooks)
+	ListWebhooks(ctx echo.Context) error
+	// CreateWebhook Be told of what happens
+	// (POST /v1/webhooks)
+	CreateWebhook(ctx echo.Context) error
+	// DeleteWebhook Delete a webhook
+	// (DELETE /v1/webhooks/{webhook})
+	DeleteWebhook(ctx echo.Context, webhook WebhookID) error
+	// GetWebhook Show a webhook
+	// (GET /v1/webhooks/{webhook})
+	GetWebhook(ctx echo.Context, webhook WebhookID) error
+	// ChangeWebhook Change a webhook
+	// (PATCH /v1/webhooks/{webhook})
+	ChangeWebhook(ctx echo.Context, webhook WebhookID) error
+	// ListDeadDeliveries List deliveries that were given up
+	// (GET /v1/webhooks/{webhook}/dead)
+	ListDeadDeliveries(ctx echo.Context, webhook WebhookID, params ListDeadDeliveriesParams) error
+	// ReplayDeliveries Try all deliveries of a webhook again that were given up
+	// (POST /v1/webhooks/{webhook}/dead/replay)
+	ReplayDeliveries(ctx echo.Context, webhook WebhookID) error
+	// ReplayDelivery Try a delivery again that was given up
+	// (POST /v1/webhooks/{webhook}/dead/{delivery}/replay)
+	ReplayDelivery(ctx echo.Context, webhook WebhookID, delivery int64) error
+	// RotateWebhook Replace a webhook's secret
+	// (POST /v1/webhooks/{webhook}/rotate)
+	RotateWebhook(ctx echo.Context, webhook WebhookID) error
+	// TestWebhook Send a ping to a webhook
+	// (POST /v1/webhooks/{webhook}/test)
+	TestWebhook(ctx echo.Context, webhook WebhookID) error
 	// Whoami Who am I?
 	// (GET /v1/whoami)
 	Whoami(ctx echo.Context) error
@@ -11703,6 +16219,24 @@ func (w *ServerInterfaceWrapper) Decide(ctx echo.Context) error {
 	return err
 }
 
+// ListNodes converts echo context to params.
+func (w *ServerInterfaceWrapper) ListNodes(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListNodesParams
+	// ------------- Optional query parameter "verify" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "verify", ctx.QueryParams(), &params.Verify, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter verify: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListNodes(ctx, params)
+	return err
+}
+
 // ListParties converts echo context to params.
 func (w *ServerInterfaceWrapper) ListParties(ctx echo.Context) error {
 	var err error
@@ -11753,6 +16287,226 @@ func (w *ServerInterfaceWrapper) ChangeParty(ctx echo.Context) error {
 	return err
 }
 
+// ListRescans converts echo context to params.
+func (w *ServerInterfaceWrapper) ListRescans(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListRescansParams
+	// ------------- Optional query parameter "source" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "source", ctx.QueryParams(), &params.Source, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter source: %s", err))
+	}
+
+	// ------------- Optional query parameter "state" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", ctx.QueryParams(), &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter state: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListRescans(ctx, params)
+	return err
+}
+
+// StartRescan converts echo context to params.
+func (w *ServerInterfaceWrapper) StartRescan(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.StartRescan(ctx)
+	return err
+}
+
+// GetRescan converts echo context to params.
+func (w *ServerInterfaceWrapper) GetRescan(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "rescan" -------------
+	var rescan RescanID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "rescan", ctx.Param("rescan"), &rescan, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter rescan: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetRescanParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Accept" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Accept")]; found {
+		var Accept string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Accept, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Accept", valueList[0], &Accept, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Accept: %s", err))
+		}
+
+		params.Accept = &Accept
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetRescan(ctx, rescan, params)
+	return err
+}
+
+// CancelRescan converts echo context to params.
+func (w *ServerInterfaceWrapper) CancelRescan(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "rescan" -------------
+	var rescan RescanID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "rescan", ctx.Param("rescan"), &rescan, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter rescan: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CancelRescan(ctx, rescan)
+	return err
+}
+
+// ListRescanFailures converts echo context to params.
+func (w *ServerInterfaceWrapper) ListRescanFailures(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "rescan" -------------
+	var rescan RescanID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "rescan", ctx.Param("rescan"), &rescan, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter rescan: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListRescanFailuresParams
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListRescanFailures(ctx, rescan, params)
+	return err
+}
+
+// ListRescanHits converts echo context to params.
+func (w *ServerInterfaceWrapper) ListRescanHits(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "rescan" -------------
+	var rescan RescanID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "rescan", ctx.Param("rescan"), &rescan, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter rescan: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListRescanHitsParams
+	// ------------- Optional query parameter "format" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "format", ctx.QueryParams(), &params.Format, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter format: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Accept" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Accept")]; found {
+		var Accept string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Accept, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Accept", valueList[0], &Accept, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Accept: %s", err))
+		}
+
+		params.Accept = &Accept
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListRescanHits(ctx, rescan, params)
+	return err
+}
+
+// ResumeRescan converts echo context to params.
+func (w *ServerInterfaceWrapper) ResumeRescan(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "rescan" -------------
+	var rescan RescanID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "rescan", ctx.Param("rescan"), &rescan, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter rescan: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ResumeRescan(ctx, rescan)
+	return err
+}
+
+// RetryRescan converts echo context to params.
+func (w *ServerInterfaceWrapper) RetryRescan(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "rescan" -------------
+	var rescan RescanID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "rescan", ctx.Param("rescan"), &rescan, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter rescan: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RetryRescan(ctx, rescan)
+	return err
+}
+
 // ListSignIns converts echo context to params.
 func (w *ServerInterfaceWrapper) ListSignIns(ctx echo.Context) error {
 	var err error
@@ -11792,6 +16546,15 @@ func (w *ServerInterfaceWrapper) ListSignIns(ctx echo.Context) error {
 	return err
 }
 
+// ListSources converts echo context to params.
+func (w *ServerInterfaceWrapper) ListSources(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListSources(ctx)
+	return err
+}
+
 // ListSubscriptions converts echo context to params.
 func (w *ServerInterfaceWrapper) ListSubscriptions(ctx echo.Context) error {
 	var err error
@@ -11823,6 +16586,176 @@ func (w *ServerInterfaceWrapper) GetVocabulary(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetVocabulary(ctx)
+	return err
+}
+
+// ListWebhooks converts echo context to params.
+func (w *ServerInterfaceWrapper) ListWebhooks(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListWebhooks(ctx)
+	return err
+}
+
+// CreateWebhook converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateWebhook(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateWebhook(ctx)
+	return err
+}
+
+// DeleteWebhook converts echo context to params.
+func (w *ServerInterfaceWrapper) DeleteWebhook(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "webhook" -------------
+	var webhook WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "webhook", ctx.Param("webhook"), &webhook, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter webhook: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DeleteWebhook(ctx, webhook)
+	return err
+}
+
+// GetWebhook converts echo context to params.
+func (w *ServerInterfaceWrapper) GetWebhook(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "webhook" -------------
+	var webhook WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "webhook", ctx.Param("webhook"), &webhook, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter webhook: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetWebhook(ctx, webhook)
+	return err
+}
+
+// ChangeWebhook converts echo context to params.
+func (w *ServerInterfaceWrapper) ChangeWebhook(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "webhook" -------------
+	var webhook WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "webhook", ctx.Param("webhook"), &webhook, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter webhook: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ChangeWebhook(ctx, webhook)
+	return err
+}
+
+// ListDeadDeliveries converts echo context to params.
+func (w *ServerInterfaceWrapper) ListDeadDeliveries(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "webhook" -------------
+	var webhook WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "webhook", ctx.Param("webhook"), &webhook, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter webhook: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListDeadDeliveriesParams
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListDeadDeliveries(ctx, webhook, params)
+	return err
+}
+
+// ReplayDeliveries converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplayDeliveries(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "webhook" -------------
+	var webhook WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "webhook", ctx.Param("webhook"), &webhook, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter webhook: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplayDeliveries(ctx, webhook)
+	return err
+}
+
+// ReplayDelivery converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplayDelivery(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "webhook" -------------
+	var webhook WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "webhook", ctx.Param("webhook"), &webhook, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter webhook: %s", err))
+	}
+
+	// ------------- Path parameter "delivery" -------------
+	var delivery int64
+
+	err = runtime.BindStyledParameterWithOptions("simple", "delivery", ctx.Param("delivery"), &delivery, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter delivery: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplayDelivery(ctx, webhook, delivery)
+	return err
+}
+
+// RotateWebhook converts echo context to params.
+func (w *ServerInterfaceWrapper) RotateWebhook(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "webhook" -------------
+	var webhook WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "webhook", ctx.Param("webhook"), &webhook, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter webhook: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RotateWebhook(ctx, webhook)
+	return err
+}
+
+// TestWebhook converts echo context to params.
+func (w *ServerInterfaceWrapper) TestWebhook(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "webhook" -------------
+	var webhook WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "webhook", ctx.Param("webhook"), &webhook, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter webhook: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.TestWebhook(ctx, webhook)
 	return err
 }
 
@@ -11915,14 +16848,34 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/matches", wrapper.ListMatches, options.OperationMiddlewares["listMatches"]...)
 	router.GET(options.BaseURL+"/v1/matches/:match", wrapper.GetMatch, options.OperationMiddlewares["getMatch"]...)
 	router.POST(options.BaseURL+"/v1/matches/:match/decision", wrapper.Decide, options.OperationMiddlewares["decide"]...)
+	router.GET(options.BaseURL+"/v1/nodes", wrapper.ListNodes, options.OperationMiddlewares["listNodes"]...)
 	router.GET(options.BaseURL+"/v1/parties", wrapper.ListParties, options.OperationMiddlewares["listParties"]...)
 	router.POST(options.BaseURL+"/v1/parties", wrapper.CreateParty, options.OperationMiddlewares["createParty"]...)
 	router.GET(options.BaseURL+"/v1/parties/:party", wrapper.GetParty, options.OperationMiddlewares["getParty"]...)
 	router.PATCH(options.BaseURL+"/v1/parties/:party", wrapper.ChangeParty, options.OperationMiddlewares["changeParty"]...)
+	router.GET(options.BaseURL+"/v1/rescans", wrapper.ListRescans, options.OperationMiddlewares["listRescans"]...)
+	router.POST(options.BaseURL+"/v1/rescans", wrapper.StartRescan, options.OperationMiddlewares["startRescan"]...)
+	router.GET(options.BaseURL+"/v1/rescans/:rescan", wrapper.GetRescan, options.OperationMiddlewares["getRescan"]...)
+	router.POST(options.BaseURL+"/v1/rescans/:rescan/cancel", wrapper.CancelRescan, options.OperationMiddlewares["cancelRescan"]...)
+	router.GET(options.BaseURL+"/v1/rescans/:rescan/failures", wrapper.ListRescanFailures, options.OperationMiddlewares["listRescanFailures"]...)
+	router.GET(options.BaseURL+"/v1/rescans/:rescan/hits", wrapper.ListRescanHits, options.OperationMiddlewares["listRescanHits"]...)
+	router.POST(options.BaseURL+"/v1/rescans/:rescan/resume", wrapper.ResumeRescan, options.OperationMiddlewares["resumeRescan"]...)
+	router.POST(options.BaseURL+"/v1/rescans/:rescan/retry", wrapper.RetryRescan, options.OperationMiddlewares["retryRescan"]...)
 	router.GET(options.BaseURL+"/v1/sign-ins", wrapper.ListSignIns, options.OperationMiddlewares["listSignIns"]...)
+	router.GET(options.BaseURL+"/v1/sources", wrapper.ListSources, options.OperationMiddlewares["listSources"]...)
 	router.GET(options.BaseURL+"/v1/subscriptions", wrapper.ListSubscriptions, options.OperationMiddlewares["listSubscriptions"]...)
 	router.PUT(options.BaseURL+"/v1/subscriptions/:bank", wrapper.Subscribe, options.OperationMiddlewares["subscribe"]...)
 	router.GET(options.BaseURL+"/v1/vocabulary", wrapper.GetVocabulary, options.OperationMiddlewares["getVocabulary"]...)
+	router.GET(options.BaseURL+"/v1/webhooks", wrapper.ListWebhooks, options.OperationMiddlewares["listWebhooks"]...)
+	router.POST(options.BaseURL+"/v1/webhooks", wrapper.CreateWebhook, options.OperationMiddlewares["createWebhook"]...)
+	router.DELETE(options.BaseURL+"/v1/webhooks/:webhook", wrapper.DeleteWebhook, options.OperationMiddlewares["deleteWebhook"]...)
+	router.GET(options.BaseURL+"/v1/webhooks/:webhook", wrapper.GetWebhook, options.OperationMiddlewares["getWebhook"]...)
+	router.PATCH(options.BaseURL+"/v1/webhooks/:webhook", wrapper.ChangeWebhook, options.OperationMiddlewares["changeWebhook"]...)
+	router.GET(options.BaseURL+"/v1/webhooks/:webhook/dead", wrapper.ListDeadDeliveries, options.OperationMiddlewares["listDeadDeliveries"]...)
+	router.POST(options.BaseURL+"/v1/webhooks/:webhook/dead/:delivery/replay", wrapper.ReplayDelivery, options.OperationMiddlewares["replayDelivery"]...)
+	router.POST(options.BaseURL+"/v1/webhooks/:webhook/dead/replay", wrapper.ReplayDeliveries, options.OperationMiddlewares["replayDeliveries"]...)
+	router.POST(options.BaseURL+"/v1/webhooks/:webhook/rotate", wrapper.RotateWebhook, options.OperationMiddlewares["rotateWebhook"]...)
+	router.POST(options.BaseURL+"/v1/webhooks/:webhook/test", wrapper.TestWebhook, options.OperationMiddlewares["testWebhook"]...)
 	router.GET(options.BaseURL+"/v1/whoami", wrapper.Whoami, options.OperationMiddlewares["whoami"]...)
 
 }
@@ -13299,6 +18252,45 @@ func (response DecidedefaultApplicationProblemPlusJSONResponse) VisitDecideRespo
 	return err
 }
 
+type ListNodesRequestObject struct {
+	Params ListNodesParams
+}
+
+type ListNodesResponseObject interface {
+	VisitListNodesResponse(w http.ResponseWriter) error
+}
+
+type ListNodes200JSONResponse Nodes
+
+func (response ListNodes200JSONResponse) VisitListNodesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListNodesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListNodesdefaultApplicationProblemPlusJSONResponse) VisitListNodesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListPartiesRequestObject struct {
 }
 
@@ -13457,6 +18449,456 @@ func (response ChangePartydefaultApplicationProblemPlusJSONResponse) VisitChange
 	return err
 }
 
+type ListRescansRequestObject struct {
+	Params ListRescansParams
+}
+
+type ListRescansResponseObject interface {
+	VisitListRescansResponse(w http.ResponseWriter) error
+}
+
+type ListRescans200JSONResponse struct {
+	Next    *string  `json:"next,omitempty"`
+	Rescans []Rescan `json:"rescans"`
+}
+
+func (response ListRescans200JSONResponse) VisitListRescansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRescansdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListRescansdefaultApplicationProblemPlusJSONResponse) VisitListRescansResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartRescanRequestObject struct {
+	Body *StartRescanJSONRequestBody
+}
+
+type StartRescanResponseObject interface {
+	VisitStartRescanResponse(w http.ResponseWriter) error
+}
+
+type StartRescan201JSONResponse Rescan
+
+func (response StartRescan201JSONResponse) VisitStartRescanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartRescandefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response StartRescandefaultApplicationProblemPlusJSONResponse) VisitStartRescanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRescanRequestObject struct {
+	Rescan RescanID `json:"rescan"`
+	Params GetRescanParams
+}
+
+type GetRescanResponseObject interface {
+	VisitGetRescanResponse(w http.ResponseWriter) error
+}
+
+type GetRescan200JSONResponse Rescan
+
+func (response GetRescan200JSONResponse) VisitGetRescanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRescan200TexteventStreamResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetRescan200TexteventStreamResponse) VisitGetRescanResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/event-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type GetRescandefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetRescandefaultApplicationProblemPlusJSONResponse) VisitGetRescanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelRescanRequestObject struct {
+	Rescan RescanID `json:"rescan"`
+}
+
+type CancelRescanResponseObject interface {
+	VisitCancelRescanResponse(w http.ResponseWriter) error
+}
+
+type CancelRescan200JSONResponse Rescan
+
+func (response CancelRescan200JSONResponse) VisitCancelRescanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelRescandefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CancelRescandefaultApplicationProblemPlusJSONResponse) VisitCancelRescanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRescanFailuresRequestObject struct {
+	Rescan RescanID `json:"rescan"`
+	Params ListRescanFailuresParams
+}
+
+type ListRescanFailuresResponseObject interface {
+	VisitListRescanFailuresResponse(w http.ResponseWriter) error
+}
+
+type ListRescanFailures200JSONResponse struct {
+	Failures []RescanFailure `json:"failures"`
+	Next     *string         `json:"next,omitempty"`
+}
+
+func (response ListRescanFailures200JSONResponse) VisitListRescanFailuresResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRescanFailuresdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListRescanFailuresdefaultApplicationProblemPlusJSONResponse) VisitListRescanFailuresResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRescanHitsRequestObject struct {
+	Rescan RescanID `json:"rescan"`
+	Params ListRescanHitsParams
+}
+
+type ListRescanHitsResponseObject interface {
+	VisitListRescanHitsResponse(w http.ResponseWriter) error
+}
+
+type ListRescanHits200JSONResponse struct {
+	Hits []RescanHit `json:"hits"`
+	Next *string     `json:"next,omitempty"`
+}
+
+func (response ListRescanHits200JSONResponse) VisitListRescanHitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRescanHits200ApplicationvndApacheParquetResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ListRescanHits200ApplicationvndApacheParquetResponse) VisitListRescanHitsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/vnd.apache.parquet")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type ListRescanHits200ApplicationxNdjsonResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ListRescanHits200ApplicationxNdjsonResponse) VisitListRescanHitsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type ListRescanHits200TextcsvResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ListRescanHits200TextcsvResponse) VisitListRescanHitsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/csv")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type ListRescanHitsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListRescanHitsdefaultApplicationProblemPlusJSONResponse) VisitListRescanHitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeRescanRequestObject struct {
+	Rescan RescanID `json:"rescan"`
+}
+
+type ResumeRescanResponseObject interface {
+	VisitResumeRescanResponse(w http.ResponseWriter) error
+}
+
+type ResumeRescan200JSONResponse Rescan
+
+func (response ResumeRescan200JSONResponse) VisitResumeRescanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeRescandefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ResumeRescandefaultApplicationProblemPlusJSONResponse) VisitResumeRescanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RetryRescanRequestObject struct {
+	Rescan RescanID `json:"rescan"`
+}
+
+type RetryRescanResponseObject interface {
+	VisitRetryRescanResponse(w http.ResponseWriter) error
+}
+
+type RetryRescan201JSONResponse Rescan
+
+func (response RetryRescan201JSONResponse) VisitRetryRescanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RetryRescandefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RetryRescandefaultApplicationProblemPlusJSONResponse) VisitRetryRescanResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListSignInsRequestObject struct {
 	Params ListSignInsParams
 }
@@ -13488,6 +18930,46 @@ type ListSignInsdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListSignInsdefaultApplicationProblemPlusJSONResponse) VisitListSignInsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSourcesRequestObject struct {
+}
+
+type ListSourcesResponseObject interface {
+	VisitListSourcesResponse(w http.ResponseWriter) error
+}
+
+type ListSources200JSONResponse struct {
+	Sources []RescanSource `json:"sources"`
+}
+
+func (response ListSources200JSONResponse) VisitListSourcesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSourcesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListSourcesdefaultApplicationProblemPlusJSONResponse) VisitListSourcesResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -13619,6 +19101,394 @@ func (response GetVocabularydefaultApplicationProblemPlusJSONResponse) VisitGetV
 	return err
 }
 
+type ListWebhooksRequestObject struct {
+}
+
+type ListWebhooksResponseObject interface {
+	VisitListWebhooksResponse(w http.ResponseWriter) error
+}
+
+type ListWebhooks200JSONResponse struct {
+	Webhooks []Webhook `json:"webhooks"`
+}
+
+func (response ListWebhooks200JSONResponse) VisitListWebhooksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListWebhooksdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListWebhooksdefaultApplicationProblemPlusJSONResponse) VisitListWebhooksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateWebhookRequestObject struct {
+	Body *CreateWebhookJSONRequestBody
+}
+
+type CreateWebhookResponseObject interface {
+	VisitCreateWebhookResponse(w http.ResponseWriter) error
+}
+
+type CreateWebhook201JSONResponse CreatedWebhook
+
+func (response CreateWebhook201JSONResponse) VisitCreateWebhookResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateWebhookdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateWebhookdefaultApplicationProblemPlusJSONResponse) VisitCreateWebhookResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteWebhookRequestObject struct {
+	Webhook WebhookID `json:"webhook"`
+}
+
+type DeleteWebhookResponseObject interface {
+	VisitDeleteWebhookResponse(w http.ResponseWriter) error
+}
+
+type DeleteWebhook204Response struct {
+}
+
+func (response DeleteWebhook204Response) VisitDeleteWebhookResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteWebhookdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteWebhookdefaultApplicationProblemPlusJSONResponse) VisitDeleteWebhookResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetWebhookRequestObject struct {
+	Webhook WebhookID `json:"webhook"`
+}
+
+type GetWebhookResponseObject interface {
+	VisitGetWebhookResponse(w http.ResponseWriter) error
+}
+
+type GetWebhook200JSONResponse Webhook
+
+func (response GetWebhook200JSONResponse) VisitGetWebhookResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetWebhookdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetWebhookdefaultApplicationProblemPlusJSONResponse) VisitGetWebhookResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ChangeWebhookRequestObject struct {
+	Webhook WebhookID `json:"webhook"`
+	Body    *ChangeWebhookJSONRequestBody
+}
+
+type ChangeWebhookResponseObject interface {
+	VisitChangeWebhookResponse(w http.ResponseWriter) error
+}
+
+type ChangeWebhook200JSONResponse Webhook
+
+func (response ChangeWebhook200JSONResponse) VisitChangeWebhookResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ChangeWebhookdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ChangeWebhookdefaultApplicationProblemPlusJSONResponse) VisitChangeWebhookResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDeadDeliveriesRequestObject struct {
+	Webhook WebhookID `json:"webhook"`
+	Params  ListDeadDeliveriesParams
+}
+
+type ListDeadDeliveriesResponseObject interface {
+	VisitListDeadDeliveriesResponse(w http.ResponseWriter) error
+}
+
+type ListDeadDeliveries200JSONResponse struct {
+	Dead []DeadDelivery `json:"dead"`
+	Next *string        `json:"next,omitempty"`
+}
+
+func (response ListDeadDeliveries200JSONResponse) VisitListDeadDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDeadDeliveriesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListDeadDeliveriesdefaultApplicationProblemPlusJSONResponse) VisitListDeadDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplayDeliveriesRequestObject struct {
+	Webhook WebhookID `json:"webhook"`
+}
+
+type ReplayDeliveriesResponseObject interface {
+	VisitReplayDeliveriesResponse(w http.ResponseWriter) error
+}
+
+type ReplayDeliveries200JSONResponse struct {
+	Replayed int `json:"replayed"`
+}
+
+func (response ReplayDeliveries200JSONResponse) VisitReplayDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplayDeliveriesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplayDeliveriesdefaultApplicationProblemPlusJSONResponse) VisitReplayDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplayDeliveryRequestObject struct {
+	Webhook  WebhookID `json:"webhook"`
+	Delivery int64     `json:"delivery"`
+}
+
+type ReplayDeliveryResponseObject interface {
+	VisitReplayDeliveryResponse(w http.ResponseWriter) error
+}
+
+type ReplayDelivery204Response struct {
+}
+
+func (response ReplayDelivery204Response) VisitReplayDeliveryResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type ReplayDeliverydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplayDeliverydefaultApplicationProblemPlusJSONResponse) VisitReplayDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RotateWebhookRequestObject struct {
+	Webhook WebhookID `json:"webhook"`
+	Body    *RotateWebhookJSONRequestBody
+}
+
+type RotateWebhookResponseObject interface {
+	VisitRotateWebhookResponse(w http.ResponseWriter) error
+}
+
+type RotateWebhook200JSONResponse CreatedWebhook
+
+func (response RotateWebhook200JSONResponse) VisitRotateWebhookResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RotateWebhookdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RotateWebhookdefaultApplicationProblemPlusJSONResponse) VisitRotateWebhookResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TestWebhookRequestObject struct {
+	Webhook WebhookID `json:"webhook"`
+}
+
+type TestWebhookResponseObject interface {
+	VisitTestWebhookResponse(w http.ResponseWriter) error
+}
+
+type TestWebhook200JSONResponse WebhookTest
+
+func (response TestWebhook200JSONResponse) VisitTestWebhookResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TestWebhookdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response TestWebhookdefaultApplicationProblemPlusJSONResponse) VisitTestWebhookResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type WhoamiRequestObject struct {
 }
 
@@ -13713,7 +19583,7 @@ type StrictServerInterface interface {
 	// GetEntry Read an entry
 	// (GET /v1/entries/{entry})
 	GetEntry(ctx context.Context, request GetEntryRequestObject) (GetEntryResponseObject, error)
-	// ChangeEntry Change labels or note
+	// ChangeEntry Change labels, note or expiry
 	// (PATCH /v1/entries/{entry})
 	ChangeEntry(ctx context.Context, request ChangeEntryRequestObject) (ChangeEntryResponseObject, error)
 	// ConfirmEntry Carry out what somebody else proposed of an entry
@@ -13734,7 +19604,7 @@ type StrictServerInterface interface {
 	// RejectEntry Drop what is proposed of an entry
 	// (POST /v1/entries/{entry}/reject)
 	RejectEntry(ctx context.Context, request RejectEntryRequestObject) (RejectEntryResponseObject, error)
-	// Restore Restore a retracted or quarantined entry
+	// Restore Restore a retracted, quarantined or expired entry
 	// (POST /v1/entries/{entry}/restore)
 	Restore(ctx context.Context, request RestoreRequestObject) (RestoreResponseObject, error)
 	// Retract Retract an entry
@@ -13758,6 +19628,9 @@ type StrictServerInterface interface {
 	// Decide Say what you did about a match
 	// (POST /v1/matches/{match}/decision)
 	Decide(ctx context.Context, request DecideRequestObject) (DecideResponseObject, error)
+	// ListNodes List the nodes, and whether they hold the same
+	// (GET /v1/nodes)
+	ListNodes(ctx context.Context, request ListNodesRequestObject) (ListNodesResponseObject, error)
 	// ListParties List parties
 	// (GET /v1/parties)
 	ListParties(ctx context.Context, request ListPartiesRequestObject) (ListPartiesResponseObject, error)
@@ -13770,9 +19643,36 @@ type StrictServerInterface interface {
 	// ChangeParty Change a party
 	// (PATCH /v1/parties/{party})
 	ChangeParty(ctx context.Context, request ChangePartyRequestObject) (ChangePartyResponseObject, error)
+	// ListRescans List re-scans
+	// (GET /v1/rescans)
+	ListRescans(ctx context.Context, request ListRescansRequestObject) (ListRescansResponseObject, error)
+	// StartRescan Check what was posted before
+	// (POST /v1/rescans)
+	StartRescan(ctx context.Context, request StartRescanRequestObject) (StartRescanResponseObject, error)
+	// GetRescan Show or follow a re-scan
+	// (GET /v1/rescans/{rescan})
+	GetRescan(ctx context.Context, request GetRescanRequestObject) (GetRescanResponseObject, error)
+	// CancelRescan End a re-scan
+	// (POST /v1/rescans/{rescan}/cancel)
+	CancelRescan(ctx context.Context, request CancelRescanRequestObject) (CancelRescanResponseObject, error)
+	// ListRescanFailures List what a re-scan could not check
+	// (GET /v1/rescans/{rescan}/failures)
+	ListRescanFailures(ctx context.Context, request ListRescanFailuresRequestObject) (ListRescanFailuresResponseObject, error)
+	// ListRescanHits List what a re-scan found
+	// (GET /v1/rescans/{rescan}/hits)
+	ListRescanHits(ctx context.Context, request ListRescanHitsRequestObject) (ListRescanHitsResponseObject, error)
+	// ResumeRescan Go on with a re-scan
+	// (POST /v1/rescans/{rescan}/resume)
+	ResumeRescan(ctx context.Context, request ResumeRescanRequestObject) (ResumeRescanResponseObject, error)
+	// RetryRescan Check again what a re-scan could not check
+	// (POST /v1/rescans/{rescan}/retry)
+	RetryRescan(ctx context.Context, request RetryRescanRequestObject) (RetryRescanResponseObject, error)
 	// ListSignIns List uses of keys
 	// (GET /v1/sign-ins)
 	ListSignIns(ctx context.Context, request ListSignInsRequestObject) (ListSignInsResponseObject, error)
+	// ListSources List what may be re-scanned
+	// (GET /v1/sources)
+	ListSources(ctx context.Context, request ListSourcesRequestObject) (ListSourcesResponseObject, error)
 	// ListSubscriptions List what your party may subscribe to
 	// (GET /v1/subscriptions)
 	ListSubscriptions(ctx context.Context, request ListSubscriptionsRequestObject) (ListSubscriptionsResponseObject, error)
@@ -13782,6 +19682,36 @@ type StrictServerInterface interface {
 	// GetVocabulary Read the vocabulary of labels
 	// (GET /v1/vocabulary)
 	GetVocabulary(ctx context.Context, request GetVocabularyRequestObject) (GetVocabularyResponseObject, error)
+	// ListWebhooks List webhooks
+	// (GET /v1/webhooks)
+	ListWebhooks(ctx context.Context, request ListWebhooksRequestObject) (ListWebhooksResponseObject, error)
+	// CreateWebhook Be told of what happens
+	// (POST /v1/webhooks)
+	CreateWebhook(ctx context.Context, request CreateWebhookRequestObject) (CreateWebhookResponseObject, error)
+	// DeleteWebhook Delete a webhook
+	// (DELETE /v1/webhooks/{webhook})
+	DeleteWebhook(ctx context.Context, request DeleteWebhookRequestObject) (DeleteWebhookResponseObject, error)
+	// GetWebhook Show a webhook
+	// (GET /v1/webhooks/{webhook})
+	GetWebhook(ctx context.Context, request GetWebhookRequestObject) (GetWebhookResponseObject, error)
+	// ChangeWebhook Change a webhook
+	// (PATCH /v1/webhooks/{webhook})
+	ChangeWebhook(ctx context.Context, request ChangeWebhookRequestObject) (ChangeWebhookResponseObject, error)
+	// ListDeadDeliveries List deliveries that were given up
+	// (GET /v1/webhooks/{webhook}/dead)
+	ListDeadDeliveries(ctx context.Context, request ListDeadDeliveriesRequestObject) (ListDeadDeliveriesResponseObject, error)
+	// ReplayDeliveries Try all deliveries of a webhook again that were given up
+	// (POST /v1/webhooks/{webhook}/dead/replay)
+	ReplayDeliveries(ctx context.Context, request ReplayDeliveriesRequestObject) (ReplayDeliveriesResponseObject, error)
+	// ReplayDelivery Try a delivery again that was given up
+	// (POST /v1/webhooks/{webhook}/dead/{delivery}/replay)
+	ReplayDelivery(ctx context.Context, request ReplayDeliveryRequestObject) (ReplayDeliveryResponseObject, error)
+	// RotateWebhook Replace a webhook's secret
+	// (POST /v1/webhooks/{webhook}/rotate)
+	RotateWebhook(ctx context.Context, request RotateWebhookRequestObject) (RotateWebhookResponseObject, error)
+	// TestWebhook Send a ping to a webhook
+	// (POST /v1/webhooks/{webhook}/test)
+	TestWebhook(ctx context.Context, request TestWebhookRequestObject) (TestWebhookResponseObject, error)
 	// Whoami Who am I?
 	// (GET /v1/whoami)
 	Whoami(ctx context.Context, request WhoamiRequestObject) (WhoamiResponseObject, error)
@@ -14840,6 +20770,31 @@ func (sh *strictHandler) Decide(ctx echo.Context, match OfMatch) error {
 	return nil
 }
 
+// ListNodes operation middleware
+func (sh *strictHandler) ListNodes(ctx echo.Context, params ListNodesParams) error {
+	var request ListNodesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListNodes(ctx.Request().Context(), request.(ListNodesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListNodes")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListNodesResponseObject); ok {
+		return validResponse.VisitListNodesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListParties operation middleware
 func (sh *strictHandler) ListParties(ctx echo.Context) error {
 	var request ListPartiesRequestObject
@@ -14968,6 +20923,223 @@ func (sh *strictHandler) ChangeParty(ctx echo.Context, party PartyName) error {
 	return nil
 }
 
+// ListRescans operation middleware
+func (sh *strictHandler) ListRescans(ctx echo.Context, params ListRescansParams) error {
+	var request ListRescansRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListRescans(ctx.Request().Context(), request.(ListRescansRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListRescans")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListRescansResponseObject); ok {
+		return validResponse.VisitListRescansResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// StartRescan operation middleware
+func (sh *strictHandler) StartRescan(ctx echo.Context) error {
+	var request StartRescanRequestObject
+
+	var body StartRescanJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.StartRescan(ctx.Request().Context(), request.(StartRescanRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "StartRescan")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(StartRescanResponseObject); ok {
+		return validResponse.VisitStartRescanResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetRescan operation middleware
+func (sh *strictHandler) GetRescan(ctx echo.Context, rescan RescanID, params GetRescanParams) error {
+	var request GetRescanRequestObject
+
+	request.Rescan = rescan
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetRescan(ctx.Request().Context(), request.(GetRescanRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetRescan")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetRescanResponseObject); ok {
+		return validResponse.VisitGetRescanResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CancelRescan operation middleware
+func (sh *strictHandler) CancelRescan(ctx echo.Context, rescan RescanID) error {
+	var request CancelRescanRequestObject
+
+	request.Rescan = rescan
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CancelRescan(ctx.Request().Context(), request.(CancelRescanRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CancelRescan")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CancelRescanResponseObject); ok {
+		return validResponse.VisitCancelRescanResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListRescanFailures operation middleware
+func (sh *strictHandler) ListRescanFailures(ctx echo.Context, rescan RescanID, params ListRescanFailuresParams) error {
+	var request ListRescanFailuresRequestObject
+
+	request.Rescan = rescan
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListRescanFailures(ctx.Request().Context(), request.(ListRescanFailuresRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListRescanFailures")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListRescanFailuresResponseObject); ok {
+		return validResponse.VisitListRescanFailuresResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListRescanHits operation middleware
+func (sh *strictHandler) ListRescanHits(ctx echo.Context, rescan RescanID, params ListRescanHitsParams) error {
+	var request ListRescanHitsRequestObject
+
+	request.Rescan = rescan
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListRescanHits(ctx.Request().Context(), request.(ListRescanHitsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListRescanHits")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListRescanHitsResponseObject); ok {
+		return validResponse.VisitListRescanHitsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ResumeRescan operation middleware
+func (sh *strictHandler) ResumeRescan(ctx echo.Context, rescan RescanID) error {
+	var request ResumeRescanRequestObject
+
+	request.Rescan = rescan
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ResumeRescan(ctx.Request().Context(), request.(ResumeRescanRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ResumeRescan")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ResumeRescanResponseObject); ok {
+		return validResponse.VisitResumeRescanResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RetryRescan operation middleware
+func (sh *strictHandler) RetryRescan(ctx echo.Context, rescan RescanID) error {
+	var request RetryRescanRequestObject
+
+	request.Rescan = rescan
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RetryRescan(ctx.Request().Context(), request.(RetryRescanRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RetryRescan")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RetryRescanResponseObject); ok {
+		return validResponse.VisitRetryRescanResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListSignIns operation middleware
 func (sh *strictHandler) ListSignIns(ctx echo.Context, params ListSignInsParams) error {
 	var request ListSignInsRequestObject
@@ -14987,6 +21159,29 @@ func (sh *strictHandler) ListSignIns(ctx echo.Context, params ListSignInsParams)
 		return err
 	} else if validResponse, ok := response.(ListSignInsResponseObject); ok {
 		return validResponse.VisitListSignInsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListSources operation middleware
+func (sh *strictHandler) ListSources(ctx echo.Context) error {
+	var request ListSourcesRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListSources(ctx.Request().Context(), request.(ListSourcesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListSources")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListSourcesResponseObject); ok {
+		return validResponse.VisitListSourcesResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -15074,6 +21269,302 @@ func (sh *strictHandler) GetVocabulary(ctx echo.Context) error {
 		return err
 	} else if validResponse, ok := response.(GetVocabularyResponseObject); ok {
 		return validResponse.VisitGetVocabularyResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListWebhooks operation middleware
+func (sh *strictHandler) ListWebhooks(ctx echo.Context) error {
+	var request ListWebhooksRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListWebhooks(ctx.Request().Context(), request.(ListWebhooksRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListWebhooks")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListWebhooksResponseObject); ok {
+		return validResponse.VisitListWebhooksResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateWebhook operation middleware
+func (sh *strictHandler) CreateWebhook(ctx echo.Context) error {
+	var request CreateWebhookRequestObject
+
+	var body CreateWebhookJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateWebhook(ctx.Request().Context(), request.(CreateWebhookRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateWebhook")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateWebhookResponseObject); ok {
+		return validResponse.VisitCreateWebhookResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DeleteWebhook operation middleware
+func (sh *strictHandler) DeleteWebhook(ctx echo.Context, webhook WebhookID) error {
+	var request DeleteWebhookRequestObject
+
+	request.Webhook = webhook
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteWebhook(ctx.Request().Context(), request.(DeleteWebhookRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteWebhook")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DeleteWebhookResponseObject); ok {
+		return validResponse.VisitDeleteWebhookResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetWebhook operation middleware
+func (sh *strictHandler) GetWebhook(ctx echo.Context, webhook WebhookID) error {
+	var request GetWebhookRequestObject
+
+	request.Webhook = webhook
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetWebhook(ctx.Request().Context(), request.(GetWebhookRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetWebhook")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetWebhookResponseObject); ok {
+		return validResponse.VisitGetWebhookResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ChangeWebhook operation middleware
+func (sh *strictHandler) ChangeWebhook(ctx echo.Context, webhook WebhookID) error {
+	var request ChangeWebhookRequestObject
+
+	request.Webhook = webhook
+
+	var body ChangeWebhookJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ChangeWebhook(ctx.Request().Context(), request.(ChangeWebhookRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ChangeWebhook")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ChangeWebhookResponseObject); ok {
+		return validResponse.VisitChangeWebhookResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListDeadDeliveries operation middleware
+func (sh *strictHandler) ListDeadDeliveries(ctx echo.Context, webhook WebhookID, params ListDeadDeliveriesParams) error {
+	var request ListDeadDeliveriesRequestObject
+
+	request.Webhook = webhook
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDeadDeliveries(ctx.Request().Context(), request.(ListDeadDeliveriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDeadDeliveries")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListDeadDeliveriesResponseObject); ok {
+		return validResponse.VisitListDeadDeliveriesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplayDeliveries operation middleware
+func (sh *strictHandler) ReplayDeliveries(ctx echo.Context, webhook WebhookID) error {
+	var request ReplayDeliveriesRequestObject
+
+	request.Webhook = webhook
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReplayDeliveries(ctx.Request().Context(), request.(ReplayDeliveriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReplayDeliveries")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReplayDeliveriesResponseObject); ok {
+		return validResponse.VisitReplayDeliveriesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplayDelivery operation middleware
+func (sh *strictHandler) ReplayDelivery(ctx echo.Context, webhook WebhookID, delivery int64) error {
+	var request ReplayDeliveryRequestObject
+
+	request.Webhook = webhook
+	request.Delivery = delivery
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReplayDelivery(ctx.Request().Context(), request.(ReplayDeliveryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReplayDelivery")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReplayDeliveryResponseObject); ok {
+		return validResponse.VisitReplayDeliveryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RotateWebhook operation middleware
+func (sh *strictHandler) RotateWebhook(ctx echo.Context, webhook WebhookID) error {
+	var request RotateWebhookRequestObject
+
+	request.Webhook = webhook
+
+	var body RotateWebhookJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// Bind only the request body, so that path and query parameters
+		// are not also bound into the body struct.
+		err = binder.BindBody(ctx, &body)
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding.
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RotateWebhook(ctx.Request().Context(), request.(RotateWebhookRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RotateWebhook")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RotateWebhookResponseObject); ok {
+		return validResponse.VisitRotateWebhookResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// TestWebhook operation middleware
+func (sh *strictHandler) TestWebhook(ctx echo.Context, webhook WebhookID) error {
+	var request TestWebhookRequestObject
+
+	request.Webhook = webhook
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.TestWebhook(ctx.Request().Context(), request.(TestWebhookRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "TestWebhook")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(TestWebhookResponseObject); ok {
+		return validResponse.VisitTestWebhookResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -23,6 +23,7 @@ import (
 	"vigie/internal/buildinfo"
 	"vigie/storage"
 	"vigie/storage/datadir"
+	"vigie/storage/jobs"
 	"vigie/storage/media"
 	"vigie/storage/sqlstore"
 )
@@ -32,6 +33,7 @@ import (
 //	media/ab/cd/abcd...          by SHA-256, as in a data folder
 //	20261122T060000.000Z/        a backup: what is not media, and the manifest
 //	  catalogue.db
+//	  jobs.db
 //	  journal/...
 //	  manifest.json
 //
@@ -58,6 +60,9 @@ type manifest struct {
 	// Missing are media that the catalogue names and the data folder did not have whole, by SHA-256: a fault of the data
 	// folder, for which a backup of the rest is not refused.
 	Missing []string `json:"missing,omitempty"`
+	// Handed is how far what happens had been handed on to jobs just before these were copied: what came later is in none, and is handed
+	// on again after a restoration. Absent if there are no jobs.
+	Handed *handed `json:"handed,omitempty"`
 	// Files are all files of the backup but the media and this one.
 	Files []manifestFileEntry `json:"files"`
 }
@@ -66,6 +71,13 @@ type manifestFileEntry struct {
 	Name   string `json:"name"` // within the backup, with slashes
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
+}
+
+// handed is how far what happens has been handed on to jobs.
+type handed struct {
+	Log    uint64  `json:"log"`              // to webhooks: up to this change
+	Match  uint64  `json:"match"`            // and up to this match
+	Looked *uint64 `json:"looked,omitempty"` // to look-backs in files: up to this change; absent if there was none yet
 }
 
 type backupCmd struct {
@@ -130,6 +142,9 @@ func (a *app) needOwnFolder(command string) error {
 	if a.Server != "" {
 		return usagef("%s works on a data folder of this machine (--data); --server names a node elsewhere", command)
 	}
+	if a.Database != "" {
+		return usagef("%s is for catalogues in a data folder; this one is in PostgreSQL (--database): copy it with pg_dump and pg_restore, see docs/operations.md", command)
+	}
 	return needFolder(a.Data)
 }
 
@@ -184,10 +199,21 @@ func escapeGlob(path string) string {
 // writeBackup writes all of a backup to the folder draft, and its media beside it.
 func (a *app) writeBackup(ctx context.Context, at time.Time, draft, to string) (*backedUp, error) {
 	done := &backedUp{manifest: manifest{Version: 1, At: at, Vigie: buildinfo.Version()}}
-	// The journal first: what is delivered to the catalogue meanwhile is in both, and counts once. The other way round it could
-	// be in neither.
-	journal, err := copyJournal(ctx, filepath.Join(a.Data, journalFolder), draft)
+	// Journal and jobs first: what is delivered to the catalogue meanwhile, or done, is in both, and counts once. The other way round it
+	// could be in neither.
+	names, err := copyJournal(ctx, filepath.Join(a.Data, journalFolder), draft)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(filepath.Join(a.Data, jobsFile)); err == nil {
+		if done.Handed, err = a.handedOn(ctx); err != nil {
+			return nil, err
+		}
+		if err := jobs.BackupLocal(ctx, filepath.Join(a.Data, jobsFile), filepath.Join(draft, jobsFile)); err != nil {
+			return nil, err
+		}
+		names = append(names, jobsFile)
+	} else if !errors.Is(err, fs.ErrNotExist) { // a node that has never run has none
 		return nil, err
 	}
 	catalogue := filepath.Join(draft, catalogueFile)
@@ -197,7 +223,7 @@ func (a *app) writeBackup(ctx context.Context, at time.Time, draft, to string) (
 	if err := a.describe(ctx, catalogue, to, done); err != nil {
 		return nil, err
 	}
-	for _, name := range append([]string{catalogueFile}, journal...) {
+	for _, name := range append([]string{catalogueFile}, names...) {
 		size, sum, err := sumFile(filepath.Join(draft, name))
 		if err != nil {
 			return nil, err
@@ -213,6 +239,29 @@ func (a *app) writeBackup(ctx context.Context, at time.Time, draft, to string) (
 		err = flushFolder(draft)
 	}
 	return done, err
+}
+
+// handedOn says how far the catalogue is with it at present.
+func (a *app) handedOn(ctx context.Context) (*handed, error) {
+	s, err := sqlstore.OpenSnapshot(ctx, filepath.Join(a.Data, catalogueFile))
+	if err != nil {
+		return nil, err
+	}
+	h := &handed{}
+	err = s.View(ctx, func(r storage.Reader) error {
+		d, err := r.Dispatch()
+		if err != nil {
+			return err
+		}
+		h.Log, h.Match = d.Log, d.Match
+		looked, err := r.Looked("")
+		if errors.Is(err, storage.ErrNotFound) {
+			return nil
+		}
+		h.Looked = &looked
+		return err
+	})
+	return h, errors.Join(err, s.Close())
 }
 
 func (a *app) copyCatalogue(ctx context.Context, to string) error {
@@ -256,7 +305,7 @@ func (a *app) describe(ctx context.Context, catalogue, to string, done *backedUp
 	if err != nil {
 		return err
 	}
-	from, err := media.OpenToRead(filepath.Join(a.Data, mediaFolder))
+	from, err := a.mediaToRead(ctx)
 	if err != nil && (!errors.Is(err, fs.ErrNotExist) || len(live) > 0) {
 		return err
 	}
@@ -268,7 +317,7 @@ func (a *app) describe(ctx context.Context, catalogue, to string, done *backedUp
 		return err
 	}
 	defer into.Close()
-	copied, err := a.copyMedia(ctx, from, into, live)
+	copied, err := a.copyMedia(ctx, from, into, live, sizesIn(ctx, into))
 	if err != nil {
 		return err
 	}
@@ -297,7 +346,7 @@ func verifyLog(ctx context.Context, a *app, log storage.Log) (storage.Head, erro
 }
 
 // liveMedia are the rows of media that entries have.
-func liveMedia(ctx context.Context, s *sqlstore.Snapshot) ([]sqlstore.MediaRow, error) {
+func liveMedia(ctx context.Context, s snapshot) ([]sqlstore.MediaRow, error) {
 	rows, err := s.Media(ctx)
 	return slices.DeleteFunc(rows, func(m sqlstore.MediaRow) bool { return m.State != storage.MediaLive }), err
 }
@@ -311,8 +360,9 @@ type copiedMedia struct {
 // mediaCopiers is how many media are copied at a time: each lies in memory meanwhile, and waits for the disk.
 const mediaCopiers = 4
 
-// copyMedia copies those blobs that the other folder lacks. What is copied is hashed; what is there already was, when it came.
-func (a *app) copyMedia(ctx context.Context, from, to *media.Folder, rows []sqlstore.MediaRow) (done copiedMedia, err error) {
+// copyMedia copies those blobs that the other store lacks: has says the size that one has there, -1 if it is not there. What is
+// copied is hashed; what is there already was, when it came.
+func (a *app) copyMedia(ctx context.Context, from, to storage.Blobs, rows []sqlstore.MediaRow, has func(hashing.Value) int64) (done copiedMedia, err error) {
 	m := a.meter("media", int64(len(rows)), false)
 	defer m.end()
 	var mu sync.Mutex // guards done
@@ -324,7 +374,7 @@ func (a *app) copyMedia(ctx context.Context, from, to *media.Folder, rows []sqls
 				return err
 			}
 			defer m.add(1)
-			if sizeOf(ctx, to, row.SHA256) == row.Size {
+			if has(row.SHA256) == row.Size {
 				return nil
 			}
 			data, err := readBlob(ctx, from, row)
@@ -333,6 +383,9 @@ func (a *app) copyMedia(ctx context.Context, from, to *media.Folder, rows []sqls
 				if err != nil && !errors.Is(err, storage.ErrCorrupt) {
 					return err
 				}
+			}
+			if errors.Is(err, storage.ErrUnavailable) {
+				return err
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -349,22 +402,24 @@ func (a *app) copyMedia(ctx context.Context, from, to *media.Folder, rows []sqls
 	return done, err
 }
 
-// sizeOf is the size of a blob; -1 if it is not there.
-func sizeOf(ctx context.Context, f *media.Folder, sha hashing.Value) int64 {
-	blob, err := f.Open(ctx, sha)
-	if err != nil {
+// sizesIn tells the sizes of blobs in a folder; -1 of those that are not there.
+func sizesIn(ctx context.Context, f *media.Folder) func(hashing.Value) int64 {
+	return func(sha hashing.Value) int64 {
+		blob, err := f.Open(ctx, sha)
+		if err != nil {
+			return -1
+		}
+		defer blob.Close()
+		if file, ok := blob.(*os.File); ok {
+			if info, err := file.Stat(); err == nil {
+				return info.Size()
+			}
+		}
 		return -1
 	}
-	defer blob.Close()
-	if file, ok := blob.(*os.File); ok {
-		if info, err := file.Stat(); err == nil {
-			return info.Size()
-		}
-	}
-	return -1
 }
 
-func readBlob(ctx context.Context, from *media.Folder, row sqlstore.MediaRow) ([]byte, error) {
+func readBlob(ctx context.Context, from storage.Blobs, row sqlstore.MediaRow) ([]byte, error) {
 	blob, err := from.Open(ctx, row.SHA256)
 	if err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ import (
 	"vigie/hashing"
 	"vigie/matcher"
 	"vigie/storage"
+	"vigie/storage/jobs"
 	"vigie/storage/journal"
 	"vigie/storage/media"
 	"vigie/storage/sqlstore"
@@ -31,6 +32,9 @@ type restoreCmd struct {
 func (c *restoreCmd) Run(ctx context.Context, a *app) error {
 	if a.Server != "" {
 		return usagef("restore makes a data folder on this machine (--data); --server names a node elsewhere")
+	}
+	if a.Database != "" || a.Media != "" {
+		return usagef("restore makes a data folder with its catalogue and its media in it, without --database and --media; vigie copy brings them to PostgreSQL and S3 from there")
 	}
 	if err := needEmpty(a.Data); err != nil {
 		return err
@@ -60,6 +64,9 @@ func (c *restoreCmd) Run(ctx context.Context, a *app) error {
 	a.say("%s is restored from %s: log %s up to change %d, root %s; %d entries; %d media (%s). The log verifies.",
 		a.Data, from, m.LogID, m.Seq, m.Root, m.Rows["entries"], m.Media, humanBytes(m.MediaBytes))
 	a.say("What came after change %d is not in it. Whoever has read further in this log (a reader of the feed, a copy, another backup) holds changes that it does not have.", m.Seq)
+	if !m.has(jobsFile) {
+		a.warn("the backup has no jobs, as those of former versions: what was on its way to webhooks when it was taken is not told any more")
+	}
 	if len(m.Missing) > 0 {
 		a.warn("%d media were missing when the backup was made: its manifest lists them", len(m.Missing))
 	}
@@ -117,16 +124,21 @@ func readManifest(place string) (dir string, m *manifest, err error) {
 	return place, m, nil
 }
 
+// has reports whether the backup has a file.
+func (m *manifest) has(name string) bool {
+	return slices.ContainsFunc(m.Files, func(f manifestFileEntry) bool { return f.Name == name })
+}
+
 // check refuses a manifest that this program does not understand, or that names files where none of a backup are.
 func (m *manifest) check() error {
 	if m == nil || m.Version != 1 {
 		return errors.New("it is not of version 1, the one that this program reads")
 	}
-	if !slices.ContainsFunc(m.Files, func(f manifestFileEntry) bool { return f.Name == catalogueFile }) {
+	if !m.has(catalogueFile) {
 		return fmt.Errorf("it does not name %s", catalogueFile)
 	}
 	for _, f := range m.Files {
-		if f.Name != catalogueFile && (path.Dir(f.Name) != journalFolder || !filepath.IsLocal(f.Name) || strings.Contains(f.Name, `\`)) {
+		if f.Name != catalogueFile && f.Name != jobsFile && (path.Dir(f.Name) != journalFolder || !filepath.IsLocal(f.Name) || strings.Contains(f.Name, `\`)) {
 			return fmt.Errorf("it names the file %q", f.Name)
 		}
 	}
@@ -144,7 +156,11 @@ func (a *app) restore(ctx context.Context, from string, m *manifest, draft strin
 	// As a node opens it: an older catalogue is migrated, a newer one refused.
 	store, err := sqlstore.OpenSQLite(ctx, catalogue, storage.Options{})
 	if err == nil {
-		err = errors.Join(deliverJournal(ctx, filepath.Join(draft, journalFolder), store, func(err error) { a.warn("%v", err) }), store.Close())
+		err = restoreJobs(ctx, m, draft, store)
+		if err == nil {
+			err = deliverJournal(ctx, filepath.Join(draft, journalFolder), store, func(err error) { a.warn("%v", err) })
+		}
+		err = errors.Join(err, store.Close())
 	}
 	if err != nil {
 		return err
@@ -158,6 +174,23 @@ func (a *app) restore(ctx context.Context, from string, m *manifest, draft strin
 		return err
 	}
 	return flushFolder(draft)
+}
+
+// restoreJobs makes the jobs of a backup, and the catalogue's note of what was handed on to jobs, fit each other: events may be told again,
+// by the same ids, and none is lost. Backups of former versions have no jobs.
+func restoreJobs(ctx context.Context, m *manifest, draft string, store storage.Catalogue) error {
+	if !m.has(jobsFile) {
+		return nil
+	}
+	if err := jobs.RenewLocal(ctx, filepath.Join(draft, jobsFile)); err != nil || m.Handed == nil {
+		return err
+	}
+	return store.Update(ctx, func(w storage.Writer) error {
+		if err := w.RewindDispatch(storage.Position{Log: m.Handed.Log, Match: m.Handed.Match}); err != nil || m.Handed.Looked == nil {
+			return err
+		}
+		return w.RewindLooked(*m.Handed.Looked)
+	})
 }
 
 // deliverJournal takes what the journal had not handed on into the catalogue, and removes it: the restored node is to have a new
@@ -221,7 +254,7 @@ func (a *app) restoreRest(ctx context.Context, s *sqlstore.Snapshot, from string
 		return err
 	}
 	defer stored.Close()
-	copied, err := a.copyMedia(ctx, stored, into, live)
+	copied, err := a.copyMedia(ctx, stored, into, live, sizesIn(ctx, into))
 	if err == nil && len(copied.lost) > 0 {
 		sha := shaText(copied.lost[0].SHA256)
 		err = fmt.Errorf("the backup is damaged: %d media, the first of which is %s, are missing or not what their name says",

@@ -21,9 +21,12 @@ type cli struct {
 	JSON   bool             `help:"Print JSON, one object a line." env:"VIGIE_JSON"`
 
 	Serve      serveCmd      `cmd:"" help:"Run a node."`
+	Worker     workerCmd     `cmd:"" help:"Run a node that does jobs, and serves nobody."`
 	Flag       flagCmd       `cmd:"" help:"Flag pictures and videos into a bank."`
 	Check      checkCmd      `cmd:"" help:"Check pictures and videos against the banks."`
-	Scan       scanCmd       `cmd:"" help:"Check a whole folder, with progress; can be resumed."`
+	Scan       scanCmd       `cmd:"" help:"Check a whole folder or bucket, with progress; can be resumed."`
+	Rescans    rescansCmd    `cmd:"" help:"Check what was posted before, in the background: start, list, watch, cancel, resume; read what was found."`
+	Sources    sourcesCmd    `cmd:"" help:"List what may be re-scanned, as the node's configuration names it."`
 	Hash       hashCmd       `cmd:"" help:"Print the signals of pictures and videos; needs no node."`
 	Banks      banksCmd      `cmd:"" help:"List, create, change, delete and restore banks; confirm what is proposed."`
 	Subscribed subscribedCmd `cmd:"" name:"subscriptions" help:"List which banks count for your party, and how; subscribe."`
@@ -32,11 +35,16 @@ type cli struct {
 	Entries    entriesCmd    `cmd:"" help:"List, search, show, change, retract and restore entries; say what you think of them."`
 	Matches    matchesCmd    `cmd:"" help:"List what checks found, and say what was done about it."`
 	Parties    partiesCmd    `cmd:"" help:"List, create and change parties: whose keys and banks they are."`
+	Webhooks   webhooksCmd   `cmd:"" help:"Be told of what happens: create, change, test and delete webhooks; replay what was given up."`
 	Keys       keysCmd       `cmd:"" help:"List, create and revoke API keys."`
+	History    historyCmd    `cmd:"" help:"Say what the upload history has, and read its files in full."`
+	Nodes      nodesCmd      `cmd:"" help:"List the nodes of the catalogue, how far they are, and whether they hold the same."`
 	Log        logCmd        `cmd:"" help:"Read, follow and verify the change log."`
 	Vocabulary vocabularyCmd `cmd:"" help:"List the labels that mean the same to all."`
 	Backup     backupCmd     `cmd:"" help:"Copy the data folder, also while a node runs on it."`
 	Restore    restoreCmd    `cmd:"" help:"Make a data folder of a backup, and verify it."`
+	Copy       copyCmd       `cmd:"" help:"Copy a whole catalogue from a data folder to PostgreSQL, or back."`
+	Migrate    migrateCmd    `cmd:"" help:"Bring the catalogue to the schema of this version; vigie serve does so by itself."`
 	Doctor     doctorCmd     `cmd:"" help:"Examine the data folder and the machine, say what is wrong and what to do."`
 	Bench      benchCmd      `cmd:"" help:"Measure: how many edited copies are found, and how long hashing takes."`
 	Demo       demoCmd       `cmd:"" help:"Show the main job on drawn pictures, in a temporary folder."`
@@ -73,6 +81,9 @@ Exit codes: 0 done, 1 some inputs failed or the node refused, 2 wrong use.`
 func run(ctx context.Context, args []string, io streams) int {
 	var c cli
 	settings, err := readConfigFile(args)
+	if err == nil {
+		c.Config.Sources, err = sources(settings)
+	}
 	if err != nil {
 		return fail(io.err, usagef("--config: %w", err))
 	}
@@ -155,16 +166,28 @@ func fail(w io.Writer, err error) int {
 	if path, ok := errors.AsType[*fs.PathError](err); ok { // the name of a system call helps nobody
 		text = strings.Replace(text, path.Error(), path.Path+": "+path.Err.Error(), 1)
 	}
-	fmt.Fprintln(w, "vigie:", strings.ReplaceAll(text, "\n", "; "))
+	fmt.Fprintln(w, "vigie:", inOneLine(text))
 	if errors.As(err, &usage) {
 		return exitUsage
 	}
 	return exitFailed
 }
 
+// oneLine is an error's text, for a line.
+func oneLine(err error) string { return inOneLine(err.Error()) }
+
+// inOneLine joins lines by semicolons, unless one announces the next.
+func inOneLine(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines[1:] {
+		lines[i+1] = strings.TrimSpace(lines[i+1])
+	}
+	return strings.ReplaceAll(strings.Join(lines, "; "), ":; ", ": ")
+}
+
 // help shows the node's settings only where they matter: they would drown the rest.
 func help(o kong.HelpOptions, c *kong.Context) error {
-	shown := map[string]bool{"serve": true, "config": true}
+	shown := map[string]bool{"serve": true, "worker": true, "config": true}
 	node := c.Selected()
 	for _, f := range c.Model.Flags {
 		if f.Group != nil && f.Group.Key == nodeGroup {

@@ -38,7 +38,7 @@ type client struct {
 // the folder, it starts one for as long as the command lasts. Close it.
 func (a *app) connect(ctx context.Context) (*client, error) {
 	if a.Server == "" {
-		if err := needFolder(a.Data); err != nil {
+		if err := needNode(a.Data); err != nil {
 			return nil, err
 		}
 	}
@@ -88,7 +88,7 @@ func (c *client) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 		if err == nil || c.own != nil || c.settled || ctx.Err() != nil {
 			return conn, err
 		}
-		own, err := openNode(ctx, c.config, false, nil)
+		own, err := openNode(ctx, c.config, nil, nil)
 		if err == nil {
 			c.own = own
 			err = own.loaded(ctx)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -18,6 +19,8 @@ import (
 
 	"vigie/hashing"
 	"vigie/hashing/sandbox"
+	"vigie/internal/guard"
+	"vigie/rescan"
 )
 
 const nodeGroup = "node"
@@ -30,6 +33,10 @@ type Config struct {
 	Data    string `help:"Data folder (${default}); belongs to one process at a time." default:"vigie-data" placeholder:"DIR" env:"VIGIE_DATA"`
 	Server  string `help:"URL of a node; wins over --data." placeholder:"URL" env:"VIGIE_SERVER"`
 	KeyFile string `help:"File that holds the key for --server; or set VIGIE_KEY." placeholder:"FILE" env:"VIGIE_KEY_FILE"`
+
+	Database   Database `group:"node" help:"Catalogue in PostgreSQL, such as postgres://vigie@db.example/vigie, with the password in PGPASSWORD or PGPASSFILE; empty: in the data folder." placeholder:"URL" env:"VIGIE_DATABASE"`
+	Media      string   `group:"node" help:"Where media are kept: a folder, or a bucket, such as s3://bucket/prefix?endpoint=https://s3.example; empty: folder media of the data folder." placeholder:"DIR|URL" env:"VIGIE_MEDIA"`
+	MediaCache Bytes    `group:"node" help:"Disk for media of a bucket that were read, in the data folder; 0B keeps none." default:"1GiB" env:"VIGIE_MEDIA_CACHE"`
 
 	Listen         string        `group:"node" help:"Address to serve HTTP on." default:"127.0.0.1:8740" env:"VIGIE_LISTEN"`
 	ListenPrivate  string        `group:"node" help:"Address for metrics and profiles, which are for the operator alone, such as 127.0.0.1:8741; empty: metrics on --listen, no profiles." env:"VIGIE_LISTEN_PRIVATE"`
@@ -60,7 +67,14 @@ type Config struct {
 	BodyTimeout    time.Duration `group:"node" help:"Time for a request, or a line of a batch, to arrive." default:"1m" env:"VIGIE_BODY_TIMEOUT"`
 	BatchLines     int           `group:"node" help:"Most lines of a batch." default:"100000" env:"VIGIE_BATCH_LINES"`
 	DrainDelay     time.Duration `group:"node" help:"Time between saying not ready and closing, for a balancer to notice." default:"0s" env:"VIGIE_DRAIN_DELAY"`
+	MaxStaleness   time.Duration `group:"node" help:"Not ready while it is longer ago that the node saw the whole log; 0: that alone never makes it not ready." default:"0s" env:"VIGIE_MAX_STALENESS"`
+	NodeName       string        `group:"node" help:"What the node is called in the list of nodes; empty: its machine and port." env:"VIGIE_NODE_NAME"`
+	Work           bool          `group:"node" help:"Do jobs: webhooks, re-scans. Without it, vigie worker has to do them, elsewhere." default:"true" negatable:"" env:"VIGIE_WORK"`
+	AllowOutgoing  Rules         `group:"node" help:"Where webhooks and lists of URLs may lead besides public addresses at ports 80 and 443, and also by plain http: names, addresses or networks, with a port, separated by commas." placeholder:"HOST[:PORT]" env:"VIGIE_ALLOW_OUTGOING"`
 	LogLevel       string        `group:"node" help:"Least level of log lines: debug, info, warn, error." enum:"debug,info,warn,error" default:"info" env:"VIGIE_LOG_LEVEL"`
+
+	// Sources are what may be re-scanned. They are in the file alone: they are no one line.
+	Sources rescan.Sources `kong:"-"`
 }
 
 // keyVariable holds the key itself. There is no flag for it: it would show in the list of processes.
@@ -96,6 +110,18 @@ func (c *Config) Validate() error {
 	if (c.TlsCert == "") != (c.TlsKey == "") {
 		faults = append(faults, errors.New("--tls-cert and --tls-key: a certificate needs its key; name both, or neither"))
 	}
+	if strings.Contains(c.Media, "://") && !inS3(c.Media) {
+		faults = append(faults, errors.New("--media: accepted is a folder, or the URL of a bucket such as s3://bucket/prefix?endpoint=https://s3.example"))
+	}
+	if c.MaxStaleness < 0 {
+		faults = append(faults, fmt.Errorf("--max-staleness: %v; it must not be negative", c.MaxStaleness))
+	}
+	if err := c.Sources.Check(); err != nil {
+		faults = append(faults, err)
+	}
+	if err := c.Database.Validate(); err != nil {
+		faults = append(faults, err)
+	}
 	if c.VideoDecoders < 0 {
 		faults = append(faults, fmt.Errorf("--video-decoders: %d; it must not be negative", c.VideoDecoders))
 	}
@@ -111,6 +137,16 @@ func (c *Config) Validate() error {
 	return nil
 }
 
+// nodeName is what the node is called in the list of nodes.
+func (c *Config) nodeName() string {
+	if c.NodeName != "" {
+		return c.NodeName
+	}
+	host, _ := os.Hostname()
+	_, port, _ := net.SplitHostPort(c.Listen)
+	return net.JoinHostPort(host, port)
+}
+
 func (c *Config) limits() hashing.Limits {
 	return hashing.Limits{Bytes: int64(c.MaxBytes), Side: c.MaxSide, Pixels: c.MaxPixels}
 }
@@ -124,6 +160,15 @@ func (c *Config) sandbox() sandbox.Options {
 		o.Env = []string{sandboxTestHooks + "=" + hooks}
 	}
 	return o
+}
+
+// brief is how long a check waits for the catalogue. One in the data folder is as good as the folder itself, and a busy machine
+// must not make verdicts less than they are.
+func (c *Config) brief() time.Duration {
+	if c.Database == "" {
+		return 0
+	}
+	return 250 * time.Millisecond
 }
 
 // key is the key for --server: from --key-file, else from the environment.
@@ -197,6 +242,30 @@ func (n Networks) String() string {
 	return strings.Join(all, ",")
 }
 
+// Rules are exceptions from what may be asked of others, on the command line: hooks.internal:8443,10.0.0.0/8.
+type Rules []guard.Rule
+
+// UnmarshalText reads rules separated by commas.
+func (r *Rules) UnmarshalText(text []byte) error {
+	*r = nil
+	for one := range strings.SplitSeq(string(text), ",") {
+		rule, err := guard.ParseRule(strings.TrimSpace(one))
+		if err != nil {
+			return err
+		}
+		*r = append(*r, rule)
+	}
+	return nil
+}
+
+func (r Rules) String() string {
+	var all []string
+	for _, rule := range r {
+		all = append(all, rule.String())
+	}
+	return strings.Join(all, ",")
+}
+
 // resolve gives flags the settings of the file, unless the environment has them.
 func resolve(settings map[string]any) kong.Resolver {
 	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
@@ -230,7 +299,7 @@ func readConfigFile(args []string) (map[string]any, error) {
 	if err := numbers.Decode(&settings); err != nil {
 		return nil, fmt.Errorf("%s: not a JSON object of settings: %w", filepath.Base(path), err)
 	}
-	known := settingNames()
+	known := append(settingNames(), sourcesSection)
 	for name, v := range settings {
 		if !slices.Contains(known, name) {
 			return nil, fmt.Errorf("%s: %q is no setting; accepted are %s", filepath.Base(path), name, strings.Join(known, ", "))
@@ -242,12 +311,36 @@ func readConfigFile(args []string) (map[string]any, error) {
 	return settings, nil
 }
 
-// settingNames are the flags of Config but for --config itself.
+// sourcesSection is the part of the file that says what may be re-scanned.
+const sourcesSection = "sources"
+
+// sources reads the section of the file, if there is one.
+func sources(settings map[string]any) (all rescan.Sources, err error) {
+	section, ok := settings[sourcesSection]
+	if !ok {
+		return nil, nil
+	}
+	text, err := json.Marshal(section)
+	if err != nil {
+		return nil, err
+	}
+	strict := json.NewDecoder(bytes.NewReader(text))
+	strict.DisallowUnknownFields()
+	if err := strict.Decode(&all); err != nil {
+		return nil, fmt.Errorf("%s: %w; accepted is an object such as {\"old-posts\": {\"kind\": \"folder\", \"location\": \"/srv/posts\"}}", sourcesSection, err)
+	}
+	return all, nil
+}
+
+// settings are the fields of Config that are flags, but for --config itself.
+func settings() []reflect.StructField {
+	return slices.DeleteFunc(reflect.VisibleFields(reflect.TypeFor[Config]())[1:], func(f reflect.StructField) bool { return f.Tag.Get("kong") == "-" })
+}
+
 func settingNames() []string {
 	var names []string
-	t := reflect.TypeFor[Config]()
-	for i := 1; i < t.NumField(); i++ {
-		names = append(names, flagName(t.Field(i)))
+	for _, f := range settings() {
+		names = append(names, flagName(f))
 	}
 	return names
 }
@@ -281,12 +374,13 @@ type setting struct {
 func (configCmd) Run(a *app) error {
 	v := reflect.ValueOf(a.Config)
 	var all []setting
-	for i := 1; i < v.NumField(); i++ {
-		s := setting{Name: flagName(v.Type().Field(i)), Value: fmt.Sprint(v.Field(i).Interface()), From: "default"}
-		if _, means, ok := strings.Cut(v.Type().Field(i).Tag.Get("help"), "; 0: "); ok && v.Field(i).IsZero() {
+	for _, f := range settings() {
+		value := v.FieldByIndex(f.Index)
+		s := setting{Name: flagName(f), Value: fmt.Sprint(value.Interface()), From: "default"}
+		if _, means, ok := strings.Cut(f.Tag.Get("help"), "; 0: "); ok && value.IsZero() {
 			s.Means = strings.TrimSuffix(means, ".")
 		}
-		env := v.Type().Field(i).Tag.Get("env")
+		env := f.Tag.Get("env")
 		if _, ok := a.file[s.Name]; ok {
 			s.From = "file"
 		}

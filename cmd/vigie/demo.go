@@ -362,7 +362,7 @@ func (d *demo) scan(ctx context.Context) error {
 		return err
 	}
 	end.Summary.Took = time.Duration(end.Seconds * float64(time.Second))
-	d.say("  %s", summaryWords(end.Summary))
+	d.say("  %s", summaryWords(end.Summary, "files"))
 	want := 0 // the copies, but those of the entry that was retracted
 	for i := range alterations {
 		if i%len(flagged) != 0 {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"vigie/storage"
-	"vigie/storage/sqlstore"
 )
 
 type doctorCmd struct {
@@ -33,6 +32,7 @@ var checks = []check{
 	{"media", checkMedia},
 	{"index", checkIndex},
 	{"journal", checkJournal},
+	{"history", checkHistory},
 	{"disk", checkDisk},
 	{"memory", checkMemory},
 	{"open files", checkOpenFiles},
@@ -91,8 +91,8 @@ type examination struct {
 	deep     bool
 	nothing  bool // there is no folder, and nothing to look at
 	now      time.Time
-	catalog  *sqlstore.Snapshot // nil: there is none, or it cannot be read
-	rows     map[string]int64   // of its tables; nil as long as nobody knows
+	catalog  snapshot         // nil: there is none, or it cannot be read
+	rows     map[string]int64 // of its tables; nil as long as nobody knows
 	head     storage.Head
 	log      *logPass // nil: not read, or it does not verify
 	ownerPID int      // of the process that owns the folder; 0: none, or not known

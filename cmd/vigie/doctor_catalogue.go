@@ -22,13 +22,15 @@ import (
 
 const useBackup = "keep the folder as it is, and restore the last backup that verifies (vigie restore) to a new one"
 
-// checkCatalogue: SQLite finds its file whole, and it is of this version.
+// checkCatalogue: it is of this version, and SQLite finds its file whole. The files of PostgreSQL are for PostgreSQL to examine.
 func checkCatalogue(ctx context.Context, x *examination) []finding {
-	if err := needFolder(x.Data); errors.Is(err, errNoFolder) {
+	if err := needFolder(x.Data); x.Database == "" && errors.Is(err, errNoFolder) {
 		return []finding{fault("there is nothing to search, and nothing to lose", "name the data folder with --data; vigie serve makes a new one", "%v", err)}
 	}
-	s, err := sqlstore.OpenSnapshot(ctx, x.path(catalogueFile))
+	s, err := x.look(ctx)
 	switch {
+	case x.Database != "" && err != nil && sqlstore.Passing(err):
+		return []finding{fault("checks go on in nodes that run, without labels and opinions; nothing can be flagged", "start the database, or mend the way to it", "the database does not answer: %s", oneLine(err))}
 	case errors.Is(err, sqlstore.ErrNewer):
 		return []finding{fault("this program must not touch it", "use the version of vigie that wrote it, or a later one; this is "+buildinfo.Version(), "%v", err)}
 	case errors.Is(err, sqlstore.ErrOlder):
@@ -40,7 +42,7 @@ func checkCatalogue(ctx context.Context, x *examination) []finding {
 	}
 	x.catalog = s
 	faults, err := s.Integrity(ctx)
-	if err != nil {
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return []finding{fault("nothing can be flagged or looked up", useBackup, "it cannot be examined: %v", err)}
 	}
 	if len(faults) > 0 {
@@ -54,7 +56,11 @@ func checkCatalogue(ctx context.Context, x *examination) []finding {
 	if err != nil {
 		return []finding{fault("nothing can be flagged or looked up", useBackup, "it cannot be read: %v", err)}
 	}
-	return fine("SQLite finds the file whole; %d entries, %d banks, %d keys", x.rows["entries"], x.rows["banks"], x.rows["keys"])
+	whole := "SQLite finds the file whole"
+	if x.Database != "" {
+		whole = "PostgreSQL answers; its files are not examined (pg_amcheck does that)"
+	}
+	return fine("%s; %d entries, %d banks, %d keys", whole, x.rows["entries"], x.rows["banks"], x.rows["keys"])
 }
 
 // logPass reads the log once, for all who want to know something of it.
@@ -162,14 +168,14 @@ func (p *logPass) see(c storage.Change) error {
 
 // sumState is a sum of what the catalogue and the log both say of an entry.
 func sumState(b storage.EntryBody) uint64 {
-	text, _ := json.Marshal(storage.EntryBody{Status: b.Status, ExactOnly: b.ExactOnly, Labels: b.Labels, Signals: b.Signals}) // plain structs: cannot fail
+	text, _ := json.Marshal(storage.EntryBody{Status: b.Status, ExactOnly: b.ExactOnly, Labels: b.Labels, Signals: b.Signals, ExpiresAt: b.ExpiresAt}) // plain structs: cannot fail
 	sum := sha256.Sum256(text)
 	return binary.BigEndian.Uint64(sum[:])
 }
 
 // stateOf is an entry as a change tells it.
 func stateOf(e storage.Entry) storage.EntryBody {
-	b := storage.EntryBody{Status: e.Status, ExactOnly: e.ExactOnly, Labels: e.Labels}
+	b := storage.EntryBody{Status: e.Status, ExactOnly: e.ExactOnly, Labels: e.Labels, ExpiresAt: e.ExpiresAt}
 	for _, s := range e.Signals {
 		b.Signals = append(b.Signals, storage.BodyOf(s))
 	}
@@ -286,6 +292,8 @@ func (x *examination) difference(ctx context.Context, e storage.Entry, seq uint6
 		part = fmt.Sprintf("status (%s, by the log %s)", have.Status, body.Status)
 	case !slices.Equal(have.Labels, body.Labels):
 		part = "labels"
+	case !have.ExpiresAt.Equal(body.ExpiresAt):
+		part = "expiry"
 	case have.ExactOnly != body.ExactOnly:
 		part = "rule of matching by digests alone"
 	}

@@ -41,7 +41,7 @@ func checkFolder(_ context.Context, x *examination) (found []finding) {
 		found = append(found, warning("others can see what is in it", "chmod 700 "+x.Data, "%s is open to others (mode %o)", x.Data, mode))
 	}
 	owner, _ := ownerOf(info)
-	for _, name := range []string{catalogueFile, catalogueFile + "-wal", catalogueFile + "-shm", datadir.LockName, mediaFolder, indexFolder, journalFolder} {
+	for _, name := range []string{catalogueFile, catalogueFile + "-wal", catalogueFile + "-shm", datadir.LockName, jobsFile, mediaFolder, indexFolder, journalFolder} {
 		info, err := os.Lstat(x.path(name))
 		if err != nil {
 			continue

@@ -13,7 +13,6 @@ import (
 	"vigie/matcher"
 	"vigie/storage"
 	"vigie/storage/memory"
-	"vigie/storage/sqlstore"
 )
 
 // checkIndex: what was saved of the index is whole and of this log; with --deep, it has the rows that the catalogue gives.
@@ -52,8 +51,8 @@ func checkIndex(ctx context.Context, x *examination) []finding {
 // seen of the log, so it looks again.
 func (x *examination) openIndex(ctx context.Context, dir string) (saved *index.Index, err error) {
 	for range 3 {
-		var now *sqlstore.Snapshot
-		if now, err = sqlstore.OpenSnapshot(ctx, x.path(catalogueFile)); err != nil {
+		var now snapshot
+		if now, err = x.look(ctx); err != nil {
 			return nil, err
 		}
 		saved, err = matcher.OpenIndex(ctx, now, dir, index.Options{})

@@ -8,17 +8,20 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"vigie/hashing"
 	"vigie/storage"
-	"vigie/storage/media"
 	"vigie/storage/sqlstore"
 )
 
 // mediaFaults are what is wrong with media, by its kind.
-type mediaFaults struct{ missing, size, content, unknown, stray, stuck []string }
+type mediaFaults struct {
+	missing, size, content, unknown, stray, stuck []string
+	away                                          error // why they could not be looked through
+}
 
 // unswept is how long media may wait for their entry, or for their removal: the sweep comes each hour, and takes what is older than
 // one.
@@ -39,15 +42,18 @@ func checkMedia(ctx context.Context, x *examination) (found []finding) {
 	} else if len(unkept) > 0 {
 		found = append(found, fault("their bytes are lost, or will be", "flag them again, or restore a backup", "%d entries keep media that have no row, the first is entry %d", len(unkept), unkept[0]))
 	}
-	folder, err := media.OpenToRead(x.path(mediaFolder))
+	store, err := x.mediaToRead(ctx)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && len(rows) == 0:
 		return or(found, "none are kept")
 	case err != nil:
 		return append(found, fault("the media are lost, or their disk is not mounted", "mount it, or restore a backup", "%v", err))
 	}
-	defer folder.Close()
-	live := x.compareMedia(ctx, folder, rows, &f)
+	defer store.Close()
+	live := x.compareMedia(ctx, store, rows, &f)
+	if f.away != nil {
+		return append(found, fault("media can be neither kept nor looked at; checks go on", "start it, or mend the way to it and the settings of --media", "%s", oneLine(f.away)))
+	}
 	x.leftovers(&f)
 
 	const again = "flag them again, or restore a backup"
@@ -76,7 +82,7 @@ func checkMedia(ctx context.Context, x *examination) (found []finding) {
 }
 
 // compareMedia holds rows and files against each other. The rows are older: what came since is too young to be missed.
-func (x *examination) compareMedia(ctx context.Context, folder *media.Folder, rows []sqlstore.MediaRow, f *mediaFaults) (live int) {
+func (x *examination) compareMedia(ctx context.Context, store mediaStore, rows []sqlstore.MediaRow, f *mediaFaults) (live int) {
 	known := make(map[hashing.Value]sqlstore.MediaRow, len(rows))
 	for _, r := range rows {
 		known[r.SHA256] = r
@@ -86,9 +92,12 @@ func (x *examination) compareMedia(ctx context.Context, folder *media.Folder, ro
 	}
 	m := x.meter("media", int64(len(rows)), false)
 	defer m.end()
-	for blob, err := range folder.List(ctx) {
+	for blob, err := range store.List(ctx) {
 		row, ok := known[blob.SHA256]
 		switch {
+		case errors.Is(err, storage.ErrUnavailable):
+			f.away = err
+			return live
 		case err != nil:
 			f.stray = append(f.stray, err.Error())
 		case !ok:
@@ -101,7 +110,7 @@ func (x *examination) compareMedia(ctx context.Context, folder *media.Folder, ro
 			m.add(1)
 			if blob.Size != row.Size {
 				f.size = append(f.size, shaText(blob.SHA256))
-			} else if x.deep && !wholeBlob(ctx, folder, blob.SHA256) {
+			} else if x.deep && !wholeBlob(ctx, store, blob.SHA256) {
 				f.content = append(f.content, shaText(blob.SHA256))
 			}
 		}
@@ -115,8 +124,8 @@ func (x *examination) compareMedia(ctx context.Context, folder *media.Folder, ro
 }
 
 // wholeBlob says whether a blob can be read and is what its name says.
-func wholeBlob(ctx context.Context, folder *media.Folder, sha hashing.Value) bool {
-	blob, err := folder.Open(ctx, sha)
+func wholeBlob(ctx context.Context, store storage.Blobs, sha hashing.Value) bool {
+	blob, err := store.Open(ctx, sha)
 	if err != nil {
 		return false
 	}
@@ -128,7 +137,7 @@ func wholeBlob(ctx context.Context, folder *media.Folder, sha hashing.Value) boo
 
 // leftovers are files that were on their way in when their node ended. Those of a node that runs are young.
 func (x *examination) leftovers(f *mediaFaults) {
-	files, _ := os.ReadDir(x.path(mediaFolder, "tmp")) // not there: none
+	files, _ := os.ReadDir(filepath.Join(x.mediaFolder(), "tmp")) // not there: none
 	for _, file := range files {
 		if info, err := file.Info(); err == nil && x.now.Sub(info.ModTime()) > time.Hour {
 			f.stray = append(f.stray, "tmp/"+file.Name())
@@ -137,7 +146,7 @@ func (x *examination) leftovers(f *mediaFaults) {
 }
 
 // checkJournal: what matched is handed on to the catalogue, and nothing of it was damaged.
-func checkJournal(_ context.Context, x *examination) (found []finding) {
+func checkJournal(ctx context.Context, x *examination) (found []finding) {
 	const much, long = 1 << 30, 24 * time.Hour
 	files, err := os.ReadDir(x.path(journalFolder))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -168,6 +177,10 @@ func checkJournal(_ context.Context, x *examination) (found []finding) {
 	if len(damaged) > 0 {
 		found = append(found, fault("matches may be missing in the catalogue", "examine the disk; keep the files: docs/format/journal.md says how to read them",
 			"%d files could not be read to their end and were put aside, the first is %s", len(damaged), damaged[0]))
+	}
+	if was, err := x.formerLog(ctx); err == nil && was != "" && x.rows != nil && was != x.head.LogID {
+		found = append(found, warning("what it has not handed on is kept for that one; if there is any, the node does not start", "name the catalogue that belongs to this data folder with --database; or another folder with --data",
+			"it is for the catalogue with log %s, and this one has log %s", was, x.head.LogID))
 	}
 	if size > much || waiting > 0 {
 		found = append(found, warning("what matched is not handed on to the catalogue, or too slowly", "see that a node runs, and its log", "%s wait, of them %d files for more than a day", humanBytes(size), waiting))

@@ -19,7 +19,6 @@ import (
 
 	v1 "vigie/api/v1"
 	"vigie/index"
-	"vigie/matcher"
 	"vigie/storage"
 	"vigie/storage/datadir"
 	"vigie/storage/sqlstore"
@@ -148,6 +147,7 @@ func TestDoctorFindsPlantedFaults(t *testing.T) {
 		{"a node of the tree deleted", sqlDo("DELETE FROM log_hashes WHERE idx = 4"), "log", "node 4 of the tree is missing", false},
 		{"a signal altered", sqlDo("UPDATE entry_signals SET value = zeroblob(32) WHERE entry = 3 AND algorithm = 'pdq' AND ord = (SELECT min(ord) FROM entry_signals WHERE entry = 3 AND algorithm = 'pdq')"), "entries", "entry 3 has other signals", false},
 		{"a retraction undone", sqlDo("UPDATE entries SET status = 'active' WHERE id = 1"), "entries", "entry 1 has other status (active, by the log retracted)", false},
+		{"an expiry altered", sqlDo("UPDATE entries SET expires_at = 4102444800000 WHERE id = 3"), "entries", "entry 3 has other expiry", false},
 		{"an entry deleted", sqlDo("DELETE FROM entry_signals WHERE entry = 3; DELETE FROM entry_labels WHERE entry = 3; DELETE FROM entry_sources WHERE entry = 3; DELETE FROM entries WHERE id = 3"), "entries", "entry 3 is in the log, and not in the catalogue", false},
 		{"an entry from nowhere", sqlDo("INSERT INTO entries (bank, status, exact_only, note, reason, sha256, bytes, format, width, height, kept, created_at, seq) SELECT bank, status, exact_only, note, reason, zeroblob(32), bytes, format, width, height, 0, created_at, seq FROM entries WHERE id = 2"), "entries", "no change of the log made entry", false},
 		{"a policy altered", sqlDo("UPDATE banks SET policy = replace(policy, '31', '3') WHERE id = 1"), "banks and keys", "bank 1", false},
@@ -324,17 +324,22 @@ func changeTomorrow(t *testing.T, data string) {
 // saveLackingIndex saves an index with the right mark that lacks the rows of entry 2.
 func saveLackingIndex(t *testing.T, data string) {
 	t.Helper()
+	dir := filepath.Join(data, indexFolder)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	saveIndexOf(t, data, dir)
+	saved, err := index.ReadSaved(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
 	c, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(data, catalogueFile), storage.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	head, err := c.Head(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
 	x := index.New(index.Options{})
-	err = x.Load(t.Context(), head.Seq, func(yield func(index.Change, error) bool) {
+	err = x.Load(t.Context(), saved.Seq, func(yield func(index.Change, error) bool) {
 		err := c.View(t.Context(), func(r storage.Reader) error {
 			page, err := r.Entries(storage.EntryQuery{Limit: 100, Status: storage.Active})
 			for _, e := range page {
@@ -351,11 +356,7 @@ func saveLackingIndex(t *testing.T, data string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(data, indexFolder)
-	if err := os.RemoveAll(dir); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := matcher.SaveIndex(t.Context(), c, x, dir); err != nil {
+	if _, err := x.Save(t.Context(), dir, func(uint64) (index.Mark, error) { return saved.Mark, nil }); err != nil {
 		t.Fatal(err)
 	}
 }

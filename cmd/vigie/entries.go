@@ -14,9 +14,9 @@ type entriesCmd struct {
 	List     entriesListCmd   `cmd:"" default:"withargs" help:"List entries."`
 	Search   entriesSearchCmd `cmd:"" help:"Search entries for words in notes, labels, sources and reasons."`
 	Show     entryShowCmd     `cmd:"" help:"Show an entry."`
-	Change   entryChangeCmd   `cmd:"" help:"Change an entry's labels or note."`
+	Change   entryChangeCmd   `cmd:"" help:"Change an entry's labels, note or expiry."`
 	Retract  entryRetractCmd  `cmd:"" help:"Retract an entry: it stops matching. It can be restored."`
-	Restore  entryRestoreCmd  `cmd:"" help:"Restore a retracted or quarantined entry."`
+	Restore  entryRestoreCmd  `cmd:"" help:"Restore a retracted, quarantined or expired entry."`
 	Confirm  entryConfirmCmd  `cmd:"" help:"Carry out what somebody else proposed of an entry."`
 	Reject   entryRejectCmd   `cmd:"" help:"Drop what is proposed of an entry."`
 	Opine    opineCmd         `cmd:"" help:"Say what your party thinks of an entry."`
@@ -28,7 +28,7 @@ type entriesCmd struct {
 
 type entriesListCmd struct {
 	Bank    *string    `help:"Only of this bank." placeholder:"NAME"`
-	Status  *v1.Status `help:"Only proposed, active, quarantined or retracted ones." placeholder:"STATUS"`
+	Status  *v1.Status `help:"Only proposed, active, quarantined, retracted or expired ones." placeholder:"STATUS"`
 	Label   *string    `help:"Only with this label." placeholder:"LABEL"`
 	Waiting *bool      `help:"Only those of which something is proposed."`
 	Limit   int        `help:"At most so many; 0: all." default:"0"`
@@ -136,6 +136,9 @@ func (id entryID) ask(ctx context.Context, a *app, request func(*client) (*http.
 	if p := e.Proposal; p != nil {
 		a.say("%s; waits for: vigie entries confirm %d", proposalWords(*p), e.Id)
 	}
+	if at := e.ExpiresAt; at != nil {
+		a.say("%s %s", map[bool]string{true: "expired", false: "expires"}[e.Status == v1.Expired], at.Local().Format(stamp))
+	}
 	if e.Note != "" {
 		a.say("note: %s", printable(e.Note))
 	}
@@ -202,17 +205,22 @@ type entryChangeCmd struct {
 	Label    []string `help:"New labels, instead of all old ones; may be repeated." placeholder:"LABEL"`
 	NoLabels bool     `help:"Remove all labels."`
 	Note     *string  `help:"New note."`
+	Expires  expiry   `help:"When it is to match no more: after a time such as 720h, or on a day such as 2027-05-01." placeholder:"WHEN"`
+	NoExpiry bool     `help:"Let it match for ever."`
 }
 
-// Run changes labels or note.
+// Run changes labels, note or expiry.
 func (c *entryChangeCmd) Run(ctx context.Context, a *app) error {
-	change := v1.EntryChange{Note: c.Note}
+	change := v1.EntryChange{Note: c.Note, ExpiresAt: c.Expires.some()}
+	if c.NoExpiry {
+		change.NeverExpires = &c.NoExpiry
+	}
 	if len(c.Label) > 0 || c.NoLabels {
 		labels := append(v1.Labels{}, c.Label...)
 		change.Labels = &labels
 	}
-	if change == (v1.EntryChange{}) || len(c.Label) > 0 && c.NoLabels {
-		return usagef("name what to change: --label or --no-labels, --note")
+	if change == (v1.EntryChange{}) || len(c.Label) > 0 && c.NoLabels || change.ExpiresAt != nil && c.NoExpiry {
+		return usagef("name what to change: --label or --no-labels, --note, --expires or --no-expiry")
 	}
 	return c.ask(ctx, a, func(n *client) (*http.Response, error) { return n.ChangeEntry(ctx, c.Entry, change) })
 }

@@ -18,7 +18,7 @@ import (
 type entriesSearchCmd struct {
 	Words  []string   `arg:"" optional:"" help:"All are looked for. In quotation marks of their own: in a row. -without, begin*, misspelt~; label:, source:, note:, reason: before any of these. Put -- before words that begin with a dash."`
 	Bank   *string    `help:"Only of this bank." placeholder:"NAME"`
-	Status *v1.Status `help:"Only proposed, active, quarantined or retracted ones." placeholder:"STATUS"`
+	Status *v1.Status `help:"Only proposed, active, quarantined, retracted or expired ones." placeholder:"STATUS"`
 	Label  *string    `help:"Only with this label." placeholder:"LABEL"`
 	Source *string    `help:"Only of this source, as the facet names it." placeholder:"SOURCE"`
 	period

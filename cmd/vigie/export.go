@@ -153,6 +153,9 @@ func itemOf(e v1.Entry) (exchange.Item, error) {
 	if e.Status != v1.Active {
 		item.Status = string(e.Status)
 	}
+	if e.ExpiresAt != nil {
+		item.ExpiresAt = e.ExpiresAt.UTC()
+	}
 	if m := e.Media; m != nil {
 		item.Media = exchange.Media{
 			Format: value(m.Format), Width: value(m.Width), Height: value(m.Height), Bytes: m.Bytes, DurationMS: value(m.DurationMs),

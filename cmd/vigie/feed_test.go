@@ -385,18 +385,19 @@ func readEvent(in *bufio.Reader) (e event, err error) {
 
 // poll follows the log page by page, and waits for what is not there yet.
 func (r *feedReader) poll(ctx context.Context) error {
+	type changes struct {
+		LogID   string `json:"log_id"`
+		Next    int
+		Cursor  string
+		Changes []json.RawMessage
+	}
 	for !r.complete() && ctx.Err() == nil {
 		path := "/v1/changes?limit=1000&wait=20"
 		if r.cursor != "" {
 			path += "&cursor=" + r.cursor
 		}
 		r.connections++
-		page, err := get[struct {
-			LogID   string `json:"log_id"`
-			Next    int
-			Cursor  string
-			Changes []json.RawMessage
-		}](r.node, r.key, path)
+		page, err := unhurried(func() (changes, error) { return get[changes](r.node, r.key, path) })
 		if err != nil {
 			return err
 		}

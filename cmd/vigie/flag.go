@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	v1 "vigie/api/v1"
 	"vigie/hashing"
@@ -15,6 +16,7 @@ type flagCmd struct {
 	Label            []string `help:"Label of the entries; may be repeated." placeholder:"LABEL"`
 	Note             string   `help:"Note on the entries."`
 	Origin           string   `help:"Where they come from: a URL, a case number."`
+	Expires          expiry   `help:"When they are to match no more: after a time such as 720h, or on a day such as 2027-05-01." placeholder:"WHEN"`
 	ExactOnly        bool     `help:"Take the files by their digests alone."`
 	DespiteKnownGood bool     `help:"Also what is near a known-good entry."`
 	Signal           []string `help:"Flag a signal instead of files: pdq:<64 hex>, md5:<32 hex>, ...; repeat for more signals of one entry." placeholder:"SIGNAL"`
@@ -30,6 +32,7 @@ type flaggedFile struct {
 	Created    bool                `json:"created"`
 	Matchable  bool                `json:"matchable"`
 	Proposed   bool                `json:"proposed,omitempty"`
+	ExpiresAt  *time.Time          `json:"expires_at,omitempty"`
 	Frames     *v1.StoredFrames    `json:"frames,omitempty"`
 	Retracted  []v1.RetractedEntry `json:"retracted"`
 	Neighbours []v1.Neighbour      `json:"neighbours"`
@@ -54,7 +57,7 @@ func (c *flagCmd) Run(ctx context.Context, a *app) error {
 	defer node.Close()
 	if len(signals) > 0 {
 		labels := append(v1.Labels{}, c.Label...) // none is an empty list: the contract knows no null
-		body := v1.FlagSignals{Signals: signals, Labels: &labels, Note: &c.Note, Origin: &c.Origin, DespiteKnownGood: &c.DespiteKnownGood}
+		body := v1.FlagSignals{Signals: signals, Labels: &labels, Note: &c.Note, Origin: &c.Origin, ExpiresAt: c.Expires.some(), DespiteKnownGood: &c.DespiteKnownGood}
 		out, err := ask[v1.Flagged](node.Flag(ctx, c.Bank, body))
 		if err != nil {
 			return err
@@ -64,6 +67,9 @@ func (c *flagCmd) Run(ctx context.Context, a *app) error {
 	fields := map[string][]string{
 		"labels": c.Label, "note": {c.Note}, "origin": {c.Origin}, "exact_only": {fmt.Sprint(c.ExactOnly)},
 		"despite_known_good": {fmt.Sprint(c.DespiteKnownGood)},
+	}
+	if at := c.Expires.some(); at != nil {
+		fields["expires_at"] = []string{at.Format(time.RFC3339Nano)}
 	}
 	shown := a.longWork(c.Files)
 	defer shown.wait()
@@ -82,7 +88,7 @@ func (c *flagCmd) Run(ctx context.Context, a *app) error {
 }
 
 func flaggedOf(file string, f v1.Flagged) flaggedFile {
-	return flaggedFile{file, f.Entry.Id, f.Seq, f.Created, f.Matchable, f.Entry.Status == v1.Proposed, f.Frames, f.Retracted, f.Neighbours}
+	return flaggedFile{file, f.Entry.Id, f.Seq, f.Created, f.Matchable, f.Entry.Status == v1.Proposed, f.Entry.ExpiresAt, f.Frames, f.Retracted, f.Neighbours}
 }
 
 func (c *flagCmd) show(a printer, f flaggedFile) error {
@@ -107,6 +113,11 @@ func (c *flagCmd) show(a printer, f flaggedFile) error {
 	}
 	if !f.Created && (len(c.Label) > 0 || c.Note != "") {
 		a.say("  its labels and note stay as they are; change them with vigie entries change %d", f.Entry)
+	}
+	if at := f.ExpiresAt; at != nil {
+		a.say("  it expires %s; change that with vigie entries change %d", at.Local().Format(stamp), f.Entry)
+	} else if !c.Expires.at.IsZero() {
+		a.say("  it does not expire, as before; change that with vigie entries change %d", f.Entry)
 	}
 	if f.Proposed {
 		a.say("  it matches when somebody else confirms it: vigie entries confirm %d", f.Entry)

@@ -22,6 +22,7 @@ import (
 
 	v1 "vigie/api/v1"
 	"vigie/hashing/sandbox"
+	"vigie/internal/testpg"
 )
 
 // TestMain makes the test binary the program under test: as "vigie" in PATH it is the whole command
@@ -34,8 +35,13 @@ func TestMain(m *testing.M) {
 		_ = sandbox.ProgramChild()
 		os.Exit(exitFailed)
 	}
-	testscript.Main(m, map[string]func(){"vigie": main})
+	testscript.Main(withPostgres{m}, map[string]func(){"vigie": main})
 }
+
+// withPostgres stops the server that tests have shared, at their end.
+type withPostgres struct{ *testing.M }
+
+func (m withPostgres) Run() int { return testpg.Main(m.M) }
 
 // patience is how long a test waits for what should come at once, on a busy machine.
 const patience = 30 * time.Second
@@ -79,9 +85,19 @@ type served struct {
 
 // startServe starts a node on a data folder and returns once it says that it is ready.
 func startServe(data string, env []string, args ...string) (*served, error) {
+	return startProgram("vigie", data, env, args...)
+}
+
+// startProgram is startServe with another program than this test's own.
+func startProgram(program, data string, env []string, args ...string) (*served, error) {
+	return startCommand(program, "serve", data, env, args...)
+}
+
+// startCommand is startProgram with another command that runs a node.
+func startCommand(program, command, data string, env []string, args ...string) (*served, error) {
 	s := &served{data: data, ended: make(chan struct{})}
-	args = append([]string{"serve", "--json", "--data", data, "--listen", "127.0.0.1:0"}, args...)
-	cmd := exec.Command("vigie", args...)
+	args = append([]string{command, "--json", "--data", data, "--listen", "127.0.0.1:0"}, args...)
+	cmd := exec.Command(program, args...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = &s.stderr
 	pipe, err := cmd.StdoutPipe()
@@ -114,7 +130,7 @@ func startServe(data string, env []string, args ...string) (*served, error) {
 	if err != nil {
 		_ = s.process.Kill()
 		<-s.ended
-		return nil, fmt.Errorf("vigie serve: %w; it said: %s", err, s.stderr.String())
+		return nil, fmt.Errorf("vigie %s: %w; it said: %s", command, err, s.stderr.String())
 	}
 	return s, nil
 }

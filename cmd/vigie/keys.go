@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	v1 "vigie/api/v1"
@@ -69,41 +68,13 @@ func (c *keyCreateCmd) Run(ctx context.Context, a *app) error {
 		at := time.Now().Add(c.Expires).UTC()
 		request.ExpiresAt = &at
 	}
-	var file *os.File
-	if c.Out != "" { // before the key is made: one that cannot be written is lost
-		if file, err = os.OpenFile(c.Out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err != nil {
-			return usagef("--out: %w", err)
-		}
-		defer file.Close()
-	}
-	out, err := ask[v1.CreatedKey](node.CreateKey(ctx, request))
-	if err != nil {
-		if file != nil {
-			_ = os.Remove(c.Out)
-		}
-		return err
-	}
-	if file != nil {
-		if _, err := fmt.Fprintln(file, out.Secret); err != nil {
-			return err
-		}
-		if err := file.Close(); err != nil {
-			return err
-		}
-		out.Secret = ""
-	}
-	switch {
-	case a.json && file != nil:
-		return a.object(out.Key)
-	case a.json:
-		return a.object(out)
-	case file != nil:
-		a.say("key %s (%s) is in %s", out.Key.Id, out.Key.Role, c.Out)
-		return nil
-	}
-	fmt.Fprintf(a.err, "The %s key %s, shown this once; it is stored nowhere:\n", out.Key.Role, out.Key.Id)
-	a.say("%s", out.Secret)
-	return nil
+	return a.showSecret(c.Out, func() (secret, error) {
+		k, err := ask[v1.CreatedKey](node.CreateKey(ctx, request))
+		return secret{
+			text: k.Secret, what: fmt.Sprintf("key %s (%s)", k.Key.Id, k.Key.Role),
+			intro: fmt.Sprintf("The %s key %s, shown this once; it is stored nowhere:", k.Key.Role, k.Key.Id), whole: k, rest: k.Key,
+		}, err
+	})
 }
 
 type keyRevokeCmd struct {

@@ -122,7 +122,7 @@ func saveIndexOf(t *testing.T, data, dir string) {
 	if err := follower.Await(ctx, 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := matcher.SaveIndex(ctx, c, x, dir); err != nil {
+	if _, err := follower.Save(ctx, dir); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -195,9 +195,9 @@ func (c *eraseCmd) Run(ctx context.Context, a *app) error {
 		return a.object(out)
 	}
 	if out.Matches == 1 {
-		a.say("erased from 1 match")
+		a.say("erased from 1 match or item of a re-scan")
 	} else {
-		a.say("erased from %d matches", out.Matches)
+		a.say("erased from %d matches and items of re-scans", out.Matches)
 	}
 	return nil
 }

@@ -141,7 +141,7 @@ func TestCommandsWithoutMemory(t *testing.T) {
 	defer cancel()
 	run := func(do func(*node) error) {
 		t.Helper()
-		n, err := openNode(ctx, &c.Config, false, nil)
+		n, err := openNode(ctx, &c.Config, nil, nil)
 		if err == nil {
 			err = n.loaded(ctx)
 		}

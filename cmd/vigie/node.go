@@ -25,8 +25,8 @@ import (
 	"vigie/matcher"
 	"vigie/storage"
 	"vigie/storage/datadir"
+	"vigie/storage/history"
 	"vigie/storage/journal"
-	"vigie/storage/media"
 	"vigie/storage/sqlstore"
 )
 
@@ -35,6 +35,9 @@ const (
 	decodeChild      = "decode-child"
 	sandboxTestHooks = "VIGIE_DECODE_TEST_HOOKS"
 )
+
+// hurried is for how long who has lost its identity answers what is under way.
+const hurried = 5 * time.Second
 
 // runDecodeChild is the whole life of a decode child.
 func runDecodeChild() int {
@@ -48,50 +51,36 @@ func runDecodeChild() int {
 	return exitDone
 }
 
-// Files of a data folder.
-const (
-	catalogueFile = "catalogue.db"
-	mediaFolder   = "media"
-	indexFolder   = "index" // may be removed when no process owns the folder: it is made of the catalogue again
-	textFolder    = "text"  // likewise
-	socketFile    = "vigie.sock"
-)
-
 // node is everything that runs on a data folder, wired. Whoever owns the folder serves its socket.
 type node struct {
 	lock    *datadir.Lock
-	store   *sqlstore.Store
-	blobs   *media.Folder
+	store   storage.Catalogue
+	blobs   blobs
 	pool    *sandbox.Pool
 	index   *index.Index
 	journal *journal.Journal
 	texts   *matcher.Texts
 	matcher *matcher.Matcher
+	work    *work
+	history *history.History
+	uploads uploads // the history's files
 	api     *api.Server
 	metrics *api.Metrics
+	front   *front        // of the socket; and of the addresses, if it serves
 	local   *http.Server  // on the socket
 	grace   time.Duration // for its requests, when it closes
+	failed  chan error    // why it is to be closed
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
 }
 
-// errNoFolder says that there is nothing to ask: a mistyped --data must not be answered with "none".
-var errNoFolder = errors.New("there is no data folder")
-
-// needFolder is errNoFolder if the folder holds no catalogue.
-func needFolder(data string) error {
-	_, err := os.Stat(filepath.Join(data, catalogueFile))
-	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%w at %s; vigie serve, vigie banks create and vigie keys create make one", errNoFolder, data)
-	}
-	return err
-}
-
 // openNode wires the rooms on a data folder and starts to follow the log. storage.ErrLocked if
-// another process owns the folder. serving is false within a command. log may be nil.
-func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_ *node, err error) {
-	n := &node{}
+// another process owns the folder. front is what a node that serves shows, nil within a command: a command does not wait for a
+// database that is away. log may be nil.
+func openNode(ctx context.Context, c *Config, front *front, log *slog.Logger) (_ *node, err error) {
+	n, serving := &node{front: front, failed: make(chan error, 1)}, front != nil
+	waits := serving && c.Database != ""
 	defer func() {
 		if err != nil {
 			_ = n.Close()
@@ -103,11 +92,18 @@ func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_
 	if n.lock, err = datadir.LockFolder(c.Data); err != nil {
 		return nil, err
 	}
-	if n.store, err = sqlstore.OpenSQLite(ctx, filepath.Join(c.Data, catalogueFile), storage.Options{}); err != nil {
-		return nil, fmt.Errorf("%w", err)
+	if serving {
+		warn(log)
+		n.store, err = c.awaitCatalogue(ctx, log, func() error { return n.listen(c) })
+	} else {
+		n.front = newFront()
+		n.store, err = c.openCatalogue(ctx)
 	}
-	if n.blobs, err = media.OpenFolder(filepath.Join(c.Data, mediaFolder)); err != nil {
-		return nil, fmt.Errorf("open the media folder: %w", err)
+	if err != nil {
+		return nil, err
+	}
+	if n.blobs, err = c.openMedia(ctx, log); err != nil {
+		return nil, err
 	}
 	if n.pool, err = sandbox.New(c.sandbox()); err != nil {
 		return nil, fmt.Errorf("prepare the decode children: %w", err)
@@ -133,10 +129,18 @@ func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_
 	}
 	videos.count = metrics.Video
 	videos.tell(log)
-	events := metrics.Watch(matcher.Events{Fault: func(err error) { log.Error("follower", "error", err) }})
+	events := metrics.Watch(matcher.Events{
+		Fault: func(err error) { log.Error("follower", "error", err) },
+		Diverged: func(err error) {
+			log.Error("THE DATABASE HOLDS ANOTHER LOG: the index is made anew, and the old one answers meanwhile", "error", err)
+		},
+		Rebuilt: func(r matcher.Rebuilt) {
+			log.Warn("the index was made of another log", "seq_before", r.Seq, "entries_before", r.Entries, "seq", r.NowSeq, "entries", r.NowEntries, "missing", r.Missing)
+		},
+	})
 	memory := c.MemoryLimit.of(availableMemory(root()))
 	log.Info("memory", "limit", memory)
-	n.index, err = matcher.OpenIndex(ctx, n.store, filepath.Join(c.Data, indexFolder), index.Options{
+	indexing := index.Options{
 		MemoryLimit: memory, Copied: c.CopyIndex,
 		Fault: func(err error) { log.Error("index", "error", err) },
 		Shadow: func(s index.Shadow) {
@@ -145,7 +149,14 @@ func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_
 				log.Error("THE INDEX GIVES WRONG ANSWERS: stop the node, remove the folder index, start it again, and report this", "error", s.Err)
 			}
 		},
+	}
+	err = patiently(ctx, waits, log, func() (err error) {
+		n.index, err = c.openIndex(ctx, n.store, indexing, log)
+		return err
 	})
+	if errors.Is(err, storage.ErrUnavailable) || ctx.Err() != nil {
+		return nil, fmt.Errorf("hold the saved index against the catalogue: %w", err)
+	}
 	spoilt, saved := err != nil, n.index.Snapshot().Seq()
 	if spoilt {
 		log.Error("the saved index is of no use, and is made of the catalogue again", "error", err)
@@ -155,9 +166,27 @@ func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_
 	}); err != nil {
 		return nil, fmt.Errorf("open the journal: %w", err)
 	}
+	var head storage.Head
+	err = patiently(ctx, waits, log, func() (err error) {
+		head, err = n.store.Head(ctx)
+		return err
+	})
+	if err == nil {
+		err = c.belongs(ctx, head.LogID, n.journal.Stats().Backlog)
+	}
+	if err != nil {
+		return nil, err
+	}
+	claim, err := n.identify(ctx, c, serving, log)
+	if err != nil {
+		return nil, err
+	}
 	n.texts = matcher.NewTexts(n.store, filepath.Join(c.Data, textFolder), func(err error) { log.Error("text index", "error", err) })
 	if serving {
 		n.texts.Want()
+	}
+	if err := n.openHistory(ctx, c, memory, serving, log); err != nil {
+		return nil, err
 	}
 	admission := api.NewAdmission(api.AdmissionOptions{
 		Decoders: c.Decoders, WasmDecoders: c.WasmDecoders, VideoDecoders: c.VideoDecoders,
@@ -165,36 +194,105 @@ func openNode(ctx context.Context, c *Config, serving bool, log *slog.Logger) (_
 	})
 	n.matcher = matcher.New(metrics.Catalogue(n.store), n.blobs, admission.Hasher(n.pool), n.index, matcher.Options{
 		Events: events, Videos: admission.Videos(videos), Texts: n.texts,
-		Journal: n.journal, Render: api.RenderVerdict, Ship: n.journal.Flush, Reach: n.journal.Reach,
+		Journal: n.journal, JournalOf: head.LogID, Claim: claim, History: n.history, Render: api.RenderVerdict, Ship: n.journal.Flush, Reach: n.journal.Reach, Brief: c.brief(),
 	})
 	gauges(metrics, n)
+	historyGauges(metrics, n)
+	err = patiently(ctx, waits, log, func() (err error) {
+		n.work, err = c.openWork(ctx, n.matcher, n.store, admission, metrics, log)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
 
 	n.api, err = api.New(n.matcher, n.store, api.Options{
 		Limits: c.limits(), VideoBytes: int64(c.MaxVideoBytes), UploadMemory: int64(c.UploadMemory), BodyTime: c.BodyTimeout, BatchLines: c.BatchLines,
 		Version: buildinfo.Version(), Serving: serving, Logger: log, Metrics: metrics,
-		PrivateMetrics: c.ListenPrivate != "", Admission: admission, WorkTime: c.VideoTimeout + time.Minute, TrustedProxies: c.TrustedProxies,
+		PrivateMetrics: c.ListenPrivate != "", Admission: admission, WorkTime: c.VideoTimeout + time.Minute, TrustedProxies: c.TrustedProxies, MaxStaleness: c.MaxStaleness,
+		Webhooks: n.work.hooks, Rescans: n.work.rescans,
 	})
 	if err != nil {
 		return nil, err
 	}
-	socket, err := listenSocket(c.Data)
-	if err != nil {
-		return nil, err
+	n.front.become(n.api.Handler())
+	if n.local == nil {
+		if err := n.listen(c); err != nil {
+			return nil, err
+		}
 	}
-	n.local, n.grace = n.server(), 5*time.Second+c.VideoTimeout
-	n.local.ConnContext = func(ctx context.Context, _ net.Conn) context.Context { return api.TrustLocal(ctx) }
-	n.running.Go(func() { _ = n.local.Serve(socket) })
 
+	if !serving { // nobody else looks, and a command does not last
+		n.expireNow(ctx, log)
+	}
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	n.stop = stop
 	n.running.Go(func() { _ = n.matcher.Follower().Run(following) })
 	n.running.Go(func() { _ = n.texts.Run(following) })
+	if serving {
+		report := matcher.Reporter{Matcher: n.matcher, Journal: n.journal, Name: c.nodeName(), Version: buildinfo.Version(), Ready: n.api.IsReady}
+		n.running.Go(func() {
+			if err := report.Run(following); errors.Is(err, matcher.ErrIdentityTaken) {
+				// What is answered until it has ended names no matches: their numbers are another's.
+				_ = n.journal.Close()
+				n.failed <- err
+			}
+		})
+	}
 	n.running.Go(func() { _ = n.journal.Ship(following, n.matcher.Deliver) })
+	n.running.Go(func() { _ = n.history.Run(following) })
+	n.running.Go(func() { n.lookBack(following, c) })
 	n.running.Go(func() { n.sweep(following, log) })
+	if serving {
+		n.running.Go(func() { n.expire(following, log) })
+	}
 	n.running.Go(func() { n.saveIndex(following, filepath.Join(c.Data, indexFolder), saved, spoilt, log) })
+	if serving {
+		n.running.Go(func() { c.leaveSnapshots(following, n.store, log) })
+	}
 	n.running.Go(func() { tidy(following) })
 	n.running.Go(func() { watchMemory(following, n.index, log) })
+	if serving {
+		n.running.Go(func() { n.work.dispatch(following) })
+	}
+	if serving && c.Work {
+		n.running.Go(func() { n.work.run(following, log) })
+	}
 	return n, nil
+}
+
+// listen serves the front on the socket of the data folder.
+func (n *node) listen(c *Config) error {
+	socket, err := listenSocket(c.Data)
+	if err != nil {
+		return err
+	}
+	n.local, n.grace = newServer(n.front), 5*time.Second+c.VideoTimeout
+	n.local.ConnContext = func(ctx context.Context, _ net.Conn) context.Context { return api.TrustLocal(ctx) }
+	n.running.Go(func() { _ = n.local.Serve(socket) })
+	return nil
+}
+
+// hurry has it told to balancers that the node ends, and it ends soon, whatever its requests are about.
+func (n *node) hurry() {
+	n.api.Drain()
+	n.grace = hurried
+}
+
+// patiently asks the database, and again while that is away, if the node is to wait: as it does when it opens it.
+func patiently(ctx context.Context, wait bool, log *slog.Logger, ask func() error) error {
+	for pause := 250 * time.Millisecond; ; pause = min(2*pause, longestAway) {
+		err := ask()
+		if !wait || err == nil || ctx.Err() != nil || !sqlstore.Passing(err) {
+			return err
+		}
+		log.Warn("the database is away, and the node waits for it", "error", oneLine(err), "again_in", pause.String())
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
 }
 
 // loaded waits until the node is ready, or knows that its index does not fit into memory: then it does what needs no index,
@@ -213,15 +311,16 @@ func (n *node) loaded(ctx context.Context) error {
 	}
 }
 
-// server is an HTTP server for the node's API. Bodies have deadlines of their own, in api.
-func (n *node) server() *http.Server {
+// newServer is an HTTP server for a node's API. Bodies have deadlines of their own, in api.
+func newServer(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler: n.api.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 }
 
-// sweep removes media of unfinished flags, and what is older than it is kept, at once and then each hour.
+// sweep removes media of unfinished flags, uploads to S3 that were not finished, and what is older than it is kept, at once and then
+// each hour.
 func (n *node) sweep(ctx context.Context, log *slog.Logger) {
 	for {
 		removed, err := n.matcher.Sweep(ctx)
@@ -230,9 +329,17 @@ func (n *node) sweep(ctx context.Context, log *slog.Logger) {
 		} else if removed > 0 {
 			log.Info("sweep media", "removed", removed)
 		}
+		if store, ok := n.blobs.(interface{ Tidy(context.Context) error }); ok {
+			if err := store.Tidy(ctx); err != nil && ctx.Err() == nil {
+				log.Error("tidy media", "error", err)
+			}
+		}
 		n.journal.Renew() // what is delivered leaves the folder
 		if err := n.matcher.Expire(ctx); err != nil && ctx.Err() == nil {
 			log.Error("expire matches", "error", err)
+		}
+		if err := n.work.rescans.Expire(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			log.Error("expire re-scans", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -246,7 +353,7 @@ func (n *node) sweep(ctx context.Context, log *slog.Logger) {
 // what is not saved is read from the log at the next start. What is spoilt there is replaced at once.
 func (n *node) saveIndex(ctx context.Context, dir string, saved uint64, spoilt bool, log *slog.Logger) {
 	const enough = 10_000 // changes, which are read in about a second
-	wait := 5 * time.Minute
+	wait, diverged := 5*time.Minute, uint64(0)
 	if spoilt && n.loaded(ctx) == nil {
 		wait = 0
 	}
@@ -256,11 +363,14 @@ func (n *node) saveIndex(ctx context.Context, dir string, saved uint64, spoilt b
 		case <-time.After(wait):
 		}
 		wait = 5 * time.Minute
+		if d := n.matcher.Follower().Diverged(); d > diverged {
+			diverged, spoilt = d, true
+		}
 		if seq := n.index.Snapshot().Seq(); seq == 0 || seq < saved+enough && !spoilt {
 			continue
 		}
 		began := time.Now()
-		seq, err := matcher.SaveIndex(context.WithoutCancel(ctx), n.store, n.index, dir)
+		seq, err := n.matcher.Follower().Save(context.WithoutCancel(ctx), dir)
 		if err != nil {
 			log.Error("save the index", "error", err)
 			continue
@@ -300,13 +410,20 @@ func (n *node) Close() error {
 		faults = append(faults, n.local.Shutdown(ctx))
 		cancel()
 	}
-	if n.stop != nil {
+	if n.stop != nil { // else nothing was started but the socket
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		_ = n.journal.Flush(ctx) // what is left is delivered at the next start
 		cancel()
 		n.stop()
 	}
 	n.running.Wait()
+	if n.work != nil {
+		faults = append(faults, n.work.Close())
+	}
+	if n.history != nil {
+		faults = append(faults, n.history.Close())
+	}
+	faults = append(faults, n.uploads.Close())
 	if n.journal != nil {
 		faults = append(faults, n.journal.Close())
 	}
@@ -335,7 +452,10 @@ func gauges(m *api.Metrics, n *node) {
 			return 0
 		}
 	}
+	m.Gauge("vigie_index_staleness_seconds", "Since the node last knew that it had seen the whole log.", func() float64 { return n.matcher.Follower().Staleness().Seconds() })
+	m.Counter("vigie_log_diverged_total", "Times that the catalogue's log turned out to be another one.", func() float64 { return float64(n.matcher.Follower().Diverged()) })
 	m.Gauge("vigie_index_seq", "The last change that the index has seen.", stats(func(s index.Stats) float64 { return float64(s.Seq) }))
+	m.Gauge("vigie_log_head", "The last change of the log, when this node last looked.", func() float64 { return float64(n.matcher.Follower().Head()) })
 	m.Gauge("vigie_index_entries", "Entries with live rows in the index.", stats(func(s index.Stats) float64 { return float64(s.Entries) }))
 	algorithms := func(name, help string, read func(index.AlgorithmStats) float64) {
 		m.Gauges(name, help, "algorithm", func() map[string]float64 {
@@ -389,6 +509,7 @@ func gauges(m *api.Metrics, n *node) {
 		}
 		return time.Since(s.Oldest).Seconds()
 	})
+	m.Gauge("vigie_database_away", "1 while checks do without the database, since it does not answer; else 0.", func() float64 { return float64(oneIf(n.matcher.Away())) })
 	m.Gauge("vigie_decoders_busy", "Decode children at work.", func() float64 { return float64(n.pool.Stats().Busy) })
 	m.Gauge("vigie_decode_budget_bytes", "Memory that large pictures may take at a time.", func() float64 { return float64(n.pool.Stats().Budget) })
 	m.Gauge("vigie_decode_granted_bytes", "Memory that large pictures have been granted now.", func() float64 { return float64(n.pool.Stats().Granted) })

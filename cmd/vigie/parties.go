@@ -28,17 +28,27 @@ func (partiesListCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	return list(a.printer, out.Parties, []string{"PARTY", "KIND", "KEEPS MATCHES", "STATE", "CREATED"}, func(p v1.Party) []string {
-		return []string{p.Name, string(p.Kind), keepWords(p), partyState(p), p.CreatedAt.Local().Format(stamp)}
+	return list(a.printer, out.Parties, []string{"PARTY", "KIND", "KEEPS MATCHES", "KEEPS UPLOADS", "STATE", "CREATED"}, func(p v1.Party) []string {
+		return []string{p.Name, string(p.Kind), keepWords(p), historyWords(p), partyState(p), p.CreatedAt.Local().Format(stamp)}
 	})
 }
 
-// keepWords and partyState are empty for a party that is not one's own.
+// historyWords, keepWords and partyState are empty for a party that is not one's own.
 func keepWords(p v1.Party) string {
 	if p.KeepMatches == nil {
 		return ""
 	}
 	return plural(*p.KeepMatches, "day")
+}
+
+func historyWords(p v1.Party) string {
+	switch {
+	case p.HistoryDays == nil:
+		return ""
+	case *p.HistoryDays == 0:
+		return "no"
+	}
+	return plural(*p.HistoryDays, "day")
 }
 
 func partyState(p v1.Party) string {
@@ -55,6 +65,7 @@ func partyState(p v1.Party) string {
 type partyFields struct {
 	Kind        *v1.PartyKind `help:"platform, authority, civil_society or exchange (a new party: platform)." placeholder:"KIND"`
 	KeepMatches *int          `help:"For how many days its matches are kept (a new party: 180)." placeholder:"DAYS"`
+	HistoryDays *int          `help:"For how many days its uploads are kept, so that a look-back finds what becomes known later; 0: none are (a new party: 0)." placeholder:"DAYS"`
 }
 
 // showParty sends one request about a party and shows the party that is answered.
@@ -78,6 +89,9 @@ func showParty(ctx context.Context, a *app, connect func(context.Context) (*clie
 	if keeps := keepWords(p); keeps != "" {
 		words = append(words, "keeps matches for "+keeps)
 	}
+	if p.HistoryDays != nil && *p.HistoryDays > 0 {
+		words = append(words, "keeps uploads for "+historyWords(p))
+	}
 	a.say("party %s: %s", p.Name, strings.Join(words, ", "))
 	return nil
 }
@@ -90,7 +104,7 @@ type partyCreateCmd struct {
 // Run creates a party.
 func (c *partyCreateCmd) Run(ctx context.Context, a *app) error {
 	err := showParty(ctx, a, a.connectOrMake, func(n *client) (*http.Response, error) {
-		return n.CreateParty(ctx, v1.NewParty{Name: c.Name, Kind: c.Kind, KeepMatches: c.KeepMatches})
+		return n.CreateParty(ctx, v1.NewParty{Name: c.Name, Kind: c.Kind, KeepMatches: c.KeepMatches, HistoryDays: c.HistoryDays})
 	})
 	if err == nil {
 		a.say("its first key: vigie keys create --party %s --role admin NAME", c.Name)
@@ -107,9 +121,9 @@ type partyChangeCmd struct {
 
 // Run changes a party.
 func (c *partyChangeCmd) Run(ctx context.Context, a *app) error {
-	change := v1.PartyChange{Name: c.Rename, Kind: c.Kind, KeepMatches: c.KeepMatches, Suspended: c.Suspended}
+	change := v1.PartyChange{Name: c.Rename, Kind: c.Kind, KeepMatches: c.KeepMatches, HistoryDays: c.HistoryDays, Suspended: c.Suspended}
 	if change == (v1.PartyChange{}) {
-		return usagef("nothing to change: name at least one of --rename, --kind, --keep-matches, --suspended, --no-suspended")
+		return usagef("nothing to change: name at least one of --rename, --kind, --keep-matches, --history-days, --suspended, --no-suspended")
 	}
 	return showParty(ctx, a, a.connect, func(n *client) (*http.Response, error) { return n.ChangeParty(ctx, c.Name, change) })
 }

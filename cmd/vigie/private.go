@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// private is the HTTP server for the operator alone: numbers, profiles, probes. Profiles tell what the node works
+// private is what the operator alone is shown: numbers, profiles, probes. Profiles tell what the node works
 // on, and take its time.
-func (n *node) private() *http.Server {
+func (n *node) private() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", n.metrics.Handler())
 	mux.Handle("GET /healthz", n.api.Handler())
@@ -18,8 +18,13 @@ func (n *node) private() *http.Server {
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+// privateServer is an HTTP server for the operator.
+func privateServer(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -24,10 +25,11 @@ import (
 )
 
 type scanCmd struct {
-	Folder  string   `arg:"" help:"Folder to scan, with all folders below it."`
+	Folder  string   `arg:"" optional:"" help:"Folder to scan, with all folders below it; or a bucket: s3://bucket/prefix?endpoint=https://s3.example, with its keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."`
+	Hashes  string   `help:"Scan a list of PDQ hashes instead: CSV (its first line names columns: pdq or hash, and id, quality), NDJSON or Parquet, by the end of its name." placeholder:"FILE"`
 	Bank    []string `help:"Only this bank; may be repeated." placeholder:"NAME"`
-	Workers int      `help:"Files checked at a time; 0: twice the processors." default:"0"`
-	Resume  bool     `help:"Go on where a scan of this folder was stopped."`
+	Workers int      `help:"Files checked at a time, or batches of hashes; 0: twice the processors, of batches once." default:"0"`
+	Resume  bool     `help:"Go on where a scan of this folder, or list, was stopped."`
 	videoFields
 	All bool `help:"Print every file, not only those that match or fail (--json prints all)."`
 }
@@ -41,12 +43,13 @@ type scanSummary struct {
 
 // Run scans the folder, with a progress bar if a person is watching.
 func (c *scanCmd) Run(ctx context.Context, a *app) error {
-	if info, err := os.Stat(c.Folder); err != nil {
-		return usageError{err}
-	} else if !info.IsDir() {
-		return usagef("%s is not a folder; for files there is vigie check", c.Folder)
+	if oneIf(c.Folder != "")+oneIf(c.Hashes != "") != 1 {
+		return usagef("scan a folder, or a list of hashes with --hashes: one of them")
 	}
-	root, err := filepath.Abs(c.Folder)
+	if c.Hashes != "" {
+		return c.scanHashes(ctx, a)
+	}
+	root, source, err := c.source(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -61,22 +64,18 @@ func (c *scanCmd) Run(ctx context.Context, a *app) error {
 	defer node.Close()
 	node.settle()
 
-	folder := rescan.Dir(root)
-	if own, err := filepath.Abs(a.Data); err == nil && a.Server == "" {
-		folder.Without, _ = filepath.Rel(root, own) // Vigie's own files are nobody's uploads
-	}
-	progress := a.progress(ctx, folder, checkpoint)
+	progress := a.progress(ctx, source, checkpoint)
 	fields := checkFields(c.Bank, 0)
 	c.add(fields)
 	scan := rescan.Scan[v1.Verdict]{
-		Source: folder, Checkpoint: checkpoint, Workers: c.Workers,
+		Source: source, Checkpoint: checkpoint, Workers: c.Workers,
 		Check: func(ctx context.Context, item rescan.Item) (v1.Verdict, error) {
 			return node.check(ctx, item.Open, fields)
 		},
 		Level: func(v v1.Verdict) string { return string(v.Level) },
 		Emit: func(r rescan.Result[v1.Verdict]) error {
 			defer progress.done(r.Item)
-			return c.emit(progress.printer, filepath.Join(c.Folder, r.Item.Name), r)
+			return c.emit(progress.printer, c.name(r.Item), r)
 		},
 	}
 	if scan.Workers <= 0 {
@@ -84,6 +83,11 @@ func (c *scanCmd) Run(ctx context.Context, a *app) error {
 	}
 	summary, err := scan.Run(ctx)
 	progress.end()
+	return c.ended(ctx, a, "files", summary, checkpoint, err)
+}
+
+// ended tells how a scan of so many things has ended.
+func (c *scanCmd) ended(ctx context.Context, a *app, things string, summary rescan.Summary, checkpoint *rescan.Checkpoint, err error) error {
 	stopped := ctx.Err() != nil
 	if err != nil && !stopped {
 		return err
@@ -91,7 +95,7 @@ func (c *scanCmd) Run(ctx context.Context, a *app) error {
 	if a.json {
 		err = a.object(scanSummary{summary, summary.Took.Seconds(), stopped})
 	} else {
-		a.say("%s", summaryWords(summary))
+		a.say("%s", summaryWords(summary, things))
 		err = nil
 	}
 	switch {
@@ -103,6 +107,38 @@ func (c *scanCmd) Run(ctx context.Context, a *app) error {
 		return errSomeFailed
 	}
 	return nil
+}
+
+// source is what is scanned, and what its checkpoint is named by.
+func (c *scanCmd) source(ctx context.Context, a *app) (root string, _ rescan.Source, err error) {
+	if inS3(c.Folder) {
+		objects, err := rescan.OpenObjects(ctx, c.Folder)
+		if err != nil {
+			return "", nil, usageError{err}
+		}
+		return c.Folder, objects, nil
+	}
+	if info, err := os.Stat(c.Folder); err != nil {
+		return "", nil, usageError{err}
+	} else if !info.IsDir() {
+		return "", nil, usagef("%s is not a folder; for files there is vigie check", c.Folder)
+	}
+	if root, err = filepath.Abs(c.Folder); err != nil {
+		return "", nil, err
+	}
+	folder := rescan.Dir(root)
+	if own, err := filepath.Abs(a.Data); err == nil && a.Server == "" {
+		folder.Without, _ = filepath.Rel(root, own) // Vigie's own files are nobody's uploads
+	}
+	return root, folder, nil
+}
+
+// name is what an item is called in what is printed: a path, or a key of the bucket.
+func (c *scanCmd) name(item rescan.Item) string {
+	if inS3(c.Folder) {
+		return item.Name
+	}
+	return filepath.Join(c.Folder, item.Name)
 }
 
 // checkpoint is where this scan stands: a file in the data folder, or for a node elsewhere in the
@@ -129,7 +165,7 @@ func (c *scanCmd) checkpoint(a *app, root string) (*rescan.Checkpoint, error) {
 	}
 	checkpoint, err := rescan.OpenCheckpoint(path)
 	if err == nil && c.Resume && !checkpoint.Begun() {
-		return nil, usagef("--resume: no scan of %s was stopped before its end", c.Folder)
+		return nil, usagef("--resume: no scan of %s was stopped before its end", cmp.Or(c.Folder, c.Hashes))
 	}
 	return checkpoint, err
 }
@@ -188,7 +224,7 @@ func (c *scanCmd) emit(p printer, file string, r rescan.Result[v1.Verdict]) erro
 	return nil
 }
 
-func summaryWords(s rescan.Summary) string {
+func summaryWords(s rescan.Summary, things string) string {
 	var levels []string
 	for _, l := range slices.Sorted(maps.Keys(s.Levels)) {
 		levels = append(levels, fmt.Sprintf("%d %s", s.Levels[l], l))
@@ -197,7 +233,11 @@ func summaryWords(s rescan.Summary) string {
 		levels = []string{"none checked"}
 	}
 	rate := float64(s.Items) / max(s.Took.Seconds(), 0.001)
-	return fmt.Sprintf("%d files (%.1f MB) in %s, %.1f a second: %s; %d failed", s.Items, float64(s.Bytes)/1e6,
+	size := ""
+	if s.Bytes > 0 || things == "files" {
+		size = fmt.Sprintf(" (%.1f MB)", float64(s.Bytes)/1e6)
+	}
+	return fmt.Sprintf("%d %s%s in %s, %.1f a second: %s; %d failed", s.Items, things, size,
 		s.Took.Round(10*time.Millisecond), rate, strings.Join(levels, ", "), s.Failed)
 }
 
@@ -210,10 +250,9 @@ type progress struct {
 }
 
 // progress starts the bar. It counts the files in the background: the total grows until it is known.
-func (a *app) progress(ctx context.Context, folder rescan.Folder, from *rescan.Checkpoint) *progress {
+func (a *app) progress(ctx context.Context, source rescan.Source, from *rescan.Checkpoint) *progress {
 	p := &progress{printer: a.printer, stop: func() {}}
-	screen, ok := a.err.(*os.File)
-	if a.json || !ok || !term.IsTerminal(int(screen.Fd())) {
+	if !a.watched() {
 		return p
 	}
 	var done int64
@@ -221,17 +260,14 @@ func (a *app) progress(ctx context.Context, folder rescan.Folder, from *rescan.C
 	if from != nil {
 		done, cursor = from.Summary.Items, from.Cursor
 	}
-	p.container = mpb.New(mpb.WithOutput(screen), mpb.WithWidth(48))
-	p.bar = p.container.AddBar(0,
+	p.draw(a.err.(*os.File), 0,
 		mpb.PrependDecorators(decor.CountersNoUnit("%d of %d files ")),
 		mpb.AppendDecorators(decor.Percentage(), decor.Name("  "), decor.AverageSpeed(0, "%.1f/s  "), decor.AverageETA(decor.ET_STYLE_GO)))
 	p.bar.SetCurrent(done)
-	// Lines for people go above the bar.
-	p.printer.out, p.printer.err = p.container, p.container
 	ctx, p.stop = context.WithCancel(ctx)
 	go func() {
 		total := done
-		for _, err := range folder.Items(ctx, cursor) {
+		for _, err := range source.Items(ctx, cursor) {
 			if ctx.Err() != nil || err != nil && total == 0 {
 				return
 			}
@@ -242,6 +278,19 @@ func (a *app) progress(ctx context.Context, folder rescan.Folder, from *rescan.C
 		p.bar.SetTotal(total, false)
 	}()
 	return p
+}
+
+// watched reports whether a person is watching.
+func (a *app) watched() bool {
+	screen, ok := a.err.(*os.File)
+	return !a.json && ok && term.IsTerminal(int(screen.Fd()))
+}
+
+// draw draws the bar. Lines for people go above it.
+func (p *progress) draw(screen *os.File, total int64, options ...mpb.BarOption) {
+	p.container = mpb.New(mpb.WithOutput(screen), mpb.WithWidth(48))
+	p.bar = p.container.AddBar(total, options...)
+	p.printer.out, p.printer.err = p.container, p.container
 }
 
 func (p *progress) done(rescan.Item) {

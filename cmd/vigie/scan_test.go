@@ -80,7 +80,9 @@ func TestScanBesideFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	flag := func(i int) error {
-		_, err := postFile[v1.Flagged](s, key, "/v1/banks/b/entries", jpegOf(uint64(i), 160, 120))
+		_, err := unhurried(func() (v1.Flagged, error) {
+			return postFile[v1.Flagged](s, key, "/v1/banks/b/entries", jpegOf(uint64(i), 160, 120))
+		})
 		return err
 	}
 	const before = 20 // flagged before the scan begins: these must be found

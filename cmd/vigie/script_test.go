@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"image"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -19,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/image/draw"
 
+	"vigie/internal/testpg"
 	"vigie/storage/datadir"
 )
 
@@ -28,9 +30,27 @@ var update = flag.Bool("update", false, "rewrite golden files")
 // vigie itself, those of scriptCommands, and the condition [race]: the program under test is many times slower.
 func TestScripts(t *testing.T) {
 	t.Parallel()
+	runScripts(t, "testdata/script", scriptCommands)
+}
+
+// TestPostgresScripts runs the journeys of testdata/postgres, which have the command database besides.
+func TestPostgresScripts(t *testing.T) {
+	t.Parallel()
+	testpg.Database(t, "", nil) // or they are skipped
+	commands := maps.Clone(scriptCommands)
+	// database makes an empty database and sets a variable to its URL.
+	commands["database"] = func(ts *testscript.TestScript, neg bool, args []string) {
+		need(ts, !neg && len(args) == 1, "database VARIABLE")
+		ts.Setenv(args[0], testpg.Database(t, "", nil))
+	}
+	runScripts(t, "testdata/postgres", commands)
+}
+
+func runScripts(t *testing.T, dir string, commands map[string]func(ts *testscript.TestScript, neg bool, args []string)) {
+	t.Helper()
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
-		Cmds:                scriptCommands,
+		Dir:                 dir,
+		Cmds:                commands,
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
 		Condition: func(name string) (bool, error) {
@@ -244,6 +264,7 @@ var shapes = []struct {
 }{
 	{regexp.MustCompile(`"log_id":"[0-9a-f]{32}"`), `"log_id":ID`},
 	{regexp.MustCompile(`"timings":\{"explain":[\d.e-]+,"hash":[\d.e-]+,"search":[\d.e-]+,"total":[\d.e-]+\}`), `"timings":TIMES`},
+	{regexp.MustCompile(`"staleness_ms":\d+`), `"staleness_ms":TIME`},
 	{regexp.MustCompile(`"seconds":[\d.e-]+`), `"seconds":TIME`},
 	{regexp.MustCompile(`"bytes":\d+`), `"bytes":SIZE`},
 	{regexp.MustCompile(`"id":"[a-z2-7]{12}"`), `"id":ID`},

@@ -35,5 +35,10 @@ func programPath(path string) string {
 // patience is the nice value of children, from 0 to 19.
 const patience = 10
 
-// stepBack makes what the calling thread starts wait for others; the thread, too.
-func stepBack() { _ = syscall.Setpriority(syscall.PRIO_PROCESS, 0, patience) }
+// stepBack makes what the calling thread starts wait for others; the thread, too. One that waits for more already goes on doing so.
+func stepBack() {
+	if now, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0); err == nil && 20-now >= patience { // the kernel's answer is 20 less the value
+		return
+	}
+	_ = syscall.Setpriority(syscall.PRIO_PROCESS, 0, patience)
+}

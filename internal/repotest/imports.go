@@ -8,10 +8,11 @@ import (
 
 // mayImport is the import rule: which rooms each room may import, besides itself.
 //
-//	cmd -> api, rescan -> exchange, matcher -> index, storage -> hashing
+//	cmd -> api -> rescan, exchange, webhook -> matcher -> index, storage -> hashing
 var mayImport = map[string][]string{
-	"cmd":      {"api", "rescan", "exchange", "matcher", "index", "storage", "hashing", "fixtures", "internal"},
-	"api":      {"exchange", "matcher", "index", "storage", "hashing", "internal"},
+	"cmd":      {"api", "webhook", "rescan", "exchange", "matcher", "index", "storage", "hashing", "fixtures", "internal"},
+	"api":      {"webhook", "rescan", "exchange", "matcher", "index", "storage", "hashing", "internal"},
+	"webhook":  {"matcher", "storage", "hashing", "internal"},
 	"rescan":   {"matcher", "index", "storage", "hashing", "internal"},
 	"exchange": {"matcher", "index", "storage", "hashing", "internal"},
 	"matcher":  {"index", "storage", "hashing", "internal"},
@@ -27,11 +28,12 @@ var mayImport = map[string][]string{
 var testsMayImport = map[string][]string{
 	"":         {"fixtures", "internal"},
 	"fixtures": {"hashing"},
-	"internal": {"cmd", "api", "rescan", "exchange", "matcher", "index", "storage", "hashing"},
+	"webhook":  {"index"}, // of which a matcher is made
+	"internal": {"cmd", "api", "webhook", "rescan", "exchange", "matcher", "index", "storage", "hashing"},
 }
 
 // alone are packages that import nothing of Vigie, so that other programs can use them as they are.
-var alone = []string{Module + "/hashing", Module + "/hashing/pdq", Module + "/fixtures"}
+var alone = []string{Module + "/hashing", Module + "/hashing/pdq", Module + "/fixtures", Module + "/webhook/signature"}
 
 // room is the first part of a package's path below the module, "" outside of it.
 func room(pkg string) string {

@@ -45,10 +45,10 @@ func TestChecks(t *testing.T) {
 			"index/a.go":   "package a\nimport _ \"vigie/storage\"",
 			"storage/a.go": "package a\nimport _ \"vigie/index\"",
 		}, []string{"vigie/index imports vigie/storage", "vigie/storage imports vigie/index"}},
-		{"api and rescan", "imports", map[string]string{
-			"api/a.go":    "package a\nimport _ \"vigie/rescan\"",
-			"rescan/a.go": "package a\nimport _ \"vigie/api\"",
-		}, []string{"vigie/api imports vigie/rescan", "vigie/rescan imports vigie/api"}},
+		{"exchange and rescan", "imports", map[string]string{
+			"exchange/a.go": "package a\nimport _ \"vigie/rescan\"",
+			"rescan/a.go":   "package a\nimport _ \"vigie/exchange\"",
+		}, []string{"vigie/exchange imports vigie/rescan", "vigie/rescan imports vigie/exchange"}},
 		{
 			"pdq stands alone", "imports",
 			map[string]string{"hashing/pdq/a.go": "package a\nimport _ \"vigie/hashing\""},

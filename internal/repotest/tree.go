@@ -135,5 +135,7 @@ func (t *Tree) calls(f file, pkg string, names ...string) []string {
 	return found
 }
 
-// isTestHelper reports whether a package is made for tests, by its name: storagetest, repotest, ...
-func isTestHelper(pkg string) bool { return strings.HasSuffix(pkg, "test") }
+// isTestHelper reports whether a package is made for tests, by its name: storagetest, repotest, ..., or internal/testpg, ...
+func isTestHelper(pkg string) bool {
+	return strings.HasSuffix(pkg, "test") || strings.HasPrefix(pkg, Module+"/internal/test")
+}

@@ -90,6 +90,7 @@ type file struct {
 	end         int64  // of the last record, or of what may hold it
 	growing     bool   // the writer is writing it
 	damaged     bool   // it is not to be removed
+	told        uint64 // the record behind the last hole that was told of
 
 	// Where Ship goes on, if not at a record behind it.
 	off  int64

@@ -343,10 +343,10 @@ func TestUnreadable(t *testing.T) {
 	j = open(t, dir, unsynced(Options{}))
 	j.o.read = read
 	f := j.unshipped()
-	if _, err := j.read(f, newFrameReader(), false); !errors.Is(err, syscall.EIO) {
+	if _, err := j.read(f, newFrameReader(), false, false); !errors.Is(err, syscall.EIO) {
 		t.Fatalf("at first: %v", err)
 	}
-	b, err := j.read(f, newFrameReader(), true)
+	b, err := j.read(f, newFrameReader(), false, true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,8 @@
 //   - What the disk has damaged is reported, and passed over. The file is kept, as NAME.damaged, for people to look at.
 //
 // A folder belongs to one process (see vigie/storage/datadir), and to one node: a copy of it that is written to gives the
-// same numbers again. A node that is restored from a backup begins with an empty folder, and has a new identity.
+// same numbers again. A node that is restored from a backup begins with an empty folder, and has a new identity; where a folder
+// turns out to be an older copy of itself, [Journal.Renumber] keeps numbers from standing for two records.
 package journal
 
 import (
@@ -73,6 +74,9 @@ type Record struct {
 	At   time.Time // when it was appended, by the node's clock; UTC
 	Kind string    // what Body is: "match", "signin"
 	Body []byte    // JSON
+	// Gap is how many records right before the first one of a delivery the journal does not have, of those that are not
+	// known to be delivered: they are damaged, or were removed.
+	Gap uint64
 }
 
 // Options adjust a journal. The zero value is what everyone wants.
@@ -131,13 +135,16 @@ type Journal struct {
 	spare    []byte        // the buffer of a group that is done
 	next     uint64        // number of the next record to be put
 	durable  uint64        // of the last record that is on the disk
-	shipped  uint64        // of the last record that was handed on, or passed over
+	shipped  uint64        // of the last record that was handed on, or passed over: no file has one before that is to be handed on
+	there    uint64        // of the last record that is known to be where they go
+	rewinds  uint64        // how often Ship went back
 	files    []*file       // oldest first, none of them empty; in the last one the writer may be writing
 	bytes    int64         // of records that were put and not handed on
 	oldest   time.Time     // when the first of them was put, or a little earlier
 	lost     uint64        // records that could not be read
 	syncs    uint64        // of groups
 	renew    bool          // the writer is to leave its file
+	again    *uint64       // Ship is to go back to there
 	progress chan struct{} // closed and replaced when something was handed on or removed
 	stopShip context.CancelCauseFunc
 
@@ -157,6 +164,8 @@ func (j *Journal) Node() string { return j.node }
 type Stats struct {
 	Appended uint64    // records ever acknowledged; the number of the last one
 	Shipped  uint64    // of these, how many were handed on or are lost
+	There    uint64    // number of the last record that is known to be where they go
+	Rewinds  uint64    // how often it was found since then that some are not there any more; see [Journal.Again]
 	Backlog  uint64    // records on the disk that are not handed on yet
 	Bytes    int64     // of the backlog, and of records on their way to the disk
 	Oldest   time.Time // when the first record of the backlog was appended, or a little earlier; zero: there is none
@@ -170,7 +179,7 @@ func (j *Journal) Stats() Stats {
 	defer j.mu.Unlock()
 	s := Stats{
 		Appended: j.durable, Shipped: j.shipped, Backlog: j.durable - j.shipped,
-		Bytes: j.bytes, Lost: j.lost, Syncs: j.syncs,
+		There: j.there, Rewinds: j.rewinds, Bytes: j.bytes, Lost: j.lost, Syncs: j.syncs,
 	}
 	if s.Backlog > 0 {
 		s.Oldest = j.oldest

@@ -221,7 +221,7 @@ func TestJournal(t *testing.T) {
 	if r := c.has[ID{node, 1}]; r.Kind != "match" || r.At != now {
 		t.Errorf("%+v", r)
 	}
-	if s := j.Stats(); s != (Stats{Appended: 3, Shipped: 3, Syncs: 1}) {
+	if s := j.Stats(); s != (Stats{Appended: 3, Shipped: 3, There: 3, Syncs: 1}) {
 		t.Errorf("shipped: %+v", s)
 	}
 	if got := names(t, dir); !slices.Equal(got, []string{markName}) {

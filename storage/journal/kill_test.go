@@ -1,22 +1,19 @@
 package journal
 
 import (
-	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"vigie/internal/testkill"
 	"vigie/storage"
 )
 
@@ -32,11 +29,14 @@ func TestKilled(t *testing.T) {
 		appendUntilKilled(t, dir)
 	}
 	dir := t.TempDir()
-	rounds, records := number(t, "VIGIE_KILL_ROUNDS", 5), number(t, "VIGIE_KILL_RECORDS", 200)
+	rounds, records := int(testkill.Number(t, "VIGIE_KILL_ROUNDS", 5)), int(testkill.Number(t, "VIGIE_KILL_RECORDS", 200))
 	appended := map[ID]string{}
 	for round := range rounds {
 		pause := time.Duration(rand.Int64N(int64(20 * time.Millisecond)))
-		killedAfter(t, dir, rand.IntN(2*records), pause, func(line string) {
+		testkill.After(t, []string{killedFolder + "=" + dir}, 1+rand.IntN(2*records), pause, func(line string) {
+			if line == "ready" {
+				return
+			}
 			text, body, _ := strings.Cut(line, " ")
 			id, err := ParseID(text)
 			if err != nil || appended[id] != "" {
@@ -80,46 +80,6 @@ func TestKilled(t *testing.T) {
 	}
 	t.Logf("killed %d times; %d acknowledged, %d appended; %d delivered by then, %d of them again; %d after",
 		rounds, len(appended), j.Stats().Appended, shipped, lines-shipped, len(rest.has))
-}
-
-func number(t *testing.T, name string, otherwise int) int {
-	n, err := strconv.Atoi(cmp.Or(os.Getenv(name), strconv.Itoa(otherwise)))
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return n
-}
-
-// killedAfter lets a process live until it has said so many lines, and a little longer.
-func killedAfter(t *testing.T, dir string, lines int, pause time.Duration, said func(line string)) {
-	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$")
-	cmd.Env = append(os.Environ(), killedFolder+"="+dir)
-	var warn bytes.Buffer
-	cmd.Stderr = &warn
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	n, all := 0, bufio.NewScanner(out)
-	for all.Scan() {
-		if n == 0 && all.Text() != "ready" {
-			break
-		} else if n > 0 {
-			said(all.Text())
-		}
-		if n++; n == lines+1 {
-			time.Sleep(pause) // the moment of the kill, not a wait for something
-			_ = cmd.Process.Kill()
-		}
-	}
-	if err := cmd.Wait(); n <= lines || cmd.ProcessState.ExitCode() != -1 {
-		t.Fatalf("the process ended by itself: %v %s", err, warn.String())
-	}
 }
 
 // appendUntilKilled is the process that is killed. It tells of each record that was acknowledged.

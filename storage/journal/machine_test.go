@@ -137,7 +137,11 @@ func (m *machine) ship(r *rapid.T) {
 		}
 		return nil
 	}
-	_ = m.j.Ship(ctx, func(ctx context.Context, records []Record) error {
+	ship := m.j.Ship
+	if rapid.Bool().Draw(r, "whole") {
+		ship = m.j.ShipFiles
+	}
+	_ = ship(ctx, func(ctx context.Context, records []Record) error {
 		if batches--; batches == 0 {
 			cancel()
 		}

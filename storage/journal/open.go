@@ -139,7 +139,7 @@ func (j *Journal) identify() error {
 			return err
 		}
 	}
-	j.mark, j.node, j.shipped = m, m.node, m.shipped
+	j.mark, j.node, j.shipped, j.there = m, m.node, m.shipped, m.shipped
 	return nil
 }
 

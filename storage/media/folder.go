@@ -1,17 +1,8 @@
-// Package media keeps blobs in a folder, each in a file named by the SHA-256 of its bytes:
-//
-//	ab/cd/abcd...  the blob, 64 hexadecimal digits
-//	tmp/           blobs on their way in
-//
-// A blob is written to tmp, flushed to the disk, renamed into its place, and the folders on its path
-// are flushed, before [Folder.Put] returns: what is at its place is whole, and stays there when the
-// power fails. The folder belongs to one process; see vigie/storage/datadir.
 package media
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -26,7 +17,13 @@ import (
 	"vigie/storage"
 )
 
-// Folder implements [storage.Blobs].
+// Folder implements [storage.Blobs] in a folder, where beside the blobs there is
+//
+//	tmp/           blobs on their way in
+//
+// A blob is written to tmp, flushed to the disk, renamed into its place, and the folders on its path
+// are flushed, before [Folder.Put] returns: what is at its place is whole, and stays there when the
+// power fails. The folder belongs to one process; see vigie/storage/datadir.
 type Folder struct {
 	root *os.Root
 	// durable holds the folders that are known to survive a power cut: their parents are flushed.
@@ -61,18 +58,11 @@ func OpenFolder(dir string) (*Folder, error) {
 // Close releases the folder. Blobs that are open stay readable.
 func (f *Folder) Close() error { return f.root.Close() }
 
-// place is where a blob lies: its folder, and its path.
-func place(sha hashing.Value) (dir, name string) {
-	digits := hex.EncodeToString(sha.Bytes(32))
-	dir = path.Join(digits[:2], digits[2:4])
-	return dir, path.Join(dir, digits)
-}
-
 // Put implements [storage.Blobs]. A file of another size at the blob's place is replaced.
 func (f *Folder) Put(ctx context.Context, sha hashing.Value, data []byte) error {
 	dir, name := place(sha)
-	if sum := sha256.Sum256(data); hashing.ValueFromBytes(sum[:]) != sha {
-		return fmt.Errorf("put blob %s: data has SHA-256 %x: %w", path.Base(name), sum, storage.ErrCorrupt)
+	if err := check(sha, data); err != nil {
+		return fmt.Errorf("put blob %s: %w", path.Base(name), err)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -82,7 +72,7 @@ func (f *Folder) Put(ctx context.Context, sha hashing.Value, data []byte) error 
 		// A blob that is there already may have been renamed but not flushed yet: flushing its folder
 		// is needed either way.
 		if info, statErr := f.root.Stat(name); statErr != nil || info.Size() != int64(len(data)) {
-			err = f.write(name, data)
+			err = f.write(name, bytes.NewReader(data))
 		}
 	}
 	if err == nil {
@@ -94,13 +84,13 @@ func (f *Folder) Put(ctx context.Context, sha hashing.Value, data []byte) error 
 	return nil
 }
 
-// write puts a whole, flushed file at name.
-func (f *Folder) write(name string, data []byte) (err error) {
+// write puts all that is read as a whole, flushed file at name.
+func (f *Folder) write(name string, from io.Reader) (err error) {
 	draft, file, err := f.createDraft()
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(data)
+	_, err = io.Copy(file, from)
 	if err == nil {
 		err = f.flush(file)
 	}
@@ -185,16 +175,6 @@ func (f *Folder) Delete(ctx context.Context, sha hashing.Value) error {
 	return nil
 }
 
-// Blob is a file of the folder.
-type Blob struct {
-	SHA256   hashing.Value
-	Size     int64
-	Modified time.Time
-}
-
-// ErrStray is what [Folder.List] yields for a file that no Put has put where it is.
-var ErrStray = errors.New("not a blob in its place")
-
 // List yields all blobs in the order of their SHA-256. Blobs that come or go meanwhile may be missed.
 // An error stands for one file or folder and does not end the listing, unless it is ctx's.
 func (f *Folder) List(ctx context.Context) iter.Seq2[Blob, error] {
@@ -223,9 +203,11 @@ func (f *Folder) List(ctx context.Context) iter.Seq2[Blob, error] {
 }
 
 func describe(name string, entry fs.DirEntry) (Blob, error) {
-	digest, err := hex.DecodeString(path.Base(name))
-	sha := hashing.ValueFromBytes(digest)
-	if _, right := place(sha); err != nil || len(digest) != sha256.Size || name != right || !entry.Type().IsRegular() {
+	sha, err := placed(name)
+	if err != nil {
+		return Blob{}, err
+	}
+	if !entry.Type().IsRegular() {
 		return Blob{}, fmt.Errorf("%s: %w", name, ErrStray)
 	}
 	info, err := entry.Info()

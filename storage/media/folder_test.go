@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -135,11 +136,30 @@ func TestOpenRemovesDrafts(t *testing.T) {
 func TestList(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	f := open(t, dir)
+	testList(t, open(t, dir), func(name string) {
+		if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// testList puts blobs into an empty store, and wants them listed in order; plant puts a stray beside them.
+func testList(t *testing.T, s interface {
+	storage.Blobs
+	List(context.Context) iter.Seq2[Blob, error]
+}, plant func(name string),
+) {
+	t.Helper()
 	ctx := context.Background()
+	for range s.List(ctx) {
+		t.Error("it is not empty")
+	}
 	var want []string
 	for _, data := range []string{"one", "two", "three", "four"} {
-		if err := f.Put(ctx, digest(data), []byte(data)); err != nil {
+		if err := s.Put(ctx, digest(data), []byte(data)); err != nil {
 			t.Fatal(err)
 		}
 		_, name := place(digest(data))
@@ -147,17 +167,11 @@ func TestList(t *testing.T) {
 	}
 	slices.Sort(want)
 	_, name := place(digest("one"))
-	for _, stray := range []string{"note.txt", filepath.Join("00", filepath.Base(name))} {
-		if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(stray)), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, stray), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	plant("note.txt")
+	plant("00/" + filepath.Base(name))
 	var got []string
 	strays := 0
-	for blob, err := range f.List(ctx) {
+	for blob, err := range s.List(ctx) {
 		switch {
 		case errors.Is(err, ErrStray):
 			strays++
@@ -174,7 +188,15 @@ func TestList(t *testing.T) {
 	if !slices.Equal(got, want) || strays != 2 {
 		t.Errorf("got %q and %d strays, want %q and 2", got, strays, want)
 	}
-	for range f.List(ctx) {
+	for range s.List(ctx) {
 		break
+	}
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	var err error
+	for _, err = range s.List(ended) {
+	}
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("a context that has ended: %v", err)
 	}
 }

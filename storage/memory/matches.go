@@ -125,7 +125,7 @@ func (w *writer) AddMatches(node string, matches []storage.MatchRecord) error {
 			return fmt.Errorf("match %s: %w", m.ID, storage.ErrExists)
 		}
 	}
-	for _, m := range matches {
+	for _, m := range storage.Unseen(matches, w.hasPast) {
 		w.lastMatch++
 		m.Ord = w.lastMatch
 		w.matches = append(w.matches, m.Normal())
@@ -257,7 +257,7 @@ func (w *writer) EraseContent(party storage.PartyID, content string) (erased int
 			erased++
 		}
 	}
-	return erased, nil
+	return erased + w.eraseItem(party, content), nil
 }
 
 func (w *writer) ExpireMatches(party storage.PartyID, before time.Time, limit int) (int, error) {

@@ -55,6 +55,16 @@ type state struct {
 	totals    map[storage.EntryID]storage.Counters // but for Hour and Day
 	signIns   []storage.SignIn                     // by Ord, ascending
 	lastSign  uint64                               // Ord
+	nodes     map[string]storage.NodeReport        // by id
+	rescans   rescans
+
+	webhooks    map[storage.WebhookID]storage.Webhook
+	lastWebhook storage.WebhookID
+	dispatch    storage.Dispatch
+	looked      map[string]uint64 // by node
+	erasures    []storage.Erasure // by id
+	lastErasure uint64
+	erased      map[string]uint64 // by node
 }
 
 // What the maps are by.
@@ -104,6 +114,12 @@ func (s state) clone() state {
 	s.counts = maps.Clone(s.counts)
 	s.totals = maps.Clone(s.totals)
 	s.signIns = slices.Clone(s.signIns)
+	s.nodes = maps.Clone(s.nodes)
+	s.rescans = s.rescans.clone()
+	s.webhooks = maps.Clone(s.webhooks)
+	s.looked = maps.Clone(s.looked)
+	s.erasures = slices.Clone(s.erasures)
+	s.erased = maps.Clone(s.erased)
 	return s
 }
 
@@ -128,6 +144,11 @@ func New(o storage.Options) (*Catalogue, error) {
 			cleared:       map[storage.EntryID]uint64{},
 			counts:        map[step]uint64{},
 			totals:        map[storage.EntryID]storage.Counters{},
+			nodes:         map[string]storage.NodeReport{},
+			rescans:       rescans{shards: map[storage.RescanID][]storage.Shard{}},
+			webhooks:      map[storage.WebhookID]storage.Webhook{},
+			looked:        map[string]uint64{},
+			erased:        map[string]uint64{},
 		},
 		committed: make(chan struct{}),
 		closed:    make(chan struct{}),
@@ -190,7 +211,13 @@ func (c *Catalogue) Update(ctx context.Context, fn func(storage.Writer) error) e
 	sealed := make([]storage.Change, len(w.appended))
 	for i, change := range w.appended {
 		sealed[i] = cloneChange(*change)
-		if err := w.seal(&sealed[i]); err != nil {
+		if _, err := w.state.seal.Seal(&sealed[i]); err != nil {
+			return err
+		}
+		w.changes = append(w.changes, sealed[i])
+	}
+	for _, change := range sealed {
+		if err := w.number(change); err != nil {
 			return err
 		}
 	}
@@ -212,12 +239,8 @@ func (c *Catalogue) Update(ctx context.Context, fn func(storage.Writer) error) e
 	return nil
 }
 
-// seal puts a change into the log and marks its subject.
-func (w *writer) seal(c *storage.Change) error {
-	if _, err := w.state.seal.Seal(c); err != nil {
-		return err
-	}
-	w.changes = append(w.changes, *c)
+// number marks the subject of a change.
+func (w *writer) number(c storage.Change) error {
 	switch c.Kind.Subject() {
 	case "entry":
 		e, err := w.entry(c.Entry)

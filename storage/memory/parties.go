@@ -30,6 +30,9 @@ func (r *reader) PartyNamed(name string) (storage.Party, error) {
 func (r *reader) Parties() ([]storage.Party, error) { return slices.Clone(r.parties), nil }
 
 func (w *writer) CreateParty(p *storage.Party) error {
+	if err := p.CheckText(); err != nil {
+		return err
+	}
 	if err := w.partyIsNew(p.Name, 0); err != nil {
 		return err
 	}
@@ -39,6 +42,9 @@ func (w *writer) CreateParty(p *storage.Party) error {
 }
 
 func (w *writer) UpdateParty(p storage.Party) error {
+	if err := p.CheckText(); err != nil {
+		return err
+	}
 	stored, err := w.party(p.ID)
 	if err != nil {
 		return err
@@ -70,6 +76,9 @@ func (r *reader) Subscriptions() (all []storage.Subscription, err error) {
 }
 
 func (w *writer) SetSubscription(s storage.Subscription) error {
+	if err := s.CheckText(); err != nil {
+		return err
+	}
 	if _, err := w.party(s.Party); err != nil {
 		return err
 	}
@@ -91,6 +100,9 @@ func (r *reader) Overlays() (all []storage.Overlay, err error) {
 }
 
 func (w *writer) SetOverlay(o storage.Overlay) error {
+	if err := storage.CheckText("overlay", o.Labels...); err != nil {
+		return err
+	}
 	if err := w.partyAndEntry(o.Party, o.Entry); err != nil {
 		return err
 	}
@@ -159,6 +171,9 @@ func (r *reader) Opinions(ids []storage.EntryID) (map[storage.EntryID][]storage.
 }
 
 func (w *writer) SetOpinion(o storage.Opinion) error {
+	if err := o.CheckText(); err != nil {
+		return err
+	}
 	if err := w.partyAndEntry(o.Party, o.Entry); err != nil {
 		return err
 	}

@@ -93,6 +93,21 @@ func (r *reader) EntriesWith(bank storage.BankID, s hashing.Signal) ([]storage.E
 	return ids, nil
 }
 
+func (r *reader) EntriesWithAny(bank storage.BankID, signals []hashing.Signal) ([][]storage.EntryID, error) {
+	if err := storage.CheckAsked(signals); err != nil {
+		return nil, err
+	}
+	found := make([][]storage.EntryID, len(signals))
+	for i, s := range signals {
+		ids, err := r.EntriesWith(bank, s)
+		if err != nil {
+			return nil, err
+		}
+		found[i] = ids
+	}
+	return found, nil
+}
+
 func hasSignal(e storage.Entry, s hashing.Signal) bool {
 	return slices.ContainsFunc(e.Signals, func(o hashing.Signal) bool { return sameSignal(o, s) })
 }

@@ -2,6 +2,7 @@ package memory
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -18,11 +19,17 @@ type writer struct {
 }
 
 func (w *writer) Append(c *storage.Change) error {
+	if err := c.CheckText(); err != nil {
+		return err
+	}
 	w.appended = append(w.appended, c)
 	return nil
 }
 
 func (w *writer) CreateBank(b *storage.Bank) error {
+	if err := b.CheckText(); err != nil {
+		return err
+	}
 	n := b.Normal()
 	n.ID = 0
 	if err := w.nameIsFree(n); err != nil {
@@ -38,6 +45,9 @@ func (w *writer) CreateBank(b *storage.Bank) error {
 }
 
 func (w *writer) UpdateBank(b storage.Bank) error {
+	if err := b.CheckText(); err != nil {
+		return err
+	}
 	stored, err := w.bank(b.ID)
 	if err != nil {
 		return err
@@ -68,6 +78,7 @@ func (w *writer) CreateEntry(e *storage.Entry) error {
 		return err
 	}
 	e.ID, e.CreatedAt, e.Seq = storage.EntryID(len(w.entries)+1), w.options.Time(), 0
+	e.ExpiresAt = storage.KeptTime(e.ExpiresAt)
 	for i := range e.Sources {
 		e.Sources[i].At = w.options.TimeOr(e.Sources[i].At, e.CreatedAt)
 	}
@@ -77,18 +88,38 @@ func (w *writer) CreateEntry(e *storage.Entry) error {
 	return nil
 }
 
+func (w *writer) CreateEntries(entries []*storage.Entry) error {
+	if err := storage.CheckNewEntries(entries); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if _, err := w.bank(e.Bank); err != nil {
+			return err
+		}
+	}
+	for _, e := range entries {
+		if err := w.CreateEntry(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (w *writer) UpdateEntry(e storage.Entry) error {
+	if err := errors.Join(e.CheckText(), storage.CheckExpiry(e.ExpiresAt)); err != nil {
+		return err
+	}
 	stored, err := w.entry(e.ID)
 	if err != nil {
 		return err
 	}
 	stored.Status, stored.Labels, stored.Note, stored.Reason = e.Status, storage.DistinctLabels(e.Labels), e.Note, e.Reason
-	stored.Proposal = e.Proposal.Normal()
+	stored.Proposal, stored.ExpiresAt = e.Proposal.Normal(), storage.KeptTime(e.ExpiresAt)
 	return nil
 }
 
 func (w *writer) Extend(id storage.EntryID, signals []hashing.Signal, media storage.MediaInfo) error {
-	if err := storage.CheckSignals(signals); err != nil {
+	if err := errors.Join(storage.CheckSignals(signals), storage.CheckText("format", media.Format)); err != nil {
 		return err
 	}
 	stored, err := w.entry(id)
@@ -107,6 +138,9 @@ func (w *writer) Extend(id storage.EntryID, signals []hashing.Signal, media stor
 }
 
 func (w *writer) AddSource(id storage.EntryID, s storage.Source) error {
+	if err := s.CheckText(); err != nil {
+		return err
+	}
 	stored, err := w.entry(id)
 	if err != nil {
 		return err
@@ -117,6 +151,9 @@ func (w *writer) AddSource(id storage.EntryID, s storage.Source) error {
 }
 
 func (w *writer) CreateKey(k *storage.Key) error {
+	if err := k.CheckText(); err != nil {
+		return err
+	}
 	if _, err := w.key(k.ID); err == nil {
 		return fmt.Errorf("key %s: %w", k.ID, storage.ErrExists)
 	}
@@ -130,6 +167,9 @@ func (w *writer) CreateKey(k *storage.Key) error {
 }
 
 func (w *writer) UpdateKey(k storage.Key) error {
+	if err := storage.CheckText("key", k.Name); err != nil {
+		return err
+	}
 	stored, err := w.key(k.ID)
 	if err != nil {
 		return err

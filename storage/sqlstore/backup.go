@@ -2,11 +2,10 @@ package sqlstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
-	"os"
-	"path/filepath"
+
+	"vigie/internal/sqlitecopy"
 )
 
 // Backup writes the catalogue in the SQLite file at from, as it is at one moment, to a new file at to, and flushes it. The
@@ -19,9 +18,6 @@ func Backup(ctx context.Context, from, to string) (err error) {
 			err = fmt.Errorf("copy catalogue %s: %w", from, err)
 		}
 	}()
-	if _, err := os.Lstat(to); err == nil {
-		return fmt.Errorf("%s: %w", to, os.ErrExist)
-	}
 	s, err := OpenSnapshot(ctx, from) // which refuses what is not a catalogue
 	if err != nil {
 		return err
@@ -34,22 +30,5 @@ func Backup(ctx context.Context, from, to string) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = db.ExecContext(ctx, "VACUUM INTO $1", to)
-	if err = errors.Join(err, db.Close()); err == nil {
-		err = errors.Join(os.Chmod(to, 0o600), flush(to), flush(filepath.Dir(to)))
-	}
-	if err != nil {
-		_ = os.Remove(to)
-		_ = os.Remove(to + "-journal")
-	}
-	return err
-}
-
-// flush brings a file or a folder to the disk.
-func flush(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return sqlitecopy.To(ctx, db, to)
 }

@@ -1,8 +1,10 @@
 package sqlstore
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"vigie/storage"
 )
@@ -22,6 +24,9 @@ func (r *reader) Bank(id storage.BankID) (storage.Bank, error) {
 }
 
 func (r *reader) BankNamed(owner storage.PartyID, name string) (storage.Bank, error) {
+	if !storage.IsText(name) {
+		return storage.Bank{}, wrap(sql.ErrNoRows, "bank", strconv.Quote(name))
+	}
 	b, err := scanBank(r.row(selectBanks+"WHERE owner = $1 AND name = $2 ORDER BY deleted, seq DESC, id DESC LIMIT 1", owner, name))
 	return b, wrap(err, "bank", name)
 }
@@ -40,6 +45,9 @@ func bankColumns(b storage.Bank) (members, policy, proposal any, err error) {
 }
 
 func (w *writer) CreateBank(b *storage.Bank) error {
+	if err := b.CheckText(); err != nil {
+		return err
+	}
 	n := b.Normal()
 	members, policy, proposal, err := bankColumns(n)
 	if err != nil {
@@ -60,6 +68,9 @@ func (w *writer) CreateBank(b *storage.Bank) error {
 }
 
 func (w *writer) UpdateBank(b storage.Bank) error {
+	if err := b.CheckText(); err != nil {
+		return err
+	}
 	members, policy, proposal, err := bankColumns(b.Normal())
 	if err != nil {
 		return fmt.Errorf("bank %d: %w", b.ID, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"vigie/hashing"
+	"vigie/internal/testpg"
 	"vigie/storage"
 	"vigie/storage/storagetest"
 )
@@ -30,77 +32,160 @@ func typical(n uint64) storage.Entry {
 
 // BenchmarkUpdate adds one typical entry with its change per update, durably.
 func BenchmarkUpdate(b *testing.B) {
-	for _, clients := range []int{1, 8, 64} {
-		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
-			s := withBank(b)
-			var next atomic.Int64
-			var wait sync.WaitGroup
-			b.ResetTimer()
-			for range clients {
-				wait.Go(func() {
-					for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
-						e := typical(uint64(n))
-						if err := s.Update(context.Background(), func(w storage.Writer) error { return storagetest.AddEntry(w, &e) }); err != nil {
-							b.Error(err)
-							return
+	for name, catalogue := range bothDatabases {
+		for _, clients := range []int{1, 8, 64} {
+			b.Run(fmt.Sprintf("%s/clients=%d", name, clients), func(b *testing.B) {
+				s := catalogue(b)
+				var next atomic.Int64
+				var wait sync.WaitGroup
+				took := make([]time.Duration, b.N)
+				b.ResetTimer()
+				for range clients {
+					wait.Go(func() {
+						for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
+							e := typical(uint64(n))
+							begun := time.Now()
+							if err := s.Update(context.Background(), func(w storage.Writer) error { return storagetest.AddEntry(w, &e) }); err != nil {
+								b.Error(err)
+								return
+							}
+							took[n-1] = time.Since(begun)
 						}
-					}
+					})
+				}
+				wait.Wait()
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "updates/s")
+				slices.Sort(took)
+				for _, percent := range []int{50, 99} {
+					b.ReportMetric(float64(took[len(took)*percent/100].Microseconds())/1000, fmt.Sprintf("ms/p%d", percent))
+				}
+			})
+		}
+	}
+}
+
+// urls are of the stores on PostgreSQL.
+var urls = map[*Store]string{}
+
+// bothDatabases make a catalogue with one bank that survives a loss of power.
+var bothDatabases = map[string]func(b *testing.B) *Store{
+	"sqlite": func(b *testing.B) *Store { return withBank(b).Store },
+	"postgres": func(b *testing.B) *Store {
+		s := openPostgres(b, testpg.Start(b).URL("postgres"), storage.Options{})
+		urls[s.Store] = s.url
+		if err := s.Update(context.Background(), func(w storage.Writer) error { return w.CreateBank(&storage.Bank{Name: "a"}) }); err != nil {
+			b.Fatal(err)
+		}
+		return s.Store
+	},
+}
+
+// BenchmarkImport adds entries as an import does, 250 in an update, asked for by their two signals before; meanwhile somebody else
+// (on PostgreSQL, from another node) flags one every 20 ms. Run it with -benchtime=1000000x for the time of a million.
+func BenchmarkImport(b *testing.B) {
+	const size = 250
+	for name, catalogue := range bothDatabases {
+		b.Run(name, func(b *testing.B) {
+			s := catalogue(b)
+			stop := flagging(b, s)
+			b.ResetTimer()
+			var holds []time.Duration
+			for at := 0; at < b.N; at += size {
+				var begun time.Time
+				err := s.Update(context.Background(), func(w storage.Writer) error {
+					begun = time.Now()
+					return importing(w, at, min(at+size, b.N))
 				})
+				if err != nil {
+					b.Fatal(err)
+				}
+				holds = append(holds, time.Since(begun))
 			}
-			wait.Wait()
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "updates/s")
+			b.StopTimer()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+			slices.Sort(holds)
+			b.ReportMetric(float64(holds[len(holds)*99/100].Microseconds())/1000, "ms/hold-p99")
+			if flags := stop(); len(flags) > 0 {
+				b.ReportMetric(float64(flags[len(flags)/2].Microseconds())/1000, "ms/flag-p50")
+				b.ReportMetric(float64(flags[len(flags)*99/100].Microseconds())/1000, "ms/flag-p99")
+			}
 		})
 	}
 }
 
-// BenchmarkImport adds entries as an import does: 200 in a transaction, each asked for by its two signals before. Run it
-// with -benchtime=1000000x for the time of a million.
-func BenchmarkImport(b *testing.B) {
-	s := withBank(b)
-	b.ResetTimer()
-	for at := 0; at < b.N; at += 200 {
-		err := s.Update(context.Background(), func(w storage.Writer) error {
-			for n := uint64(at); n < uint64(min(at+200, b.N)); n++ {
-				e := storage.Entry{Bank: 1, Labels: []string{"daesh", "banner"}, Signals: []hashing.Signal{
-					storagetest.Signal(hashing.PDQ, n), storagetest.Signal(hashing.MD5, n),
-				}}
-				for _, signal := range e.Signals {
-					if ids, err := w.EntriesWith(1, signal); err != nil || len(ids) != 0 {
-						return fmt.Errorf("%d entries, %w", len(ids), err)
-					}
-				}
-				if err := storagetest.AddEntry(w, &e); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			b.Fatal(err)
+// importing adds some entries in an update.
+func importing(w storage.Writer, from, to int) error {
+	var entries []*storage.Entry
+	var signals []hashing.Signal
+	for n := uint64(from); n < uint64(to); n++ {
+		e := storage.Entry{Bank: 1, Labels: []string{"daesh", "banner"}, Signals: []hashing.Signal{
+			storagetest.Signal(hashing.PDQ, n), storagetest.Signal(hashing.MD5, n),
+		}}
+		entries, signals = append(entries, &e), append(signals, e.Signals...)
+	}
+	with, err := w.EntriesWithAny(1, signals)
+	for _, ids := range with {
+		if len(ids) > 0 {
+			return fmt.Errorf("entries %d are there", ids)
 		}
 	}
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+	if err != nil {
+		return err
+	}
+	return storagetest.AddEntries(w, entries)
+}
+
+// flagging flags until it is stopped; then it says how long each flag took, sorted.
+func flagging(b *testing.B, s *Store) (stop func() []time.Duration) {
+	if url, ok := urls[s]; ok {
+		s = openPostgres(b, url, storage.Options{}).Store
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var took []time.Duration
+	var ended sync.WaitGroup
+	ended.Go(func() {
+		for n := uint64(1 << 40); ctx.Err() == nil; n++ {
+			next := time.Now().Add(20 * time.Millisecond)
+			e := typical(n)
+			begun := time.Now()
+			if err := s.Update(context.Background(), func(w storage.Writer) error { return storagetest.AddEntry(w, &e) }); err != nil {
+				b.Error(err)
+			}
+			took = append(took, time.Since(begun))
+			time.Sleep(time.Until(next))
+		}
+	})
+	return func() []time.Duration {
+		cancel()
+		ended.Wait()
+		slices.Sort(took)
+		return took
+	}
 }
 
 // BenchmarkMatches adds matches with a verdict of 2 kB on two entries, 500 in a transaction, as a journal ships them.
 func BenchmarkMatches(b *testing.B) {
-	s := withBank(b)
-	verdict := []byte(`"` + strings.Repeat("v", 2000) + `"`)
-	b.ResetTimer()
-	for at := 0; at < b.N; at += 500 {
-		var matches []storage.MatchRecord
-		for n := at; n < min(at+500, b.N); n++ {
-			matches = append(matches, storage.MatchRecord{
-				ID: storage.MatchID{Node: "0000000a", Number: uint64(n + 1)}, At: time.Now(), Party: 1, ContentID: fmt.Sprint(n), Level: "match",
-				Entries: []storage.MatchEntry{{Entry: storage.EntryID(1 + n*7919%10000), Bank: 1}, {Entry: storage.EntryID(20000 + n%100), Bank: 2}}, Verdict: verdict,
-			})
-		}
-		err := s.Update(context.Background(), func(w storage.Writer) error { return w.AddMatches("0000000a", matches) })
-		if err != nil {
-			b.Fatal(err)
-		}
+	for name, catalogue := range bothDatabases {
+		b.Run(name, func(b *testing.B) {
+			s := catalogue(b)
+			verdict := []byte(`"` + strings.Repeat("v", 2000) + `"`)
+			b.ResetTimer()
+			for at := 0; at < b.N; at += 500 {
+				var matches []storage.MatchRecord
+				for n := at; n < min(at+500, b.N); n++ {
+					matches = append(matches, storage.MatchRecord{
+						ID: storage.MatchID{Node: "0000000a", Number: uint64(n + 1)}, At: time.Now(), Party: 1, ContentID: fmt.Sprint(n), Level: "match",
+						Entries: []storage.MatchEntry{{Entry: storage.EntryID(1 + n*7919%10000), Bank: 1}, {Entry: storage.EntryID(20000 + n%100), Bank: 2}}, Verdict: verdict,
+					})
+				}
+				err := s.Update(context.Background(), func(w storage.Writer) error { return w.AddMatches("0000000a", matches) })
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "matches/s")
+		})
 	}
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "matches/s")
 }
 
 // BenchmarkLoad reads all entries and all changes, as a node does that starts without a snapshot.

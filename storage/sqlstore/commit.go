@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"vigie/storage"
 )
@@ -17,12 +18,12 @@ import (
 const maxBatch = 128
 
 // request is an update on its way. turn and ran have no buffer: either both sides meet, or the
-// caller's context ends first and both sides see that.
+// context ends first and both sides see that.
 type request struct {
-	ctx  context.Context
-	turn chan *writer // the caller may run its function now
-	ran  chan error   // what came of it
-	done chan error   // what came of the commit
+	ctx  context.Context // of the caller, while it waits for its turn
+	turn chan *writer    // the caller may run its function now
+	ran  chan error      // what came of it
+	done chan error      // what came of the commit
 }
 
 // errAbandoned is the outcome of a function that panicked or ended its goroutine.
@@ -37,96 +38,113 @@ func (s *Store) Update(ctx context.Context, fn func(storage.Writer) error) error
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	r := &request{ctx: ctx, turn: make(chan *writer), ran: make(chan error), done: make(chan error, 1)}
+	waiting, cancel := ctx, func() {}
+	if s.dialect.turn > 0 {
+		waiting, cancel = context.WithTimeout(ctx, s.dialect.turn)
+	}
+	defer cancel()
+	r := &request{ctx: waiting, turn: make(chan *writer), ran: make(chan error), done: make(chan error, 1)}
 	select {
 	case s.requests <- r:
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-waiting.Done():
+		return s.unserved(ctx)
 	}
 	select {
 	case w := <-r.turn:
-		if err := r.run(w, fn); err != nil {
-			return err
-		}
+		r.run(w, fn)
 		return <-r.done
 	case err := <-r.done: // the transaction failed before the turn came
+		if waiting.Err() != nil {
+			return s.unserved(ctx)
+		}
 		return err
-	case <-ctx.Done():
+	case <-waiting.Done():
+		return s.unserved(ctx)
+	}
+}
+
+// unserved is the outcome of an update whose turn did not come.
+func (s *Store) unserved(ctx context.Context) error {
+	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	return fmt.Errorf("%w: no turn to write within %v", storage.ErrUnavailable, s.dialect.turn)
 }
 
 // run runs fn, and hands the turn back whatever happens.
-func (r *request) run(w *writer, fn func(storage.Writer) error) error {
+func (r *request) run(w *writer, fn func(storage.Writer) error) {
 	err := errAbandoned
 	defer func() { r.ran <- err }()
 	err = fn(w)
-	return err
 }
 
 // commitLoop serves requests until their channel is closed.
-func (s *Store) commitLoop(db *prepared) {
+func (s *Store) commitLoop() {
 	defer close(s.stopped)
-	defer db.close()
-	for first := range s.requests {
-		batch := []*request{first}
-		for len(batch) < maxBatch {
-			select {
-			case r, open := <-s.requests:
-				if open {
-					batch = append(batch, r)
-					continue
-				}
-			default:
+	var batch []*request
+	for {
+		if len(batch) == 0 {
+			first, open := <-s.requests
+			if !open {
+				return
 			}
-			break
+			batch = append(batch, first)
 		}
-		s.commit(db, batch)
+		batch = s.commit(batch)
 	}
 }
 
-// commit runs a batch in one transaction and answers its requests. Callers' contexts do not reach the
-// statements: one caller that goes away must not fail the others.
-func (s *Store) commit(db *prepared, batch []*request) {
+// gather adds the requests that wait to a batch.
+func (s *Store) gather(batch []*request) []*request {
+	for len(batch) < maxBatch {
+		select {
+		case r, open := <-s.requests:
+			if !open {
+				return batch
+			}
+			batch = append(batch, r)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit runs a batch, and what waits besides, in one transaction and answers its requests. It returns those
+// that it did not get to within the dialect's time. Callers' contexts do not reach the statements: one caller that goes away
+// must not fail the others.
+func (s *Store) commit(batch []*request) (rest []*request) {
 	ctx := context.Background()
+	if s.dialect.limit > 0 {
+		limited, cancel := context.WithTimeout(ctx, s.dialect.limit)
+		defer cancel()
+		ctx = limited
+	}
+	tx, log, err := s.begin(ctx) // log.to is the transaction
+	batch = s.gather(batch)
 	var ran []*request // whose savepoint is released
 	var changes []sealed
-	err := func() error {
-		tx, err := s.conn.BeginTx(ctx, nil)
-		if err != nil {
-			return fmt.Errorf("begin to write: %w", err)
-		}
-		defer tx.Rollback()
-		log := &appender{db: db, dialect: s.dialect, options: s.options}
-		for _, r := range batch {
-			var c []sealed
-			var outcome error
-			if len(batch) == 1 { // the transaction is its own: SQLite need not keep the pages that it changes
-				c, outcome = s.run(ctx, db, log, r)
-			} else if c, outcome, err = s.runSaved(ctx, db, log, r); err != nil {
-				return err
-			}
-			if outcome == nil {
-				ran = append(ran, r)
-				changes = append(changes, c...)
-			} else {
-				r.done <- outcome
-			}
-		}
-		if len(ran) == 0 {
-			return nil
-		}
-		if err := tx.Commit(); err != nil {
-			return fmt.Errorf("commit: %w", err)
-		}
-		return nil
-	}()
 	if err == nil {
+		batch, rest, ran, changes, err = s.runAll(ctx, log, batch)
+		if err == nil && len(ran) > 0 {
+			err = s.finish(ctx, tx, log, len(changes) > 0)
+		}
+		tx.Rollback() // does nothing after a commit
+	}
+	switch {
+	case err == nil:
 		for _, c := range changes {
 			*c.given = c.change
 		}
-		s.announceCommit()
+		if log.sealer != nil {
+			s.tree = log.sealer.Tree
+		}
+		if len(ran) > 0 {
+			s.announceCommit()
+		}
 		batch = ran // the others have their answer
+	case errors.Is(err, storage.ErrUnavailable):
+		s.disconnect()
 	}
 	for _, r := range batch {
 		select {
@@ -134,38 +152,146 @@ func (s *Store) commit(db *prepared, batch []*request) {
 		default: // it has an answer already
 		}
 	}
+	return rest
+}
+
+// begin begins to write. A connection that is found to be lost is replaced once: nothing has run on it yet.
+func (s *Store) begin(ctx context.Context) (*sql.Tx, *appender, error) {
+	for {
+		fresh := s.conn == nil
+		if err := s.connect(ctx); err != nil {
+			return nil, nil, err
+		}
+		tx, err := begin(ctx, s.conn, s.pipe)
+		var log *appender
+		if err == nil {
+			if log, err = s.takeHead(ctx, tx); err == nil {
+				return tx, log, nil
+			}
+			tx.Rollback()
+		}
+		err = s.explain(ctx, fmt.Errorf("begin to write: %w", err))
+		if fresh || s.dialect.lost == nil || !s.dialect.lost(s.conn) {
+			return nil, nil, err
+		}
+		s.disconnect()
+	}
+}
+
+// runAll runs requests until the dialect's time is over, and answers those that fail. Those that it got to are in reached, and
+// in ran if they wait for the commit. err means that the whole transaction is lost.
+func (s *Store) runAll(ctx context.Context, log *appender, batch []*request) (reached, rest, ran []*request, changes []sealed, err error) {
+	begun := time.Now()
+	for i, r := range batch {
+		if i > 0 && s.dialect.hold > 0 && time.Since(begun) > s.dialect.hold {
+			return batch[:i], batch[i:], ran, changes, nil
+		}
+		if err := r.ctx.Err(); err != nil { // nobody waits for it any more
+			r.done <- err
+			continue
+		}
+		var c []sealed
+		var outcome error
+		if len(batch) == 1 { // the transaction is its own: SQLite need not keep the pages that it changes
+			c, outcome = s.run(ctx, log, r)
+		} else if c, outcome, err = s.runSaved(ctx, log, r); err != nil {
+			return batch, nil, nil, nil, s.explain(ctx, err)
+		}
+		if outcome == nil {
+			ran = append(ran, r)
+			changes = append(changes, c...)
+		} else {
+			r.done <- s.explain(ctx, outcome)
+		}
+	}
+	return batch, nil, ran, changes, nil
+}
+
+// finish commits.
+func (s *Store) finish(ctx context.Context, tx *sql.Tx, log *appender, changed bool) error {
+	if changed && s.dialect.notify != "" {
+		if err := log.exec(s.dialect.notify); err != nil {
+			return s.explain(ctx, fmt.Errorf("notify: %w", err))
+		}
+	}
+	if _, err := log.flush(); err != nil {
+		return s.explain(ctx, err)
+	}
+	if s.dialect.lost != nil && s.dialect.lost(s.conn) {
+		return fmt.Errorf("commit: %w", storage.ErrUnavailable)
+	}
+	err := tx.Commit()
+	switch {
+	case err == nil:
+		return nil
+	case s.dialect.undecided != nil && s.dialect.undecided(err):
+		return fmt.Errorf("commit: %w: %w", storage.ErrUnknownOutcome, err)
+	}
+	return s.explain(ctx, fmt.Errorf("commit: %w", err))
+}
+
+// explain is the dialect's, for an error of a transaction; that its time is over is the database's fault, too.
+func (s *Store) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) && !errors.Is(err, storage.ErrUnavailable) {
+		return fmt.Errorf("%w: the transaction takes longer than %v", storage.ErrUnavailable, s.dialect.limit)
+	}
+	return s.dialect.explain(err, s.conn)
 }
 
 // runSaved runs one request inside a savepoint. err means that the whole transaction is lost.
-func (s *Store) runSaved(ctx context.Context, db *prepared, log *appender, r *request) (changes []sealed, outcome, err error) {
-	if _, err := db.ExecContext(ctx, "SAVEPOINT request"); err != nil {
+func (s *Store) runSaved(ctx context.Context, log *appender, r *request) (changes []sealed, outcome, err error) {
+	if err := log.exec(savepoint); err != nil {
 		return nil, nil, err
 	}
-	changes, outcome = s.run(ctx, db, log, r)
-	if outcome != nil {
-		if _, err := db.ExecContext(ctx, "ROLLBACK TO SAVEPOINT request"); err != nil {
+	end := log.sealer
+	changes, outcome = s.run(ctx, log, r)
+	if outcome == nil {
+		if outcome = release(ctx, log.out); outcome == nil {
+			return changes, nil, nil
+		}
+	}
+	log.sealer = end
+	log.forget()
+	for _, undo := range []string{"ROLLBACK TO SAVEPOINT request", "RELEASE SAVEPOINT request"} {
+		if _, err := log.to.ExecContext(ctx, undo); err != nil {
 			return nil, outcome, errors.Join(err, outcome)
 		}
 	}
-	_, err = db.ExecContext(ctx, "RELEASE SAVEPOINT request")
-	return changes, outcome, err
+	return nil, outcome, nil
+}
+
+// savepoint begins a request.
+const savepoint = "SAVEPOINT request"
+
+// release ends a savepoint. PostgreSQL refuses that if a statement has failed, though the request made nothing of it.
+func release(ctx context.Context, o out) error {
+	const statement = "RELEASE SAVEPOINT request"
+	works, err := o.flush()
+	if err != nil {
+		return err
+	}
+	if works { // then nothing has failed before, either
+		return o.exec(statement)
+	}
+	_, err = o.to.ExecContext(ctx, statement)
+	return err
 }
 
 // run runs one request and seals what it appended. outcome is the request's own; what it did must be undone then.
-func (s *Store) run(ctx context.Context, db *prepared, log *appender, r *request) (changes []sealed, outcome error) {
-	w := &writer{reader: reader{ctx: ctx, db: db, dialect: s.dialect, options: s.options}}
+func (s *Store) run(ctx context.Context, log *appender, r *request) (changes []sealed, outcome error) {
+	w := &writer{reader: reader{ctx: ctx, db: log.to, dialect: s.dialect, options: s.options}, out: log.out}
 	select {
 	case r.turn <- w:
 		outcome = <-r.ran
-		w.db = nil // a Writer that is kept fails loudly
+		w.reader.db, w.out = nil, out{} // a Writer that is kept fails loudly
 	case <-r.ctx.Done():
 		outcome = r.ctx.Err()
 	}
 	if outcome == nil {
-		changes, outcome = log.append(ctx, w.appended)
+		changes, outcome = log.append(w.appended)
 	}
 	if outcome == nil && len(changes) > 0 {
-		outcome = log.note(ctx, w.noted, changes[len(changes)-1].change.Seq)
+		outcome = log.note(w.noted, changes[len(changes)-1].change.Seq)
 	}
 	return changes, outcome
 }
@@ -177,7 +303,8 @@ type queryer interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// prepared runs statements on one connection and keeps them prepared. The texts are few and fixed.
+// prepared runs statements on one connection and keeps them prepared, for a driver that does not do so by itself. The texts are
+// few and fixed.
 type prepared struct {
 	conn       *sql.Conn
 	statements map[string]*sql.Stmt

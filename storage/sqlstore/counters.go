@@ -37,17 +37,11 @@ func (w *writer) count(t tally, now time.Time) error {
 				continue
 			}
 			added++
-			err := w.exec(`
-				INSERT INTO match_counts (entry, step, n) VALUES ($1, $2, $3)
-				ON CONFLICT (entry, step) DO UPDATE SET n = match_counts.n + excluded.n`, entry, step, n)
-			if err != nil {
+			if err := w.insert(countsTable, entry, step, n); err != nil {
 				return fmt.Errorf("count matches of entry %d: %w", entry, err)
 			}
 		}
-		err := w.exec(`
-			INSERT INTO match_totals (entry, total, confirmed, overturned) VALUES ($1, $2, 0, 0)
-			ON CONFLICT (entry) DO UPDATE SET total = match_totals.total + excluded.total`, entry, total)
-		if err != nil {
+		if err := w.insert(totalsTable, entry, total, 0, 0); err != nil {
 			return fmt.Errorf("count matches of entry %d: %w", entry, err)
 		}
 	}
@@ -126,13 +120,15 @@ func scanPartyID(row scanner) (p storage.PartyID, err error) {
 	return p, err
 }
 
-const selectTaken = "SELECT party, entry, labels FROM overlays WHERE entry = $1 AND taken = 1 ORDER BY party"
+func selectTaken(d dialect) string {
+	return "SELECT party, entry, labels FROM overlays WHERE entry = $1 AND taken" + d.isSet + " ORDER BY party"
+}
 
 func (w *writer) Clear(entry storage.EntryID) ([]storage.Overlay, error) {
 	lifted, err := list(w.ctx, w.db, func(row scanner) (o storage.Overlay, err error) {
 		err = row.Scan(&o.Party, &o.Entry, jsonColumn{&o.Labels})
 		return o, err
-	}, selectTaken, entry)
+	}, selectTaken(w.dialect), entry)
 	for _, o := range lifted {
 		if err == nil {
 			err = w.SetOverlay(o)
@@ -148,7 +144,7 @@ func (w *writer) Clear(entry storage.EntryID) ([]storage.Overlay, error) {
 }
 
 const selectStatuses = `
-	SELECT e.id, e.status, e.reason, b.deleted, COALESCE(o.disabled, 0)
+	SELECT e.id, e.status, e.reason, b.deleted, COALESCE(o.disabled, FALSE)
 	FROM entries e JOIN banks b ON b.id = e.bank LEFT JOIN overlays o ON o.party = $2 AND o.entry = e.id WHERE e.id IN (`
 
 func (r *reader) Statuses(party storage.PartyID, ids []storage.EntryID) (map[storage.EntryID]storage.EntryStatus, error) {

@@ -75,9 +75,9 @@ func (w *writer) AddDecision(d *storage.Decision) error {
 	}
 	for _, statement := range []string{
 		`UPDATE match_entries SET bank_standing = EXISTS (
-			SELECT 1 FROM match_entries y WHERE y.ord = match_entries.ord AND y.bank = match_entries.bank AND y.standing = 1)
-			WHERE ord = $1 AND lead = 1`,
-		"UPDATE matches SET standing = EXISTS (SELECT 1 FROM match_entries y WHERE y.ord = matches.ord AND y.standing = 1) WHERE ord = $1",
+			SELECT 1 FROM match_entries y WHERE y.ord = match_entries.ord AND y.bank = match_entries.bank AND y.standing)
+			WHERE ord = $1 AND lead`,
+		"UPDATE matches SET standing = EXISTS (SELECT 1 FROM match_entries y WHERE y.ord = matches.ord AND y.standing) WHERE ord = $1",
 	} {
 		if err := w.exec(statement, ord); err != nil {
 			return fmt.Errorf("decision on match %s: %w", d.Match, err)

@@ -14,12 +14,12 @@ import (
 // sources of the whole page.
 
 const selectEntries = `SELECT e.id, e.bank, e.status, e.exact_only, e.note, e.reason,
-	e.sha256, e.bytes, e.format, e.width, e.height, e.duration_ms, e.kept, e.proposal, e.created_at, e.seq FROM entries e `
+	e.sha256, e.bytes, e.format, e.width, e.height, e.duration_ms, e.kept, e.proposal, e.created_at, e.seq, e.expires_at FROM entries e `
 
 func scanEntry(row scanner) (e storage.Entry, err error) {
 	err = row.Scan(&e.ID, &e.Bank, &e.Status, &e.ExactOnly, &e.Note, &e.Reason,
 		valueColumn{&e.Media.SHA256}, &e.Media.Bytes, &e.Media.Format, &e.Media.Width, &e.Media.Height, &e.Media.Duration, &e.Media.Kept,
-		jsonColumn{&e.Proposal}, timeColumn{&e.CreatedAt}, &e.Seq)
+		jsonColumn{&e.Proposal}, timeColumn{&e.CreatedAt}, &e.Seq, timeColumn{&e.ExpiresAt})
 	return e, err
 }
 
@@ -37,18 +37,27 @@ func (r *reader) Entries(q storage.EntryQuery) ([]storage.Entry, error) {
 	if err := q.Check(); err != nil {
 		return nil, err
 	}
+	if !storage.IsText(q.Label) || !storage.IsText(string(q.Status)) {
+		return nil, nil
+	}
 	ids, err := r.entryIDs(q)
 	if err != nil || len(ids) == 0 {
 		return nil, wrap(err, "entries after", q.After)
 	}
-	page, err := list(r.ctx, r.db, scanEntry, selectEntries+"WHERE e.id IN ("+r.dialect.ids("$1")+") ORDER BY e.id", jsonList(ids))
-	if err == nil {
-		err = r.fill(page)
-	}
+	page, err := r.page(jsonList(ids))
 	if err != nil {
 		return nil, fmt.Errorf("entries after %d: %w", q.After, err)
 	}
 	return page, nil
+}
+
+// page reads entries, in the order of their ids.
+func (r *reader) page(ids string) ([]storage.Entry, error) {
+	page, err := list(r.ctx, r.db, scanEntry, selectEntries+"WHERE e.id IN ("+r.dialect.ids("$1")+") ORDER BY e.id", ids)
+	if err == nil {
+		err = r.fill(page)
+	}
+	return page, err
 }
 
 // entryIDs returns the ids of a page.
@@ -165,11 +174,11 @@ func scanSource(row scanner, entry *storage.EntryID) (s storage.Source, err erro
 	return s, err
 }
 
-// selectEntriesWith starts from the signal, which is rare, and not from the bank, which is large.
+// selectEntriesWith starts from the signal, which is rare, and not from the bank, which is large. It is said so that no
+// planner can do otherwise, whatever it believes of a table that has just been filled.
 const selectEntriesWith = `
-	SELECT id FROM entries WHERE bank = $4 AND id IN (
-		SELECT entry FROM entry_signals WHERE algorithm = $1 AND value = $2 AND variant = $3
-	) ORDER BY id`
+	SELECT DISTINCT entry FROM entry_signals s WHERE algorithm = $1 AND value = $2 AND variant = $3
+		AND (SELECT bank FROM entries e WHERE e.id = s.entry) = $4 ORDER BY entry`
 
 func (r *reader) EntriesWith(bank storage.BankID, s hashing.Signal) ([]storage.EntryID, error) {
 	ids, err := list(r.ctx, r.db, scanID[storage.EntryID], selectEntriesWith, s.Algorithm.String(), signalBytes(s), s.Variant.String(), bank)
@@ -177,6 +186,47 @@ func (r *reader) EntriesWith(bank storage.BankID, s hashing.Signal) ([]storage.E
 		return nil, fmt.Errorf("entries with %s: %w", s, err)
 	}
 	return ids, nil
+}
+
+// selectEntriesWithAny is selectEntriesWith for many signals, by their place among them.
+var selectEntriesWithAny = `
+	SELECT CAST(u.ord - 1 AS BIGINT), f.entry FROM unnest($1::text[], $2::bytea[], $3::text[]) WITH ORDINALITY AS u (algorithm, value, variant, ord)
+	CROSS JOIN LATERAL (
+		SELECT DISTINCT entry FROM entry_signals s WHERE s.algorithm = u.algorithm AND s.value = u.value AND s.variant = u.variant
+			AND (SELECT bank FROM entries e WHERE e.id = s.entry) = $4
+	) f ORDER BY u.ord, f.entry`
+
+func (r *reader) EntriesWithAny(bank storage.BankID, signals []hashing.Signal) ([][]storage.EntryID, error) {
+	if err := storage.CheckAsked(signals); err != nil {
+		return nil, err
+	}
+	found := make([][]storage.EntryID, len(signals))
+	if !r.dialect.arrays {
+		for i, s := range signals {
+			ids, err := r.EntriesWith(bank, s)
+			if err != nil {
+				return nil, err
+			}
+			found[i] = ids
+		}
+		return found, nil
+	}
+	algorithms, variants, values := make([]string, len(signals)), make([]string, len(signals)), make([][]byte, len(signals))
+	for i, s := range signals {
+		algorithms[i], variants[i], values[i] = s.Algorithm.String(), s.Variant.String(), signalBytes(s)
+	}
+	_, err := list(r.ctx, r.db, func(row scanner) (_ struct{}, err error) {
+		var i int
+		var id storage.EntryID
+		if err = row.Scan(&i, &id); err == nil {
+			found[i] = append(found[i], id)
+		}
+		return struct{}{}, err
+	}, selectEntriesWithAny, algorithms, values, variants, bank)
+	if err != nil {
+		return nil, fmt.Errorf("entries with %d signals: %w", len(signals), err)
+	}
+	return found, nil
 }
 
 func (r *reader) Labels(ids []storage.EntryID) (map[storage.EntryID][]string, error) {
@@ -200,26 +250,50 @@ func (r *reader) Labels(ids []storage.EntryID) (map[storage.EntryID][]string, er
 
 func signalBytes(s hashing.Signal) []byte { return s.Value.Bytes(s.Algorithm.Bits() / 8) }
 
-func (w *writer) CreateEntry(e *storage.Entry) error {
-	if err := e.Check(); err != nil {
+func (w *writer) CreateEntry(e *storage.Entry) error { return w.CreateEntries([]*storage.Entry{e}) }
+
+func (w *writer) CreateEntries(entries []*storage.Entry) error {
+	if err := storage.CheckNewEntries(entries); err != nil || len(entries) == 0 {
 		return err
 	}
-	if err := w.bankExists(e.Bank); err != nil {
+	proposals := make([]any, len(entries))
+	banks := map[storage.BankID]bool{}
+	for i, e := range entries {
+		if !banks[e.Bank] {
+			if err := w.bankExists(e.Bank); err != nil {
+				return err
+			}
+			banks[e.Bank] = true
+		}
+		var err error
+		if proposals[i], err = jsonText(e.Proposal.Normal()); err != nil {
+			return fmt.Errorf("proposal: %w", err)
+		}
+	}
+	ids, err := w.newIDs(entriesTable, len(entries))
+	if err != nil {
 		return err
 	}
-	proposal, err := jsonText(e.Proposal.Normal())
-	if err != nil {
-		return fmt.Errorf("proposal: %w", err)
+	for i, e := range entries {
+		e.ID, e.CreatedAt, e.Seq = storage.EntryID(ids[i]), w.options.Time(), 0
+		e.ExpiresAt = storage.KeptTime(e.ExpiresAt)
+		if err := w.insertEntry(e, proposals[i]); err != nil {
+			return fmt.Errorf("create entry: %w", err)
+		}
 	}
-	e.CreatedAt, e.Seq = w.options.Time(), 0
-	err = w.row(`
-		INSERT INTO entries (bank, status, exact_only, note, reason, sha256, bytes, format, width, height, duration_ms, kept, proposal, created_at, seq)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0) RETURNING id`,
-		e.Bank, e.Status, e.ExactOnly, e.Note, e.Reason,
-		shaBytes(e.Media.SHA256), e.Media.Bytes, e.Media.Format, e.Media.Width, e.Media.Height, e.Media.Duration, e.Media.Kept,
-		proposal, millis(e.CreatedAt)).Scan(&e.ID)
+	return nil
+}
+
+func (w *writer) insertEntry(e *storage.Entry, proposal any) error {
+	m := e.Media
+	var seq any = 0
+	if w.pipe != nil {
+		seq = w.pipe.numbered(uint64(e.ID))
+	}
+	err := w.insert(entriesTable, e.ID, e.Bank, string(e.Status), e.ExactOnly, e.Note, e.Reason,
+		shaBytes(m.SHA256), m.Bytes, m.Format, m.Width, m.Height, m.Duration, m.Kept, proposal, millis(e.CreatedAt), seq, millis(e.ExpiresAt))
 	if err != nil {
-		return fmt.Errorf("create entry: %w", err)
+		return err
 	}
 	for i, s := range e.Signals {
 		if err := w.insertSignal(e.ID, i, s); err != nil {
@@ -239,12 +313,15 @@ func (w *writer) CreateEntry(e *storage.Entry) error {
 }
 
 func (w *writer) UpdateEntry(e storage.Entry) error {
+	if err := errors.Join(e.CheckText(), storage.CheckExpiry(e.ExpiresAt)); err != nil {
+		return err
+	}
 	proposal, err := jsonText(e.Proposal.Normal())
 	if err != nil {
 		return fmt.Errorf("proposal on entry %d: %w", e.ID, err)
 	}
-	err = w.row("UPDATE entries SET status = $1, note = $2, reason = $3, proposal = $4 WHERE id = $5 RETURNING bank",
-		e.Status, e.Note, e.Reason, proposal, e.ID).Scan(&e.Bank)
+	err = w.row("UPDATE entries SET status = $1, note = $2, reason = $3, proposal = $4, expires_at = $5 WHERE id = $6 RETURNING bank",
+		e.Status, e.Note, e.Reason, proposal, millis(e.ExpiresAt), e.ID).Scan(&e.Bank)
 	if err != nil {
 		return wrap(err, "entry", e.ID)
 	}
@@ -256,21 +333,16 @@ func (w *writer) UpdateEntry(e storage.Entry) error {
 
 // insertLabels drops repeated labels.
 func (w *writer) insertLabels(e storage.Entry) error {
-	for i, label := range e.Labels {
-		err := w.exec("INSERT INTO entry_labels (entry, ord, label, bank) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING", e.ID, i, label, e.Bank)
-		if err != nil {
+	for i, label := range storage.DistinctLabels(e.Labels) {
+		if err := w.insert(labelsTable, e.ID, i, label, e.Bank); err != nil {
 			return wrap(err, "labels of entry", e.ID)
 		}
 	}
 	return nil
 }
 
-// insertSignal adds a row. Statements of many rows are slower: SQLite keeps what they change until it knows that none fails.
 func (w *writer) insertSignal(id storage.EntryID, ord int, s hashing.Signal) error {
-	err := w.exec(`
-		INSERT INTO entry_signals (entry, ord, algorithm, variant, version, quality, time_ms, value)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		id, ord, s.Algorithm.String(), s.Variant.String(), s.Version, s.Quality, s.Time, signalBytes(s))
+	err := w.insert(signalsTable, id, ord, s.Algorithm.String(), s.Variant.String(), s.Version, uint8(s.Quality), s.Time, signalBytes(s))
 	if err != nil {
 		return fmt.Errorf("signal %d of entry %d: %w", ord, id, err)
 	}
@@ -282,7 +354,7 @@ func (w *writer) insertSignal(id storage.EntryID, ord int, s hashing.Signal) err
 const selectSignalOf = "SELECT 1 FROM entry_signals WHERE algorithm = $1 AND value = $2 AND entry = $3 AND variant = $4 AND time_ms = $5"
 
 func (w *writer) Extend(id storage.EntryID, signals []hashing.Signal, media storage.MediaInfo) error {
-	if err := storage.CheckSignals(signals); err != nil {
+	if err := errors.Join(storage.CheckSignals(signals), storage.CheckText("format", media.Format)); err != nil {
 		return err
 	}
 	next, err := w.nextOrd("entry_signals", id)
@@ -307,11 +379,14 @@ func (w *writer) Extend(id storage.EntryID, signals []hashing.Signal, media stor
 	}
 	return wrap(w.exec(`
 		UPDATE entries SET sha256 = $1, bytes = $2, format = $3, width = $4, height = $5, duration_ms = $6, kept = $7
-		WHERE id = $8 AND length(sha256) = 0 AND bytes = 0 AND format = '' AND width = 0 AND height = 0 AND duration_ms = 0 AND kept = 0`,
+		WHERE id = $8 AND length(sha256) = 0 AND bytes = 0 AND format = '' AND width = 0 AND height = 0 AND duration_ms = 0 AND NOT kept`,
 		shaBytes(media.SHA256), media.Bytes, media.Format, media.Width, media.Height, media.Duration, media.Kept, id), "media of entry", id)
 }
 
 func (w *writer) AddSource(id storage.EntryID, s storage.Source) error {
+	if err := s.CheckText(); err != nil {
+		return err
+	}
 	next, err := w.nextOrd("entry_sources", id)
 	if err != nil {
 		return err
@@ -331,6 +406,5 @@ func (w *writer) nextOrd(table string, id storage.EntryID) (next int, err error)
 }
 
 func (w *writer) insertSource(id storage.EntryID, ord int, s storage.Source) error {
-	return wrap(w.exec("INSERT INTO entry_sources (entry, ord, at, actor, origin, list, foreign_id) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-		id, ord, millis(s.At), s.Actor, s.Origin, s.List, s.Foreign), "source of entry", id)
+	return wrap(w.insert(sourcesTable, id, ord, millis(s.At), s.Actor, s.Origin, s.List, s.Foreign), "source of entry", id)
 }

@@ -2,6 +2,8 @@ package sqlstore
 
 import (
 	"cmp"
+	"database/sql"
+	"strconv"
 
 	"vigie/storage"
 )
@@ -15,6 +17,9 @@ func scanKey(row scanner) (k storage.Key, err error) {
 }
 
 func (r *reader) Key(id string) (storage.Key, error) {
+	if !storage.IsText(id) {
+		return storage.Key{}, wrap(sql.ErrNoRows, "key", strconv.Quote(id))
+	}
 	k, err := scanKey(r.row(selectKeys+"WHERE id = $1", id))
 	return k, wrap(err, "key", id)
 }
@@ -25,6 +30,9 @@ func (r *reader) Keys() ([]storage.Key, error) {
 }
 
 func (w *writer) CreateKey(k *storage.Key) error {
+	if err := k.CheckText(); err != nil {
+		return err
+	}
 	if taken, err := w.exists("SELECT 1 FROM keys WHERE id = $1", k.ID); err != nil || taken {
 		return existsAlready(err, "key", k.ID)
 	}
@@ -40,6 +48,12 @@ func (w *writer) CreateKey(k *storage.Key) error {
 }
 
 func (w *writer) UpdateKey(k storage.Key) error {
+	if err := storage.CheckText("key", k.Name); err != nil {
+		return err
+	}
+	if !storage.IsText(k.ID) {
+		return wrap(sql.ErrNoRows, "key", strconv.Quote(k.ID))
+	}
 	return changed(w.db.ExecContext(w.ctx,
 		"UPDATE keys SET name = $1, expires_at = $2, revoked_at = $3 WHERE id = $4",
 		k.Name, millis(k.ExpiresAt), millis(k.RevokedAt), k.ID))("key", k.ID)

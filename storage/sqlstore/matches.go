@@ -38,6 +38,9 @@ func (r *reader) Matches(q storage.MatchQuery) ([]storage.MatchRecord, error) {
 	if err := q.Check(); err != nil {
 		return nil, err
 	}
+	if !storage.IsText(q.Content) || !storage.IsText(q.Level) {
+		return nil, nil
+	}
 	ords, err := r.matchOrds(q)
 	if err != nil || len(ords) == 0 {
 		return nil, wrap(err, "matches before", q.Before)
@@ -71,6 +74,9 @@ func (r *reader) fillMatches(page []storage.MatchRecord) error {
 		page[at].Entries = append(page[at].Entries, e)
 		return struct{}{}, nil
 	}, "SELECT ord, entry, bank, level, exact FROM match_entries WHERE ord IN ("+r.dialect.ids("$1")+") ORDER BY ord DESC, place", jsonList(ords))
+	if err == nil {
+		err = r.fillPast(page, ords)
+	}
 	return err
 }
 
@@ -84,7 +90,7 @@ const matchParties = `
 
 // matchOrds returns the numbers of a page.
 func (r *reader) matchOrds(q storage.MatchQuery) ([]int64, error) {
-	l := matchListing(q)
+	l := matchListing(r.dialect, q)
 	before, some, err := r.bound(&l, "match", q.Before, q.From, q.Until)
 	switch {
 	case err != nil || !some:
@@ -96,22 +102,22 @@ func (r *reader) matchOrds(q storage.MatchQuery) ([]int64, error) {
 }
 
 // matchListing walks the index in which the fewest matches of a party lie beside those that are asked for.
-func matchListing(q storage.MatchQuery) listed {
+func matchListing(d dialect, q storage.MatchQuery) listed {
 	l := listed{from: "matches m", id: "m.ord", group: "m.party", descending: true}
 	if q.Content == "" && (q.Entry != 0 || q.Bank != 0) {
-		return matchesOfEntries(q)
+		return matchesOfEntries(d, q)
 	}
 	if q.Content != "" {
 		l.where("m.content", "=", q.Content)
 		l.conditions += " AND m.content <> ''"
 	}
 	if q.Standing {
-		l.conditions += " AND m.standing = 1"
+		l.conditions += " AND m.standing" + d.isSet
 	}
 	l.ofMatch(q)
 	stands := ""
 	if q.Standing {
-		stands = " AND x.standing = 1"
+		stands = " AND x.standing" + d.isSet
 	}
 	if q.Entry != 0 {
 		l.conditions += fmt.Sprintf(" AND EXISTS (SELECT 1 FROM match_entries x WHERE x.ord = m.ord AND x.entry = %s%s)", l.arg(q.Entry), stands)
@@ -127,15 +133,15 @@ func matchListing(q storage.MatchQuery) listed {
 }
 
 // matchesOfEntries is matchListing by entry or bank.
-func matchesOfEntries(q storage.MatchQuery) listed {
+func matchesOfEntries(d dialect, q storage.MatchQuery) listed {
 	l := listed{from: "match_entries x", id: "x.ord", group: "x.party", descending: true}
-	stands := " AND x.standing = 1"
+	stands := " AND x.standing" + d.isSet
 	if q.Entry != 0 {
 		l.where("x.entry", "=", q.Entry)
 	} else {
 		l.where("x.bank", "=", q.Bank)
-		l.conditions += " AND x.lead = 1"
-		stands = " AND x.bank_standing = 1"
+		l.conditions += " AND x.lead" + d.isSet
+		stands = " AND x.bank_standing" + d.isSet
 	}
 	if q.Standing {
 		l.conditions += stands
@@ -233,12 +239,20 @@ func (w *writer) AddMatches(node string, matches []storage.MatchRecord) error {
 	if err := w.areNew("matches", node, len(matches), func(i int) uint64 { return matches[i].ID.Number }); err != nil {
 		return err
 	}
+	matches, err = w.unseen(matches)
+	if err != nil || len(matches) == 0 {
+		return err
+	}
 	hours := map[int64][2]uint64{}
 	tally := tally{}
 	now := w.options.Time()
-	for _, m := range matches {
-		m.At = storage.KeptTime(m.At)
-		if err := w.addMatch(&m); err != nil {
+	ords, err := w.newIDs(matchesTable, len(matches))
+	if err != nil {
+		return err
+	}
+	for i, m := range matches {
+		m.At, m.Ord = storage.KeptTime(m.At), uint64(ords[i])
+		if err := w.addMatch(m); err != nil {
 			return fmt.Errorf("match %s: %w", m.ID, err)
 		}
 		span(hours, m.At, m.Ord)
@@ -250,39 +264,47 @@ func (w *writer) AddMatches(node string, matches []storage.MatchRecord) error {
 	return w.count(tally, now)
 }
 
-// areNew is ErrExists if a table has one of n numbers of a node.
+// areNew is ErrExists if a table has one of n numbers of a node, which ascend.
 func (w *writer) areNew(table, node string, n int, number func(int) uint64) error {
-	numbers := make([]uint64, n)
-	for i := range numbers {
-		numbers[i] = number(i)
+	if n == 0 {
+		return nil
 	}
-	var there uint64
-	err := w.row("SELECT COALESCE(MIN(number), 0) FROM "+table+" WHERE node = $1 AND number IN ("+w.dialect.ids("$2")+")", node, jsonList(numbers)).Scan(&there)
-	if err != nil || there != 0 {
-		return existsAlready(err, "record", storage.MatchID{Node: node, Number: there})
+	numbers := make(map[uint64]bool, n)
+	for i := range n {
+		numbers[number(i)] = true
+	}
+	there, err := list(w.ctx, w.db, scanID[uint64], "SELECT number FROM "+table+" WHERE node = $1 AND number >= $2 AND number <= $3 ORDER BY number",
+		node, number(0), number(n-1))
+	if err != nil {
+		return fmt.Errorf("records of the node %s: %w", node, err)
+	}
+	for _, t := range there {
+		if numbers[t] {
+			return existsAlready(nil, "record", storage.MatchID{Node: node, Number: t})
+		}
 	}
 	return nil
 }
 
-// addMatch stores a match and sets its Ord.
-func (w *writer) addMatch(m *storage.MatchRecord) error {
-	err := w.row(`
-		INSERT INTO matches (node, number, at, party, key, content, level, action, index_seq, bare)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING ord`,
-		m.ID.Node, m.ID.Number, millis(m.At), m.Party, m.Key, m.ContentID, m.Level, m.Action, m.IndexSeq, m.Bare).Scan(&m.Ord)
+func (w *writer) addMatch(m storage.MatchRecord) error {
+	err := w.insert(matchesTable, m.Ord, m.ID.Node, m.ID.Number, millis(m.At), m.Party, m.Key, m.ContentID, string(m.Level), string(m.Action), m.IndexSeq, m.Bare)
 	if err != nil {
 		return err
 	}
+	if m.Past != nil {
+		err := w.insert(pastUploadsTable, m.Ord, m.Entries[0].Entry, m.Past.Upload.Node, m.Past.Upload.Number, millis(m.Past.At))
+		if err != nil {
+			return err
+		}
+	}
 	if len(m.Verdict) > 0 {
-		if err := w.exec("INSERT INTO match_verdicts (ord, verdict) VALUES ($1, $2)", m.Ord, string(m.Verdict)); err != nil {
+		if err := w.insert(verdictsTable, m.Ord, string(m.Verdict)); err != nil {
 			return err
 		}
 	}
 	seen := map[storage.BankID]bool{}
 	for i, e := range m.Entries {
-		err := w.exec(`
-			INSERT INTO match_entries (ord, place, party, entry, bank, level, exact, lead) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-			m.Ord, i, m.Party, e.Entry, e.Bank, e.Level, e.Exact, !seen[e.Bank])
+		err := w.insert(matchEntriesTable, m.Ord, i, m.Party, e.Entry, e.Bank, string(e.Level), e.Exact, !seen[e.Bank])
 		if err != nil {
 			return err
 		}
@@ -293,13 +315,28 @@ func (w *writer) addMatch(m *storage.MatchRecord) error {
 
 const eraseContent = "UPDATE matches SET content = '' WHERE party = $1 AND content = $2 AND content <> ''"
 
-func (w *writer) EraseContent(party storage.PartyID, content string) (int, error) {
-	result, err := w.db.ExecContext(w.ctx, eraseContent, party, content)
-	if err != nil {
-		return 0, fmt.Errorf("erase the name of an upload: %w", err)
+func (w *writer) EraseContent(party storage.PartyID, content string) (erased int, err error) {
+	if content == "" {
+		return 0, nil
 	}
-	n, err := result.RowsAffected()
-	return int(n), err
+	erase := func(statement string, args ...any) error {
+		result, err := w.db.ExecContext(w.ctx, statement, args...)
+		if err != nil {
+			return fmt.Errorf("erase the name of an upload: %w", err)
+		}
+		n, err := result.RowsAffected()
+		erased += int(n)
+		return err
+	}
+	if storage.IsText(content) { // names of items need not be
+		err = erase(eraseContent, party, content)
+	}
+	for _, statement := range []string{eraseRescanHits, eraseRescanFailures} {
+		if err == nil {
+			err = erase(statement, party, []byte(content), []byte{})
+		}
+	}
+	return erased, err
 }
 
 // removeMatches takes along what refers to them.

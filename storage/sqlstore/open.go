@@ -26,27 +26,12 @@ var (
 	ErrForeign = errors.New("not a Vigie catalogue")
 	// ErrNewer: the catalogue was written by a later version of Vigie.
 	ErrNewer = errors.New("catalogue of a later version of Vigie")
+	// ErrPooler: sessions are not as they have to be.
+	ErrPooler = errors.New("a pooler stands between here and PostgreSQL, and does not pass on the settings of a session; accepted is a connection to PostgreSQL itself")
 )
 
 //go:embed migrations
 var migrations embed.FS
-
-// dialect is what differs between databases.
-type dialect struct {
-	migrations string // folder
-	goose      goose.Dialect
-	// idList turns a parameter, a JSON array of numbers, into rows of one column, id.
-	idList string
-}
-
-// ids is the query for the numbers in a parameter that jsonList made.
-func (d dialect) ids(parameter string) string { return fmt.Sprintf(d.idList, parameter) }
-
-var sqliteDialect = dialect{
-	migrations: "migrations/sqlite",
-	goose:      goose.DialectSQLite3,
-	idList:     "SELECT value AS id FROM json_each(%s)",
-}
 
 // applicationID marks SQLite files as Vigie's: "VIGI".
 const applicationID = 0x56494749

@@ -42,9 +42,13 @@ func TestPragmas(t *testing.T) {
 			}
 		}
 	}
+	newest, err := newestMigration(sqliteDialect)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ask(s.conn, map[string]string{
 		"busy_timeout": "10000", "journal_mode": "wal", "synchronous": "2", "foreign_keys": "1",
-		"query_only": "0", "application_id": "1447642953", "user_version": "3",
+		"query_only": "0", "application_id": "1447642953", "user_version": fmt.Sprint(newest),
 	})
 	if n := s.writer.Stats().MaxOpenConnections; n != 1 {
 		t.Errorf("%d writing connections", n)

@@ -1,13 +1,16 @@
 package sqlstore
 
 import (
+	"database/sql"
+	"strconv"
+
 	"vigie/storage"
 )
 
-const selectParties = "SELECT id, name, kind, keep_matches, suspended, created_at, seq FROM parties "
+const selectParties = "SELECT id, name, kind, keep_matches, history_days, suspended, created_at, seq FROM parties "
 
 func scanParty(row scanner) (p storage.Party, err error) {
-	err = row.Scan(&p.ID, &p.Name, &p.Kind, &p.KeepMatches, &p.Suspended, timeColumn{&p.CreatedAt}, &p.Seq)
+	err = row.Scan(&p.ID, &p.Name, &p.Kind, &p.KeepMatches, &p.HistoryDays, &p.Suspended, timeColumn{&p.CreatedAt}, &p.Seq)
 	return p, err
 }
 
@@ -17,6 +20,9 @@ func (r *reader) Party(id storage.PartyID) (storage.Party, error) {
 }
 
 func (r *reader) PartyNamed(name string) (storage.Party, error) {
+	if !storage.IsText(name) {
+		return storage.Party{}, wrap(sql.ErrNoRows, "party", strconv.Quote(name))
+	}
 	p, err := scanParty(r.row(selectParties+"WHERE name = $1", name))
 	return p, wrap(err, "party", name)
 }
@@ -27,26 +33,32 @@ func (r *reader) Parties() ([]storage.Party, error) {
 }
 
 func (w *writer) CreateParty(p *storage.Party) error {
+	if err := p.CheckText(); err != nil {
+		return err
+	}
 	if err := w.partyIsNew(p.Name, 0); err != nil {
 		return err
 	}
 	p.CreatedAt, p.Seq = w.options.Time(), 0
 	err := w.row(`
-		INSERT INTO parties (name, kind, keep_matches, suspended, created_at, seq)
-		VALUES ($1, $2, $3, $4, $5, 0) RETURNING id`,
-		p.Name, p.Kind, p.KeepMatches, p.Suspended, millis(p.CreatedAt)).Scan(&p.ID)
+		INSERT INTO parties (name, kind, keep_matches, history_days, suspended, created_at, seq)
+		VALUES ($1, $2, $3, $4, $5, $6, 0) RETURNING id`,
+		p.Name, p.Kind, p.KeepMatches, p.HistoryDays, p.Suspended, millis(p.CreatedAt)).Scan(&p.ID)
 	return wrap(err, "party", p.Name)
 }
 
 func (w *writer) UpdateParty(p storage.Party) error {
+	if err := p.CheckText(); err != nil {
+		return err
+	}
 	if err := w.partyExists(p.ID); err != nil {
 		return err
 	}
 	if err := w.partyIsNew(p.Name, p.ID); err != nil {
 		return err
 	}
-	return wrap(w.exec("UPDATE parties SET name = $1, kind = $2, keep_matches = $3, suspended = $4 WHERE id = $5",
-		p.Name, p.Kind, p.KeepMatches, p.Suspended, p.ID), "party", p.ID)
+	return wrap(w.exec("UPDATE parties SET name = $1, kind = $2, keep_matches = $3, history_days = $4, suspended = $5 WHERE id = $6",
+		p.Name, p.Kind, p.KeepMatches, p.HistoryDays, p.Suspended, p.ID), "party", p.ID)
 }
 
 // partyIsNew looks for another party of that name.

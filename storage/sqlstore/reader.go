@@ -21,12 +21,16 @@ type reader struct {
 // writer implements [storage.Writer].
 type writer struct {
 	reader
+	out
 	appended []*storage.Change
 	noted    []storage.Remembered // by this update, which will know their Seq
 }
 
 // Append notes the change; the committer seals it once the request has succeeded.
 func (w *writer) Append(c *storage.Change) error {
+	if err := c.CheckText(); err != nil {
+		return err
+	}
 	w.appended = append(w.appended, c)
 	return nil
 }
@@ -34,12 +38,6 @@ func (w *writer) Append(c *storage.Change) error {
 // row runs a query for one row.
 func (r *reader) row(query string, args ...any) *sql.Row {
 	return r.db.QueryRowContext(r.ctx, query, args...)
-}
-
-// exec runs a statement whose result does not matter.
-func (w *writer) exec(query string, args ...any) error {
-	_, err := w.db.ExecContext(w.ctx, query, args...)
-	return err
 }
 
 // exists asks whether a query gives a row.

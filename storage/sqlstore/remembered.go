@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"vigie/storage"
@@ -11,6 +12,9 @@ import (
 
 func (r *reader) Remembered(scope, key string) (storage.Remembered, error) {
 	found := storage.Remembered{Scope: scope, Key: key}
+	if !storage.IsText(scope) || !storage.IsText(key) {
+		return storage.Remembered{}, wrap(sql.ErrNoRows, "outcome of request", strconv.Quote(key))
+	}
 	var outcome sql.NullString
 	err := r.row("SELECT digest, outcome, seq, at FROM remembered WHERE scope = $1 AND key = $2", scope, key).
 		Scan(hashColumn{&found.Digest}, &outcome, &found.Seq, timeColumn{&found.At})

@@ -52,10 +52,16 @@ func (w *writer) AddSignIns(node string, signIns []storage.SignIn) error {
 		return err
 	}
 	hours := map[int64][2]uint64{}
-	for _, s := range signIns {
-		err := w.row("INSERT INTO sign_ins (node, number, at, key, party, address) VALUES ($1, $2, $3, $4, $5, $6) RETURNING ord",
-			s.ID.Node, s.ID.Number, millis(s.At), s.Key, s.Party, s.Address).Scan(&s.Ord)
-		if err != nil {
+	if len(signIns) == 0 {
+		return nil
+	}
+	ords, err := w.newIDs(signInsTable, len(signIns))
+	if err != nil {
+		return err
+	}
+	for i, s := range signIns {
+		s.Ord = uint64(ords[i])
+		if err := w.insert(signInsTable, s.Ord, s.ID.Node, s.ID.Number, millis(s.At), s.Key, s.Party, s.Address); err != nil {
 			return fmt.Errorf("sign-in %s: %w", s.ID, err)
 		}
 		span(hours, s.At, s.Ord)

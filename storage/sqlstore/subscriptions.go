@@ -18,6 +18,9 @@ func (r *reader) Subscriptions() ([]storage.Subscription, error) {
 }
 
 func (w *writer) SetSubscription(s storage.Subscription) error {
+	if err := s.CheckText(); err != nil {
+		return err
+	}
 	if err := w.partyExists(s.Party); err != nil {
 		return err
 	}
@@ -43,6 +46,9 @@ func (r *reader) Overlays() ([]storage.Overlay, error) {
 }
 
 func (w *writer) SetOverlay(o storage.Overlay) error {
+	if err := storage.CheckText("overlay", o.Labels...); err != nil {
+		return err
+	}
 	if err := w.partyExists(o.Party); err != nil {
 		return err
 	}
@@ -57,7 +63,8 @@ func (w *writer) SetOverlay(o storage.Overlay) error {
 		err = w.exec(`
 			INSERT INTO overlays (party, entry, disabled, labels) VALUES ($1, $2, $3, $4)
 			ON CONFLICT (party, entry) DO UPDATE SET
-				disabled = excluded.disabled, labels = excluded.labels, taken = 0, alarm = overlays.alarm * excluded.disabled`,
+				disabled = excluded.disabled, labels = excluded.labels, taken = FALSE,
+				alarm = CASE WHEN excluded.disabled THEN overlays.alarm ELSE 0 END`,
 			o.Party, o.Entry, o.Disabled, labels)
 	}
 	return wrap(err, "overlay on entry", o.Entry)
@@ -75,9 +82,10 @@ func (w *writer) Disable(party storage.PartyID, entry storage.EntryID, alarm boo
 		at = millis(w.options.Time())
 	}
 	err = w.row(`
-		INSERT INTO overlays (party, entry, disabled, taken, alarm) VALUES ($1, $2, 1, 1, $3)
+		INSERT INTO overlays (party, entry, disabled, taken, alarm) VALUES ($1, $2, TRUE, TRUE, $3)
 		ON CONFLICT (party, entry) DO UPDATE SET
-			disabled = 1, taken = MAX(overlays.taken, 1 - overlays.disabled), alarm = MAX(overlays.alarm, excluded.alarm)
+			disabled = TRUE, taken = overlays.taken OR NOT overlays.disabled,
+			alarm = CASE WHEN excluded.alarm > overlays.alarm THEN excluded.alarm ELSE overlays.alarm END
 		RETURNING party, entry, disabled, labels`, party, entry, at).Scan(&o.Party, &o.Entry, &o.Disabled, jsonColumn{&o.Labels})
 	return o, wrap(err, "overlay on entry", entry)
 }
@@ -107,6 +115,9 @@ func (r *reader) Opinions(ids []storage.EntryID) (map[storage.EntryID][]storage.
 }
 
 func (w *writer) SetOpinion(o storage.Opinion) error {
+	if err := o.CheckText(); err != nil {
+		return err
+	}
 	if err := w.partyExists(o.Party); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"sync"
 	"testing"
 
@@ -75,6 +76,67 @@ func RunBlobs(t *testing.T, open func(t *testing.T) storage.Blobs) {
 			cancel()
 			if err := b.Put(ended, sum([]byte("x")), []byte("x")); !errors.Is(err, context.Canceled) {
 				t.Errorf("got %v, want Canceled", err)
+			}
+			if _, err := b.Open(ctx, sum([]byte("x"))); !errors.Is(err, storage.ErrNotFound) {
+				t.Errorf("got %v, want ErrNotFound", err)
+			}
+		},
+		"one blob at once": func(t *testing.T, b storage.Blobs) {
+			data := bytes.Repeat([]byte("one"), 100_000)
+			var wait sync.WaitGroup
+			for range 16 {
+				wait.Go(func() {
+					if err := b.Put(ctx, sum(data), data); err != nil {
+						t.Error(err)
+						return
+					}
+					if got := read(t, b, sum(data)); !bytes.Equal(got, data) {
+						t.Error("read something else")
+					}
+				})
+			}
+			wait.Wait()
+			if err := b.Delete(ctx, sum(data)); err != nil {
+				t.Error(err)
+			}
+			if _, err := b.Open(ctx, sum(data)); !errors.Is(err, storage.ErrNotFound) {
+				t.Errorf("put 16 times and deleted once: got %v, want ErrNotFound", err)
+			}
+		},
+		"large": func(t *testing.T, b storage.Blobs) {
+			data := make([]byte, 40<<20+1)
+			rand.NewChaCha8([32]byte{}).Read(data)
+			for range 2 {
+				if err := b.Put(ctx, sum(data), data); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := read(t, b, sum(data)); !bytes.Equal(got, data) {
+				t.Error("read something else")
+			}
+		},
+		// Whoever reads a blob while it is deleted reads all of it or gets an error, never a part for the whole.
+		"deleted while it is read": func(t *testing.T, b storage.Blobs) {
+			data := make([]byte, 4<<20)
+			if err := b.Put(ctx, sum(data), data); err != nil {
+				t.Fatal(err)
+			}
+			r, err := b.Open(ctx, sum(data))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			if _, err := io.ReadFull(r, make([]byte, 1000)); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.Delete(ctx, sum(data)); err != nil {
+				t.Fatal(err)
+			}
+			if rest, err := io.Copy(io.Discard, r); err == nil && rest != int64(len(data)-1000) {
+				t.Errorf("%d bytes of %d and no error", rest+1000, len(data))
+			}
+			if _, err := b.Open(ctx, sum(data)); !errors.Is(err, storage.ErrNotFound) {
+				t.Errorf("got %v, want ErrNotFound", err)
 			}
 		},
 		"at once": func(t *testing.T, b storage.Blobs) {

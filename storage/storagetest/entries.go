@@ -36,6 +36,7 @@ func testEntries(t *testing.T, open Open) {
 					{Actor: "k"},
 					{Actor: "k", List: "a list", Foreign: "17", At: now.Add(-time.Hour)},
 				},
+				ExpiresAt: now.Add(time.Hour),
 			}
 			f.update(func(w storage.Writer) error { return w.CreateEntry(&want) })
 			if want.ID != 1 || !want.CreatedAt.Equal(now) || !want.Sources[1].At.Equal(now) || !want.Sources[2].At.Equal(now.Add(-time.Hour)) {
@@ -45,7 +46,8 @@ func testEntries(t *testing.T, open Open) {
 
 			changed := want
 			changed.Status, changed.Labels, changed.Note, changed.Reason = storage.Active, []string{"b", "a"}, "", "because"
-			changed.Proposal = &storage.Proposal{Kind: storage.EntryRetracted, Actor: "k", At: now, Reason: "r"}
+			changed.Proposal = &storage.Proposal{Kind: storage.EntryRetracted, Actor: "k", At: now, Reason: "r", ExpiresAt: now.Add(time.Minute)}
+			changed.ExpiresAt = now.Add(3 * time.Hour)
 			ignored := changed
 			ignored.Signals, ignored.Sources, ignored.Media, ignored.Bank = nil, nil, storage.MediaInfo{}, 9
 			f.update(func(w storage.Writer) error { return w.UpdateEntry(ignored) })
@@ -57,6 +59,64 @@ func testEntries(t *testing.T, open Open) {
 			})
 			changed.Sources = append(slices.Clone(changed.Sources), storage.Source{At: now.Add(time.Hour), Actor: "later", Origin: "o"})
 			f.sameEntry(changed)
+		},
+		"many": func(f *fixture) {
+			a, b := f.bank("a").ID, f.bank("b").ID
+			one := func(bank storage.BankID, n uint64) *storage.Entry {
+				return &storage.Entry{
+					Bank: bank, Status: storage.Active, Labels: []string{"y", "x", "y"}, Signals: []hashing.Signal{Signal(hashing.PDQ, n), Signal(hashing.MD5, n)},
+					Sources: []storage.Source{{Actor: "k"}, {Actor: "k", List: "l", At: f.clock.Now().Add(-time.Hour)}},
+				}
+			}
+			several := []*storage.Entry{one(a, 1), one(b, 2), one(a, 1), {Bank: b, Status: storage.Proposed, Note: "n", Proposal: &storage.Proposal{Kind: storage.EntryConfirmed}}}
+			before, after := one(a, 3), one(b, 4)
+			f.update(func(w storage.Writer) error {
+				if err := AddEntry(w, before); err != nil {
+					return err
+				}
+				if err := w.CreateEntries(several); err != nil {
+					return err
+				}
+				if err := w.Extend(several[1].ID, []hashing.Signal{Signal(hashing.PDQ, 1)}, storage.MediaInfo{Bytes: 7}); err != nil {
+					return err
+				}
+				if err := w.CreateEntries(nil); err != nil {
+					return err
+				}
+				return AddEntry(w, after)
+			})
+			several[1].Signals, several[1].Media.Bytes = append(several[1].Signals, Signal(hashing.PDQ, 1)), 7
+			for i, e := range append(several, after) {
+				if want := storage.EntryID(i + 2); e.ID != want {
+					f.Errorf("entry %d has the number %d", want, e.ID)
+				}
+				e.Labels = storage.DistinctLabels(e.Labels)
+				for i := range e.Sources {
+					e.Sources[i].At = storage.KeptTime(e.Sources[i].At)
+				}
+				if e == after {
+					e.Seq = 4
+				}
+				f.sameEntry(*e)
+			}
+			f.view(func(r storage.Reader) error {
+				asked := []hashing.Signal{Signal(hashing.PDQ, 1), Signal(hashing.PDQ, 9), Signal(hashing.MD5, 3), Signal(hashing.PDQ, 1), Signal(hashing.MD5, 2)}
+				for bank, want := range map[storage.BankID][][]storage.EntryID{a: {{2, 4}, nil, {1}, {2, 4}, nil}, b: {{3}, nil, nil, {3}, {3}}, 9: {nil, nil, nil, nil, nil}} {
+					with, err := r.EntriesWithAny(bank, asked)
+					f.must(err)
+					f.same(want, with)
+				}
+				with, err := r.EntriesWithAny(a, nil)
+				f.same(0, len(with))
+				if _, err := r.EntriesWithAny(a, make([]hashing.Signal, 1)); err == nil {
+					f.Error("an unknown algorithm is accepted")
+				}
+				return err
+			})
+			f.want(f.Update(f.ctx, func(w storage.Writer) error { return w.CreateEntries([]*storage.Entry{one(a, 5), one(9, 5)}) }), storage.ErrNotFound)
+			if f.Update(f.ctx, func(w storage.Writer) error { return w.CreateEntries([]*storage.Entry{one(a, 5), {Bank: a}}) }) == nil {
+				f.Error("an entry without a status is stored")
+			}
 		},
 		"bare": func(f *fixture) {
 			want := storage.Entry{Bank: f.bank("a").ID, Status: storage.Active}

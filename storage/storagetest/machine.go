@@ -3,6 +3,7 @@ package storagetest
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,6 +38,10 @@ func testMachine(t *testing.T, open Open) {
 			clock.Advance(time.Duration(rapid.IntRange(0, 3).Draw(rt, "steps of counters")) * 13 * time.Minute)
 			outcomes := make([]string, len(both))
 			for i, c := range both {
+				rewind := func(error) {}
+				if r, can := c.(Rewinder); can {
+					rewind = r.Rewind(t)
+				}
 				err := c.Update(t.Context(), func(w storage.Writer) error {
 					for _, s := range steps {
 						outcomes[i] += s.run(w, clock.Now()) + "\n"
@@ -47,6 +52,7 @@ func testMachine(t *testing.T, open Open) {
 					return nil
 				})
 				outcomes[i] += class(err)
+				rewind(err)
 			}
 			if diff := cmp.Diff(outcomes[0], outcomes[1]); diff != "" {
 				rt.Fatalf("outcomes differ (-reference +tested):\n%s", diff)
@@ -61,6 +67,25 @@ func testMachine(t *testing.T, open Open) {
 	})
 }
 
+// Fill brings random steps into a catalogue, some of each kind.
+func Fill(t testing.TB, c storage.Catalogue) {
+	clock := NewClock()
+	(&fixture{t, c, t.Context(), clock}).furnish()
+	step := rapid.Custom(drawStep)
+	for seed := range 600 {
+		s := step.Example(seed)
+		err := c.Update(t.Context(), func(w storage.Writer) error {
+			if text := s.run(w, clock.Now()); !strings.HasSuffix(text, "ok") {
+				return errMeant // a statement may have failed, which takes the update with it
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errMeant) && !errors.Is(err, storage.ErrNotFound) {
+			t.Fatal(err)
+		}
+	}
+}
+
 // step is one call on a writer. Its numbers choose among few things, so that steps meet; the bits of C choose what a
 // query asks for.
 type step struct {
@@ -72,7 +97,7 @@ func drawStep(t *rapid.T) step {
 	return step{
 		Do: rapid.SampledFrom([]string{
 			"bank", "rename", "delete", "restore", "entry", "change", "source", "key", "revoke",
-			"append", "pend", "live", "sweep", "gone", "read", "extend", "labels",
+			"append", "due", "pend", "live", "sweep", "gone", "read", "extend", "labels",
 			"party", "suspend", "subscribe", "overlay", "opinion", "said", "remember", "forget", "number",
 			"match", "match", "sign in", "shipped", "decide", "decide", "judged", "disable", "clear", "erase", "expire", "count", "list", "find", "find",
 		}).Draw(t, "do"),
@@ -130,8 +155,14 @@ func (s step) catalogue(w storage.Writer) (result any, err error) {
 		return result, w.UpdateBank(b)
 	case "entry":
 		e := storage.Entry{
-			Bank: id, Labels: []string{name, "l", name}[:s.B-1], Note: name[4:], Proposal: s.proposal(),
+			Bank: id, Labels: []string{name, "l", name}[:s.B-1], Note: name[4:], Proposal: s.proposal(), ExpiresAt: s.expiry(),
 			Signals: []hashing.Signal{Signal(hashing.PDQ, uint64(s.A)), Signal(hashing.MD5, uint64(s.B))},
+		}
+		if s.bit(5) {
+			second := e
+			second.Bank = storage.BankID(s.B)
+			err = AddEntries(w, []*storage.Entry{&e, &second})
+			return err == nil && second.ID == e.ID+1, err
 		}
 		err = AddEntry(w, &e)
 		return err == nil && e.ID > 0, err
@@ -141,6 +172,7 @@ func (s step) catalogue(w storage.Writer) (result any, err error) {
 			return result, err
 		}
 		e.Status, e.Labels, e.Reason, e.Proposal = storage.Statuses()[s.B-1], append(e.Labels, name), name, s.proposal()
+		e.ExpiresAt = s.expiry()
 		return result, w.UpdateEntry(e)
 	case "source":
 		return result, w.AddSource(entry, storage.Source{Actor: name})
@@ -162,6 +194,13 @@ func (s step) catalogue(w storage.Writer) (result any, err error) {
 		return result, w.Append(&storage.Change{
 			Kind: kinds[s.B-1], Actor: name, Bank: 1, Entry: entry, Party: storage.PartyID(s.A), Private: body(name),
 		})
+	case "due":
+		var due []storage.EntryID
+		var expired []storage.Entry
+		if due, err = w.Due(s.B); err == nil {
+			expired, err = w.Expire(s.A)
+		}
+		return fmt.Sprintf("%v %s", due, body(expired)), err
 	case "pend":
 		return w.MediaPend(sha, 1)
 	case "live":
@@ -238,6 +277,14 @@ func (s step) proposal() *storage.Proposal {
 		return nil
 	}
 	return &storage.Proposal{Kind: storage.EntryRetracted, Actor: "k", At: NewClock().Now(), Bank: &storage.ProposedBank{Name: fmt.Sprint(s.B)}}
+}
+
+// expiry is a time that the clock may come to, or none.
+func (s step) expiry() time.Time {
+	if s.bit(6) {
+		return time.Time{}
+	}
+	return NewClock().Now().Add(time.Duration(s.A*s.B) * 10 * time.Minute)
 }
 
 // journal does the steps about what the journals bring.

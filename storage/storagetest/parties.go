@@ -20,14 +20,14 @@ func testParties(t *testing.T, open Open) {
 			})
 		},
 		"round trip": func(f *fixture) {
-			p := storage.Party{Name: "Zoë & Co", Kind: storage.CivilSociety, KeepMatches: 30, Suspended: true}
+			p := storage.Party{Name: "Zoë & Co", Kind: storage.CivilSociety, KeepMatches: 30, HistoryDays: 7, Suspended: true}
 			f.update(func(w storage.Writer) error { return w.CreateParty(&p) })
 			if p.ID != 2 || !p.CreatedAt.Equal(storage.Options{Now: f.clock.Now}.Time()) {
 				f.Errorf("new party has id %d, time %v", p.ID, p.CreatedAt)
 			}
 			f.sameParty(p)
 			f.clock.Advance(time.Hour)
-			p.Name, p.Kind, p.KeepMatches, p.Suspended = "other", storage.Authority, 1, false
+			p.Name, p.Kind, p.KeepMatches, p.HistoryDays, p.Suspended = "other", storage.Authority, 1, 3650, false
 			ignored := p
 			ignored.CreatedAt, ignored.Seq = time.Time{}, 9
 			f.update(func(w storage.Writer) error {
