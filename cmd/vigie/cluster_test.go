@@ -157,9 +157,7 @@ func (s *served) head(key string) (int64, error) {
 func (c *cluster) changes() (all []v1.Change) {
 	c.Helper()
 	for {
-		page, err := unhurried(func() (v1.Changes, error) {
-			return get[v1.Changes](c.nodes[0].served, c.admin, fmt.Sprintf("/v1/changes?limit=1000&after=%d", len(all)))
-		})
+		page, err := get[v1.Changes](c.nodes[0].served, c.admin, fmt.Sprintf("/v1/changes?limit=1000&after=%d", len(all)))
 		must(c, err)
 		for _, change := range page.Changes {
 			if change.Seq != int64(len(all))+1 {

@@ -310,6 +310,10 @@ func (r *feedReader) connect(ctx context.Context) error {
 		return r.cut(err)
 	}
 	defer answer.Body.Close()
+	if overloaded(answer) {
+		sleep(ctx, time.Second) // as it says
+		return nil
+	}
 	if answer.StatusCode != http.StatusOK || answer.Header.Get("Content-Type") != "text/event-stream" {
 		text, _ := io.ReadAll(answer.Body)
 		return fmt.Errorf("%s: %s", answer.Status, text)
@@ -397,7 +401,7 @@ func (r *feedReader) poll(ctx context.Context) error {
 			path += "&cursor=" + r.cursor
 		}
 		r.connections++
-		page, err := unhurried(func() (changes, error) { return get[changes](r.node, r.key, path) })
+		page, err := get[changes](r.node, r.key, path)
 		if err != nil {
 			return err
 		}

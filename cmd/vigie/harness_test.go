@@ -196,7 +196,8 @@ func (s *served) key(t testing.TB, role v1.Role, args ...string) string {
 	return made.Secret
 }
 
-// request sends a request with a key, "" for none.
+// request sends a request with a key, "" for none. One that can be sent again is, while the node has more work than it can do in time,
+// which a machine full of tests is to be expected to give it.
 func (s *served) request(key, method, path, contentType string, body io.Reader) (*http.Response, error) {
 	r, err := http.NewRequest(method, s.url+path, body)
 	if err != nil {
@@ -208,7 +209,29 @@ func (s *served) request(key, method, path, contentType string, body io.Reader) 
 	if contentType != "" {
 		r.Header.Set("Content-Type", contentType)
 	}
-	return http.DefaultClient.Do(r)
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil || !overloaded(answer) || body != nil && r.GetBody == nil || time.Now().After(deadline) {
+			return answer, err
+		}
+		if r.GetBody != nil {
+			if r.Body, err = r.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// overloaded reports whether a node has refused a request before it did anything, because it has too much to do.
+func overloaded(answer *http.Response) bool {
+	if answer.StatusCode != http.StatusServiceUnavailable {
+		return false
+	}
+	text, err := io.ReadAll(answer.Body)
+	_ = answer.Body.Close()
+	answer.Body = io.NopCloser(bytes.NewReader(text))
+	var p v1.Problem
+	return err == nil && json.Unmarshal(text, &p) == nil && p.Type == "/problems/overloaded"
 }
 
 // get reads a JSON answer.
@@ -231,7 +254,7 @@ func postFile[T any](s *served, key, path string, file []byte) (T, error) {
 	return ask[T](s.request(key, "POST", path, contentType, body))
 }
 
-// unhurried does something again while the node is too busy for it, as its clients do.
+// unhurried does something again while the node is too busy for it, for whatever reason, as its clients do.
 func unhurried[T any](do func() (T, error)) (T, error) {
 	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		out, err := do()
