@@ -86,7 +86,7 @@ type hashRow struct {
 type hashList interface {
 	extended
 	// rows calls fn with the rows whose places are in (after, to], in order, at most size at a time. An error of fn ends it. The
-	// rows are fn's until it returns.
+	// rows are fn's until it has been called once more and has returned: so one batch can be joined while the next one is read.
 	rows(ctx context.Context, after, to int64, size int, fn func([]hashRow) error) error
 }
 
@@ -101,6 +101,7 @@ const maxBatch = 64 << 20
 // batch gathers rows, at most so many.
 type batch struct {
 	rows []hashRow
+	last []hashRow // those that fn was called with last, which has them still
 	most int
 	size int // of their ids
 	fn   func([]hashRow) error
@@ -108,6 +109,9 @@ type batch struct {
 
 func (b *batch) add(r hashRow) error {
 	b.size += len(r.id)
+	if b.rows == nil {
+		b.rows = make([]hashRow, 0, cap(b.last))
+	}
 	if b.rows = append(b.rows, r); len(b.rows) == b.most || b.size >= maxBatch {
 		return b.flush()
 	}
@@ -119,8 +123,8 @@ func (b *batch) flush() error {
 		return nil
 	}
 	err := b.fn(b.rows)
-	clear(b.rows) // and their ids with them
-	b.rows, b.size = b.rows[:0], 0
+	clear(b.last) // and their ids with them
+	b.rows, b.last, b.size = b.last[:0], b.rows, 0
 	return err
 }
 
@@ -272,28 +276,41 @@ func (l textHashes) record(line []byte) (id string, s hashing.Signal, err error)
 
 // parseHash makes a signal of a row's cells.
 func parseHash(id, hash, quality string) (string, hashing.Signal, error) {
-	var raw [32]byte
-	hash = strings.TrimPrefix(hash, "pdq:")
-	if n, err := hex.Decode(raw[:], []byte(hash[:min(len(hash), 64)])); err != nil || n != len(raw) || len(hash) != 64 {
-		return id, hashing.Signal{}, fmt.Errorf("its hash has %d characters; a PDQ hash has 64 hexadecimal digits", len(hash))
+	raw, err := parsePDQ(hash)
+	if err != nil {
+		return id, hashing.Signal{}, err
 	}
-	return signalOf(id, raw[:], quality)
+	q, err := parseQuality(quality)
+	if err != nil {
+		return id, hashing.Signal{}, err
+	}
+	return signalOf(id, raw[:], q)
 }
 
-// signalOf is parseHash of a hash as 32 bytes.
-func signalOf(id string, raw []byte, quality string) (string, hashing.Signal, error) {
-	s := hashing.Signal{
-		Algorithm: hashing.PDQ, Version: hashing.PDQ.Version(), Quality: hashing.QualityUnknown, Value: hashing.ValueFromBytes(raw),
+func parsePDQ(text string) (raw [32]byte, err error) {
+	text = strings.TrimPrefix(text, "pdq:")
+	if n, err := hex.Decode(raw[:], []byte(text[:min(len(text), 64)])); err != nil || n != len(raw) || len(text) != 64 {
+		return raw, fmt.Errorf("its hash has %d characters; a PDQ hash has 64 hexadecimal digits", len(text))
 	}
+	return raw, nil
+}
+
+// parseQuality reads a quality; there may be none.
+func parseQuality(text string) (hashing.Quality, error) {
+	if text == "" {
+		return hashing.QualityUnknown, nil
+	}
+	q, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(q >= 0 && q <= float64(hashing.MaxQuality)) {
+		return 0, fmt.Errorf("its quality is not a number from 0 to %d", hashing.MaxQuality)
+	}
+	return hashing.Quality(q), nil
+}
+
+// signalOf is the signal of a hash of 32 bytes.
+func signalOf(id string, raw []byte, q hashing.Quality) (string, hashing.Signal, error) {
 	if len(id) > storage.MaxRescanItem {
-		return "", s, fmt.Errorf("its id has %d bytes; accepted are %d", len(id), storage.MaxRescanItem)
+		return "", hashing.Signal{}, fmt.Errorf("its id has %d bytes; accepted are %d", len(id), storage.MaxRescanItem)
 	}
-	if quality != "" {
-		q, err := strconv.ParseFloat(quality, 64)
-		if err != nil || !(q >= 0 && q <= float64(hashing.MaxQuality)) {
-			return id, s, fmt.Errorf("its quality is not a number from 0 to %d", hashing.MaxQuality)
-		}
-		s.Quality = hashing.Quality(q)
-	}
-	return id, s, nil
+	return id, hashing.Signal{Algorithm: hashing.PDQ, Version: hashing.PDQ.Version(), Quality: q, Value: hashing.ValueFromBytes(raw)}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/format"
 
+	"vigie/hashing"
 	"vigie/internal/parquetvet"
 	"vigie/storage"
 )
@@ -113,38 +114,91 @@ func (l parquetList) group(
 		defer c.close()
 		columns[i] = c
 	}
-	for row := from; row < until; row++ {
-		if row%1024 == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		var cells [3]parquet.Value
-		for i, c := range columns {
-			if c != nil {
-				var err error
-				if cells[i], err = c.next(); err != nil {
-					return fmt.Errorf("row %d: %w", before+row+1, err)
-				}
-			}
-		}
-		if err := b.add(parquetRow(before+row+1, cells)); err != nil {
+	var ids idText
+	for row := from; row < until; {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
+		n := int(min(until-row, cellsAtOnce))
+		for _, c := range columns {
+			if c == nil {
+				continue
+			}
+			if err := c.fill(); err != nil {
+				return fmt.Errorf("row %d: %w", before+row+1, err)
+			}
+			n = min(n, len(c.have))
+		}
+		var cells [3][]parquet.Value
+		for i, c := range columns {
+			if c != nil {
+				cells[i], c.have = c.have[:n], c.have[n:]
+			}
+		}
+		names := ids.of(cells[1])
+		for i, hash := range cells[0] {
+			r := hashRow{place: before + row + int64(i) + 1}
+			id, quality := "", parquet.NullValue()
+			if cells[1] != nil {
+				id = names[i]
+			}
+			if cells[2] != nil {
+				quality = cells[2][i]
+			}
+			if r.id, r.hash, r.err = parquetSignal(id, hash, quality); r.id == "" {
+				r.id = fmt.Sprintf("row %d", r.place)
+			}
+			if err := b.add(r); err != nil {
+				return err
+			}
+		}
+		row += int64(n)
 	}
 	return nil
 }
 
-func parquetRow(place int64, cells [3]parquet.Value) hashRow {
-	r := hashRow{place: place}
-	id, quality := cellText(cells[1]), cellText(cells[2])
-	if raw := cells[0]; isBytes(raw) && len(raw.ByteArray()) == 32 {
-		r.id, r.hash, r.err = signalOf(id, raw.ByteArray(), quality)
-	} else {
-		r.id, r.hash, r.err = parseHash(id, cellText(raw), quality)
+// parquetSignal makes a signal of a row's cells: of most without making texts of them.
+func parquetSignal(id string, hash, quality parquet.Value) (string, hashing.Signal, error) {
+	q, err := hashing.QualityUnknown, error(nil)
+	if k := quality.Kind(); k == parquet.Int32 && uint32(quality.Int32()) <= uint32(hashing.MaxQuality) {
+		q = hashing.Quality(quality.Int32())
+	} else if q, err = parseQuality(cellText(quality)); err != nil {
+		return id, hashing.Signal{}, err
 	}
-	if r.id == "" {
-		r.id = fmt.Sprintf("row %d", place)
+	if isBytes(hash) && len(hash.ByteArray()) == 32 {
+		return signalOf(id, hash.ByteArray(), q)
 	}
-	return r
+	raw, err := parsePDQ(cellText(hash))
+	if err != nil {
+		return id, hashing.Signal{}, err
+	}
+	return signalOf(id, raw[:], q)
+}
+
+// idText makes texts of cells, all in one piece of memory: there are millions, and each by itself costs more than its hash.
+type idText struct {
+	all   []byte
+	ends  [cellsAtOnce]int
+	texts [cellsAtOnce]string
+}
+
+// of returns the texts of some cells, which are the caller's until the next call; of one that is too long for anything here, its beginning.
+func (t *idText) of(cells []parquet.Value) []string {
+	t.all = t.all[:0]
+	for i, v := range cells {
+		if isBytes(v) {
+			b := v.ByteArray()
+			t.all = append(t.all, b[:min(len(b), storage.MaxRescanItem+1)]...)
+		} else {
+			t.all = append(t.all, cellText(v)...)
+		}
+		t.ends[i] = len(t.all)
+	}
+	all, from := string(t.all), 0
+	for i := range cells {
+		t.texts[i], from = all[from:t.ends[i]], t.ends[i]
+	}
+	return t.texts[:len(cells)]
 }
 
 func isBytes(v parquet.Value) bool {
@@ -165,13 +219,16 @@ func cellText(v parquet.Value) string {
 	return v.String()
 }
 
-// column reads a column of a row group, value by value.
+// cellsAtOnce is how many values of a column are unpacked at a time.
+const cellsAtOnce = 1024
+
+// column reads a column of a row group, some values at a time.
 type column struct {
 	pages  parquet.Pages
 	page   parquet.Page
 	values parquet.ValueReader
-	buffer [1024]parquet.Value
-	have   []parquet.Value
+	buffer [cellsAtOnce]parquet.Value
+	have   []parquet.Value // of the page
 }
 
 func openColumn(f file, chunk parquet.ColumnChunk, meta *format.ColumnMetaData, from, until int64) (*column, error) {
@@ -199,7 +256,8 @@ func (c *column) close() {
 	_ = c.pages.Close()
 }
 
-func (c *column) next() (v parquet.Value, err error) {
+// fill sees to it that it has a value.
+func (c *column) fill() (err error) {
 	for len(c.have) == 0 {
 		if c.values == nil {
 			if c.page != nil {
@@ -207,7 +265,7 @@ func (c *column) next() (v parquet.Value, err error) {
 			}
 			if c.page, err = c.pages.ReadPage(); err != nil {
 				c.page = nil
-				return v, noEOF(err)
+				return noEOF(err)
 			}
 			c.values = c.page.Values()
 		}
@@ -216,11 +274,10 @@ func (c *column) next() (v parquet.Value, err error) {
 		if errors.Is(err, io.EOF) {
 			c.values = nil
 		} else if err != nil {
-			return v, err
+			return err
 		}
 	}
-	v, c.have = c.have[0], c.have[1:]
-	return v, nil
+	return nil
 }
 
 func noEOF(err error) error {

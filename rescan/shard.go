@@ -513,23 +513,54 @@ func (s *session) hashes(ctx context.Context, list hashList) error {
 	if err != nil {
 		return err
 	}
-	begun := false
 	size := turnedRows
 	if s.of.Options.Upright {
 		size = joinRows
 	}
-	err = list.rows(ctx, after, to, size, func(rows []hashRow) error {
+	ctx, stop := context.WithCancel(ctx)
+	batches, read := s.read(ctx, list, after, to, size)
+	defer read()
+	defer stop()
+	begun := false
+	for rows := range batches {
 		if begun && time.Now().After(s.until) {
 			s.cut = true
-			return errEnough
+			return nil
 		}
 		begun = true
-		return s.join(ctx, rows)
-	})
-	if errors.Is(err, errEnough) {
-		return nil
+		if err := s.join(ctx, rows); err != nil {
+			return err
+		}
 	}
-	return err
+	return read()
+}
+
+// read reads a list while what it has read is worked on: it sends a batch when the one before is done with. The function waits until it
+// has ended, and tells its error; whoever receives no more cancels ctx.
+func (s *session) read(ctx context.Context, list hashList, after, to int64, size int) (<-chan []hashRow, func() error) {
+	batches, ended := make(chan []hashRow), make(chan struct{})
+	var err error
+	go func() {
+		defer close(ended)
+		defer close(batches)
+		defer func() {
+			if fault := recover(); fault != nil { // nobody above this goroutine would
+				err = fmt.Errorf("read the list: %v", fault)
+			}
+		}()
+		err = list.rows(ctx, after, to, size, func(rows []hashRow) error {
+			select {
+			case batches <- rows:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	return batches, func() error {
+		<-ended
+		return err
+	}
 }
 
 // join joins some rows.

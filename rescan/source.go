@@ -116,8 +116,8 @@ func (c SourceConfig) bucket() (string, bool) { return strings.CutPrefix(c.Locat
 // Sizes of the shards of lists.
 const (
 	urlBytes    = 64 << 10 // some thousand URLs
-	textBytes   = 64 << 20 // of a list of hashes
-	parquetRows = 1 << 20
+	textBytes   = 256 << 20 // of a list of hashes
+	parquetRows = 4 << 20
 )
 
 // open makes a source of its configuration, of whose items each may take so long. URLs are fetched by client.
