@@ -115,7 +115,7 @@ func (c SourceConfig) bucket() (string, bool) { return strings.CutPrefix(c.Locat
 
 // Sizes of the shards of lists.
 const (
-	urlBytes    = 64 << 10 // some thousand URLs
+	urlBytes    = 64 << 10  // some thousand URLs
 	textBytes   = 256 << 20 // of a list of hashes
 	parquetRows = 4 << 20
 )
