@@ -112,7 +112,8 @@ func (s *served) startRescan(t *testing.T, args ...string) (r v1.Rescan) {
 func (p *planting) wantFound(t *testing.T, s *served, id int64, within time.Duration) {
 	t.Helper()
 	var r v1.Rescan
-	for deadline := time.Now().Add(within); r.State == "" || !ended(r); time.Sleep(200 * time.Millisecond) {
+	rest := min(within/300, time.Second) // each look starts a process
+	for deadline := time.Now().Add(within); r.State == "" || !ended(r); time.Sleep(rest) {
 		if r = s.rescan(id); time.Now().After(deadline) {
 			t.Fatalf("not within %v: the end of the re-scan; it is %+v", within, r)
 		}
@@ -283,10 +284,10 @@ func TestRescanOfBucket(t *testing.T) {
 	}
 	at := s3.URL(posts)
 	source := map[string]any{"kind": "bucket", "location": strings.Replace(at, posts, posts+"/old/", 1)}
-	idle, rate := 30*time.Second, 50.0
+	idle, rate, rest := 30*time.Second, 50.0, time.Second
 	if objects == few {
 		source["per_second"] = 60 // so that there is time to kill
-		idle, rate = time.Second, 10
+		idle, rate, rest = time.Second, 10, 50*time.Millisecond
 	}
 	config := withSource(t, source)
 	env := []string{
@@ -319,7 +320,7 @@ func TestRescanOfBucket(t *testing.T) {
 	defer stop()
 	for i, share := range []float64{.1 + .3*chance.Float64(), .5 + .3*chance.Float64()} {
 		items := int64(share * float64(p.items))
-		for deadline := time.Now().Add(30 * time.Minute); node.rescan(r.Id).Counts.Items < items; time.Sleep(50 * time.Millisecond) {
+		for deadline := time.Now().Add(30 * time.Minute); node.rescan(r.Id).Counts.Items < items; time.Sleep(rest) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%d items are not checked within half an hour", items)
 			}

@@ -310,7 +310,7 @@ func (s *Server) run(ctx context.Context) error {
 func (s *Server) log() string { return filepath.Join(s.dir, "log") }
 
 func (s *Server) launch() error {
-	args := []string{"--port", s.address, "--access", AccessKey, "--secret", SecretKey, "--region", Region, "--quiet", "posix", "--versioning-dir", s.versions()}
+	args := []string{"--port", s.address, "--access", AccessKey, "--secret", SecretKey, "--region", Region, "--keep-alive", "--quiet", "posix", "--versioning-dir", s.versions()}
 	if s.sidecar {
 		args = append(args, "--sidecar", s.attributes())
 	}
