@@ -41,6 +41,7 @@ type place struct {
 	t         testing.TB
 	catalogue storage.Catalogue
 	store     history.Store
+	index     *index.Index  // of its only node; nil: each has one of its own
 	shared    bool          // the store
 	former    history.Store // of the node that is started next
 }
@@ -79,7 +80,11 @@ func (p *place) node(dir string, window int64, shared jobs.Engine) *looker {
 	l.world = &world{
 		parties: map[string]storage.PartyID{"operator": storage.Operator}, owners: map[string]string{}, flagged: map[string]storage.EntryID{},
 	}
-	l.node = follow(t, p.catalogue, matcher.Options{
+	x := p.index
+	if x == nil {
+		x = index.New(index.Options{})
+	}
+	l.node = followWith(t, p.catalogue, x, matcher.Options{
 		Patience: patience, Journal: l.journal, History: l.history, Events: matcher.Events{Fault: l.faults.add},
 		Render: func(v matcher.Verdict) ([]byte, error) { return json.Marshal(v.Level.String()) },
 		Ship:   l.journal.Flush, Reach: l.journal.Reach,
