@@ -23,6 +23,9 @@ type Question struct {
 	Context   []string // what the platform says of the surroundings: news, education, art, research, counter_terror
 	MinSeq    uint64   // answer only from an index that has seen this change
 	Since     uint64   // only entries that have changed after this number of the log count; 0: all
+	// Past says that it is no upload of now, but one of many that are gone through again: it is not kept in the history, its match is
+	// recorded by who asks, and it is no part of a flood.
+	Past bool
 	// Band asks for hits beyond PDQ's radius for Signals too, as far as the bank's second vote goes. They
 	// are Review, unless a pHash or dHash of the same variant is among Signals and agrees; the far ones
 	// count only with one that does. For Media

@@ -139,7 +139,7 @@ func (q Question) bare() bool { return q.Media == nil || len(q.Signals) > 0 }
 
 // dam counts what was found, and takes out what floods: the match that is too many counts for nothing any more.
 func (m *Matcher) dam(ctx context.Context, s *State, q Question, found []Found) {
-	if !m.follower.holds(s) {
+	if q.Past || !m.follower.holds(s) {
 		return
 	}
 	m.floods.begin(s.logs)

@@ -598,6 +598,38 @@ func TestErasedUploads(t *testing.T) {
 	}
 }
 
+// TestPastQuestion: what is asked about things that were posted long ago is answered as ever, and leaves nothing behind.
+func TestPastQuestion(t *testing.T) {
+	t.Parallel()
+	l := newPlace(t, catalogues["sqlite"](t)).node(t.TempDir(), 0, nil)
+	flooded := shared("block")
+	flooded.Flood = ptr(2)
+	l.bank("owner", "bank", flooded)
+	l.keeps("owner", 30)
+	_, err := l.Flag(l.ctx, matcher.Flagging{Who: l.who("owner"), Bank: "bank", Signals: []hashing.Signal{upload}})
+	must(t, err)
+	l.done()
+	ask := func(past bool, n int) matcher.Verdict {
+		v, err := l.Check(l.ctx, matcher.Question{
+			Who: l.who("owner"), Signals: []hashing.Signal{away(upload, 1+n)}, ContentID: fmt.Sprintf("%v %d", past, n), Past: past,
+		})
+		must(t, err)
+		return v
+	}
+	for n := range 5 {
+		equal(t, ask(true, n).Level, matcher.Match)
+	}
+	equal(t, len(l.kept()), 0)
+	equal(t, ask(false, 6).Level, matcher.Match)
+	l.done()
+	l.soon(func() bool { return slices.Equal(l.kept(), []string{"false 6"}) })
+	ms, err := l.Matches(l.ctx, l.who("owner"), storage.MatchQuery{Party: l.parties["owner"], Limit: 10})
+	must(t, err)
+	equal(t, len(ms), 1)
+	equal(t, ask(false, 7).Matches[0].Flooded, false)
+	equal(t, ask(false, 8).Matches[0].Flooded, true)
+}
+
 // TestLookbackCut: when more past uploads are near an entry than are told, the answer says so and at how many; of the window and of each file that
 // many are told, and the node counts what was cut.
 func TestLookbackCut(t *testing.T) {

@@ -45,7 +45,7 @@ func (j journaled) point() point { return point{j.LogID, j.IndexSeq, j.Root} }
 
 // record writes a verdict that found something to the journal, and names it.
 func (m *Matcher) record(ctx context.Context, q Question, v *Verdict) {
-	if m.o.Journal == nil || v.MatchesTotal == 0 {
+	if m.o.Journal == nil || v.MatchesTotal == 0 || q.Past {
 		return
 	}
 	bare := *v

@@ -17,7 +17,7 @@ var errNotLooking = errors.New("this node does not look back, or has just begun"
 //
 // What has no plain PDQ hash that tells anything cannot be found again, and is not kept; so are videos, which are many hashes.
 func (m *Matcher) keepUpload(ctx context.Context, q Question, p hashing.Picture, v *Verdict) {
-	if q.ContentID == "" {
+	if q.ContentID == "" || q.Past {
 		return
 	}
 	s, ok := plainOf(q, p)

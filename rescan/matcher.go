@@ -24,7 +24,7 @@ func Matcher(o *Options, m *matcher.Matcher, render func(matcher.Verdict) ([]byt
 	}
 	o.Check = func(ctx context.Context, r storage.Rescan, u Upload) (Verdict, error) {
 		v, err := m.Check(ctx, matcher.Question{
-			Who: who(r), Media: &u.Media, ContentID: u.Name, Banks: r.Options.Banks, MinSeq: r.Seq, Since: r.Options.Since,
+			Who: who(r), Media: &u.Media, ContentID: u.Name, Banks: r.Options.Banks, MinSeq: r.Seq, Since: r.Options.Since, Past: true,
 		})
 		if err != nil {
 			return Verdict{}, err
