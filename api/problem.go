@@ -66,13 +66,14 @@ var (
 	pAmbiguous   = problemType{"ambiguous-bank", 409, "Several banks have that name", "Say whose it is: `owner:name`, as detail lists them."}
 	pPartyExists = problemType{"party-exists", 409, "A party of that name exists", "Choose another name."}
 	pManyHooks   = problemType{"too-many-webhooks", 409, "The party has as many webhooks as it may", "Delete one first; one webhook can be told of all kinds of events."}
+	pHookOff     = problemType{"webhook-off", 409, "The webhook is off", "Switch it on first: `PATCH /v1/webhooks/{webhook}` with `{\"on\": true}`. What was given up stays."}
 	pPending     = problemType{"pending", 409, "Another change waits for a second person", "Confirm or reject it first."}
 	pNoProposal  = problemType{"nothing-proposed", 409, "There is nothing to confirm or to reject", "Somebody else may have done it already."}
 	pSecond      = problemType{"second-person", 409, "Who proposed a change may not confirm it", "Let another person confirm it, with a key of their own."}
 	pKnownGood   = problemType{"known-good", 409, "It is near something that is known to be good", "Look at that entry; flag with `despite_known_good` if this one differs."}
 	pRunning     = problemType{"idempotency-running", 409, "A request with the same Idempotency-Key is running", "Send it again after Retry-After seconds."}
 	pEnded       = problemType{"rescan-ended", 409, "The re-scan has ended", "What is done cannot be cancelled or resumed: start another."}
-	pNoLast      = problemType{"no-last-rescan", 409, "No re-scan of the source has been done yet", "Start one without `since_last` first."}
+	pNoLast      = problemType{"no-last-rescan", 409, "No re-scan of the source has been done yet", "Start one without `since_last` first, or say with `since` from which change of the log."}
 	pSecretShown = problemType{"secret-shown", 409, "The key was created, and its secret was shown in the first answer", "If that was lost, revoke the key that detail names, and create another with a new Idempotency-Key."}
 	pKeyReused   = problemType{"idempotency-key-reused", 422, "The Idempotency-Key was used for another request", "Take a new key for each thing to be done."}
 	pBodyBig     = problemType{"body-too-large", 413, "The request is larger than this node accepts", "The operator sets the limits."}
@@ -106,7 +107,7 @@ var (
 		pNoParty, pNoMatch, pAmbiguous, pPartyExists, pPending, pNoProposal, pSecond, pKnownGood, pRunning, pSecretShown, pKeyReused,
 		pNoKeyID, pNoRoute, pMethod, pSlowBody, pBankExists, pDuplicate, pBodyBig, pMediaBig, pContent, pFormat,
 		pCorrupt, pTimedOut, pDecoderMem, pCrashed, pNoDecoder, pUnhashable, pBatchLong, pLineLong, pCancelled, pLimited, pInternal,
-		pNoWebhook, pNoDelivery, pManyHooks, pNoWebhooks,
+		pNoWebhook, pNoDelivery, pManyHooks, pHookOff, pNoWebhooks,
 		pNoRescan, pNoSource, pEnded, pNoLast, pNoRescans,
 		pLogChanged, pMemory, pBehind, pNotReady, pAway, pClock, pUnknown, pBusy, pOverloaded,
 	}
@@ -128,6 +129,7 @@ var bySentinel = []struct {
 	{rescan.ErrNoLast, pNoLast},
 	{matcher.ErrTooManyWebhooks, pManyHooks},
 	{webhook.ErrUnknownDelivery, pNoDelivery},
+	{webhook.ErrOff, pHookOff},
 	{webhook.ErrBusy, pBusy},
 	{matcher.ErrForeign, pForeign},
 	{matcher.ErrOperator, pOperator},

@@ -401,6 +401,7 @@ var elsewhere = map[string]string{
 	"/problems/rescans-off":            "TestRescansOff",
 	"/problems/unknown-delivery":       "TestWebhooks",
 	"/problems/too-many-webhooks":      "TestWebhooks",
+	"/problems/webhook-off":            "TestWebhooks",
 	"/problems/webhooks-off":           "TestWebhooksOff",
 	"/problems/batch-too-long":         "TestBatchEnds",
 	"/problems/line-too-long":          "TestBatchEnds",

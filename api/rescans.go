@@ -65,7 +65,7 @@ func (s *Server) ListRescans(ctx context.Context, r v1.ListRescansRequestObject)
 		out.Next = some(cursorOut(page[limit-1].ID))
 	}
 	for _, one := range page {
-		out.Rescans = append(out.Rescans, rescanOut(one, rescan.Share(one), called))
+		out.Rescans = append(out.Rescans, rescanNow(ctx, runner, one, called))
 	}
 	return out, err
 }
@@ -224,7 +224,7 @@ func (s *Server) CancelRescan(ctx context.Context, r v1.CancelRescanRequestObjec
 		return nil, err
 	}
 	called, err := s.names(ctx)
-	return v1.CancelRescan200JSONResponse(rescanOut(one, rescan.Share(one), called)), err
+	return v1.CancelRescan200JSONResponse(rescanNow(ctx, runner, one, called)), err
 }
 
 // ResumeRescan answers POST /v1/rescans/{rescan}/resume.
@@ -238,7 +238,7 @@ func (s *Server) ResumeRescan(ctx context.Context, r v1.ResumeRescanRequestObjec
 		return nil, err
 	}
 	called, err := s.names(ctx)
-	return v1.ResumeRescan200JSONResponse(rescanOut(one, rescan.Share(one), called)), err
+	return v1.ResumeRescan200JSONResponse(rescanNow(ctx, runner, one, called)), err
 }
 
 // RetryRescan answers POST /v1/rescans/{rescan}/retry.
@@ -359,6 +359,16 @@ type turns struct {
 func (t turns) View(ctx context.Context, fn func(storage.Reader) error) error {
 	_, err := inTurn(ctx, t.server, func(ctx context.Context) (struct{}, error) { return struct{}{}, t.Catalogue.View(ctx, fn) })
 	return err
+}
+
+// rescanNow shows a re-scan that was just read, or changed, with what is done within its shards, too; without that, if it cannot be read.
+func rescanNow(ctx context.Context, runner *rescan.Runner, r storage.Rescan, called names) v1.Rescan {
+	if r.State != storage.RescanDone {
+		if now, share, err := runner.Progress(ctx, who(ctx), r.ID); err == nil {
+			return rescanOut(now, share, called)
+		}
+	}
+	return rescanOut(r, rescan.Share(r), called)
 }
 
 func rescanOut(r storage.Rescan, share float64, called names) v1.Rescan {

@@ -268,6 +268,37 @@ func TestRescanRefusals(t *testing.T) {
 	equal(t, "since the last one", status, 201)
 }
 
+// TestRescanProgress: how far a re-scan has come within its shards is told alike wherever it is shown.
+func TestRescanProgress(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, setup{})
+	n.party("owner")
+	r, err := n.rescans.Start(t.Context(), rescan.Request{Who: matcher.Principal{Actor: "k", Party: 2}, Source: "posts"})
+	must(t, err)
+	must(t, n.catalogue.Update(t.Context(), func(w storage.Writer) error {
+		p, err := w.PlanRescan(r.ID)
+		if err != nil {
+			return err
+		}
+		if err := w.AddShards(r.ID, p.Attempt, storage.Plan{Planned: true}, []storage.Shard{{To: "z", Planned: 10}}); err != nil {
+			return err
+		}
+		_, s, err := w.TakeShard(r.ID, 1)
+		if err != nil {
+			return err
+		}
+		return w.SaveShard(storage.ShardProgress{Rescan: r.ID, Shard: 1, Attempt: s.Attempt, Cursor: "b", Counts: storage.RescanCounts{Items: 4, None: 4}})
+	}))
+	at := fmt.Sprintf("/v1/rescans/%d", r.ID)
+	for _, do := range [][2]string{{"GET", at}, {"GET", "/v1/rescans"}, {"POST", at + "/cancel"}, {"GET", "/v1/rescans"}, {"POST", at + "/resume"}} {
+		answer := n.send(do[0], do[1], nil, asJSON, "Authorization: Bearer "+n.keys["owner admin"])
+		equal(t, fmt.Sprint(do), answer.StatusCode, http.StatusOK)
+		if text := read(t, answer.Body); !strings.Contains(text, `"progress":0.4,`) {
+			t.Errorf("%s: %s", do, text)
+		}
+	}
+}
+
 // TestRescanFollowed: who follows a re-scan is told how it stands at once, and cut off when the key is revoked.
 func TestRescanFollowed(t *testing.T) {
 	t.Parallel()

@@ -122,6 +122,13 @@ func TestWebhooks(t *testing.T) {
 	page.Next = nil
 	must(t, json.Unmarshal([]byte(text), &page))
 	equal(t, "next page", fmt.Sprint(len(page.Dead), page.Dead[0].Id, page.Next == nil), "1 3 true")
+	for _, path := range []string{"/v1/webhooks/1/dead/3/replay", "/v1/webhooks/1/dead/replay"} {
+		status, text = ask("POST", path, "", admin)
+		equal(t, "replay while it is off", fmt.Sprint(status, " ", problemOfText(t, text)), "409 /problems/webhook-off")
+	}
+	equal(t, "left", len(n.noJobs.dead), 3)
+	status, _ = ask("PATCH", "/v1/webhooks/1", `{"on":true}`, admin)
+	equal(t, "switched on", status, http.StatusOK)
 	status, _ = ask("POST", "/v1/webhooks/1/dead/2/replay", "", admin)
 	equal(t, "replay of another's", status, http.StatusNotFound)
 	status, _ = ask("POST", "/v1/webhooks/1/dead/3/replay", "", admin)

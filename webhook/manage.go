@@ -18,6 +18,9 @@ import (
 // ErrUnknownDelivery: no delivery of that number is dead.
 var ErrUnknownDelivery = errors.New("no such dead delivery")
 
+// ErrOff: what was given up of a webhook that is switched off would be given up again.
+var ErrOff = errors.New("the webhook is off")
+
 // ErrBusy: too many webhooks of the party are tested at the moment.
 var ErrBusy = errors.New("other webhooks of your party are being tested")
 
@@ -141,10 +144,19 @@ func (s *Service) Dead(ctx context.Context, who matcher.Principal, id storage.We
 	return dead, next, nil
 }
 
-// Replay has a dead delivery of a webhook of who's party tried anew. matcher.ErrUnknownWebhook, matcher.ErrForeign,
+// own is a webhook of who's party to which deliveries can be tried.
+func (s *Service) own(ctx context.Context, who matcher.Principal, id storage.WebhookID) error {
+	h, err := s.matcher.OwnWebhook(ctx, who, id)
+	if err == nil && h.Disabled != "" {
+		err = fmt.Errorf("%w (%s); switch it on first", ErrOff, h.Disabled)
+	}
+	return err
+}
+
+// Replay has a dead delivery of a webhook of who's party tried anew. matcher.ErrUnknownWebhook, matcher.ErrForeign, ErrOff,
 // ErrUnknownDelivery.
 func (s *Service) Replay(ctx context.Context, who matcher.Principal, id storage.WebhookID, job int64) error {
-	if _, err := s.matcher.OwnWebhook(ctx, who, id); err != nil {
+	if err := s.own(ctx, who, id); err != nil {
 		return err
 	}
 	page, err := s.jobs.DeadOf(ctx, Job, prefix(id), job-1, 1)
@@ -164,9 +176,9 @@ func (s *Service) Replay(ctx context.Context, who matcher.Principal, id storage.
 }
 
 // ReplayAll has all dead deliveries of a webhook of who's party tried anew, and returns how many. matcher.ErrUnknownWebhook,
-// matcher.ErrForeign.
+// matcher.ErrForeign, ErrOff.
 func (s *Service) ReplayAll(ctx context.Context, who matcher.Principal, id storage.WebhookID) (int, error) {
-	if _, err := s.matcher.OwnWebhook(ctx, who, id); err != nil {
+	if err := s.own(ctx, who, id); err != nil {
 		return 0, err
 	}
 	return s.jobs.ReplayOf(ctx, Job, prefix(id))

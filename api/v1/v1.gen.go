@@ -1994,7 +1994,7 @@ type Rescan struct {
 	// Planned The source is listed to its end: there will be no more shards.
 	Planned bool `json:"planned"`
 
-	// Progress The share of what is planned that is done; in lists of re-scans, by whole shards.
+	// Progress The share of what is planned that is done.
 	Progress float32 `json:"progress"`
 
 	// Seq All entries up to this change of the log count, at least.
@@ -3528,7 +3528,7 @@ type ClientInterface interface {
 
 	// ReplayDelivery Try a delivery again that was given up
 	//
-	// It is made again of what it is about, as your party may read it now, and tried for another day.
+	// It is made again of what it is about, as your party may read it now, and tried for another day. Not while the webhook is off.
 	//
 	// Corresponds with POST /v1/webhooks/{webhook}/dead/{delivery}/replay (the `ReplayDelivery` operationId).
 	ReplayDelivery(ctx context.Context, webhook WebhookID, delivery int64, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -4995,7 +4995,7 @@ func (c *Client) ReplayDeliveries(ctx context.Context, webhook WebhookID, reqEdi
 
 // ReplayDelivery Try a delivery again that was given up
 //
-// It is made again of what it is about, as your party may read it now, and tried for another day.
+// It is made again of what it is about, as your party may read it now, and tried for another day. Not while the webhook is off.
 //
 // Corresponds with POST /v1/webhooks/{webhook}/dead/{delivery}/replay (the `ReplayDelivery` operationId).
 func (c *Client) ReplayDelivery(ctx context.Context, webhook WebhookID, delivery int64, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -8891,7 +8891,7 @@ type ClientWithResponsesInterface interface {
 
 	// ReplayDeliveryWithResponse Try a delivery again that was given up
 	//
-	// It is made again of what it is about, as your party may read it now, and tried for another day.
+	// It is made again of what it is about, as your party may read it now, and tried for another day. Not while the webhook is off.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -13153,7 +13153,7 @@ func (c *ClientWithResponses) ReplayDeliveriesWithResponse(ctx context.Context, 
 
 // ReplayDeliveryWithResponse Try a delivery again that was given up
 //
-// It is made again of what it is about, as your party may read it now, and tried for another day.
+// It is made again of what it is about, as your party may read it now, and tried for another day. Not while the webhook is off.
 //
 // Returns a wrapper object for the known response body format(s).
 //

@@ -145,7 +145,11 @@ func (a *app) needOwnFolder(command string) error {
 	if a.Database != "" {
 		return usagef("%s is for catalogues in a data folder; this one is in PostgreSQL (--database): copy it with pg_dump and pg_restore, see docs/operations.md", command)
 	}
-	return needFolder(a.Data)
+	err := needOwn(a.Data)
+	if errors.Is(err, errElsewhere) {
+		return usageError{err}
+	}
+	return err
 }
 
 // checkPlace refuses places for backups that would be lost with the data, or mixed with it.

@@ -101,6 +101,9 @@ const maxManifest = 64 << 20
 func readManifest(place string) (dir string, m *manifest, err error) {
 	if _, err := os.Stat(filepath.Join(place, manifestFile)); errors.Is(err, fs.ErrNotExist) {
 		all, err := filepath.Glob(filepath.Join(escapeGlob(place), "*Z", manifestFile)) // in the order of time
+		if _, err := os.Stat(place); errors.Is(err, fs.ErrNotExist) {
+			return "", nil, usagef("there is no folder %s", place)
+		}
 		if err != nil || len(all) == 0 {
 			return "", nil, usagef("%s is no backup and has none in it: there is no %s", place, manifestFile)
 		}

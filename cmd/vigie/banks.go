@@ -219,7 +219,7 @@ type bankPolicy struct {
 	MinQuality   *int      `help:"The least pdq quality of an upload that is matched perceptually, 0 to 100 (a new bank: 0)." placeholder:"QUALITY"`
 	Flood        *int      `help:"How many different contents an entry may match perceptually within an hour before it is quarantined; 0: any number (a new bank: 0)." placeholder:"N"`
 	Overturn     *overturn `help:"Quarantine an entry when this share of its decided matches is overturned, of so many at least (a new bank: rate=0.5,min=10); rate=0,min=0: never." placeholder:"rate=SHARE,min=N"`
-	Members      *string   `help:"Parties that may read it and subscribe to it, separated by commas, instead of those before; '' for none." placeholder:"PARTY,..."`
+	Members      *string   `help:"Parties that may read it and subscribe to it, separated by commas, instead of those before; \"\" for none." placeholder:"PARTY,..."`
 	Open         *bool     `help:"Every party may." negatable:""`
 	Dual         *bool     `help:"Changes need a second person; always so for a known-good bank." negatable:""`
 }

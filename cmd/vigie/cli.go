@@ -12,6 +12,7 @@ import (
 	kongcompletion "github.com/jotaen/kong-completion"
 
 	"vigie/internal/buildinfo"
+	"vigie/matcher"
 )
 
 // cli is the command line: the settings that all commands share, and one field per command.
@@ -95,7 +96,7 @@ func run(ctx context.Context, args []string, io streams) int {
 		kong.Exit(func(code int) { exited = code }),
 		kong.Resolvers(resolve(settings)),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Vars{"version": "vigie " + buildinfo.Version()},
+		words(),
 		kong.ExplicitGroups([]kong.Group{{Key: nodeGroup, Title: "Settings of a node:"}}),
 	)
 	if err != nil {
@@ -195,4 +196,9 @@ func help(o kong.HelpOptions, c *kong.Context) error {
 		}
 	}
 	return kong.DefaultHelpPrinter(o, c)
+}
+
+// words are what texts of the command line name that stands elsewhere.
+func words() kong.Vars {
+	return kong.Vars{"version": "vigie " + buildinfo.Version(), "event_kinds": strings.Join(matcher.EventKinds(), ", ")}
 }

@@ -67,6 +67,9 @@ func (c *copyCmd) Run(ctx context.Context, a *app) (err error) {
 		}
 		c.MediaFrom = filepath.Join(from.folder, mediaFolder)
 	}
+	if from.database == "" && to.database == "" && sameFolder(from.folder, to.folder) {
+		return usagef("FROM and TO are the same folder: %s", to.folder)
+	}
 	defer func() { err = errors.Join(err, from.close(), to.close()) }()
 	if err := from.open(ctx); err != nil {
 		return err
@@ -77,6 +80,11 @@ func (c *copyCmd) Run(ctx context.Context, a *app) (err error) {
 	done := copied{From: from.name, To: to.name}
 	if err := c.copyCatalogue(ctx, a, from, to, &done); err != nil {
 		return fmt.Errorf("copy %s to %s: %w", from.name, to.name, err)
+	}
+	if to.database == "" { // a node of this folder need not look elsewhere any more
+		if err := (&Config{Data: to.folder}).markDatabase(); err != nil {
+			return err
+		}
 	}
 	s, err := to.look(ctx)
 	if err != nil {
@@ -222,12 +230,21 @@ func endOf(argument, text string, source bool) (*end, error) {
 		e.folder, e.file = filepath.Dir(text), text
 	}
 	if source && err == nil && info.IsDir() {
-		err = needFolder(text)
+		if err = needFolder(text); errors.Is(err, errElsewhere) {
+			err = usagef("%s: the catalogue of %s is not in it: name it by the URL of its database", argument, text)
+		}
 	}
 	if !source && errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
 	return e, err
+}
+
+// sameFolder reports whether both are there, and one.
+func sameFolder(one, other string) bool {
+	a, err := os.Stat(one)
+	b, err2 := os.Stat(other)
+	return err == nil && err2 == nil && os.SameFile(a, b)
 }
 
 func (e *end) open(ctx context.Context) (err error) {

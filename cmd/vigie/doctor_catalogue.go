@@ -24,8 +24,13 @@ const useBackup = "keep the folder as it is, and restore the last backup that ve
 
 // checkCatalogue: it is of this version, and SQLite finds its file whole. The files of PostgreSQL are for PostgreSQL to examine.
 func checkCatalogue(ctx context.Context, x *examination) []finding {
-	if err := needFolder(x.Data); x.Database == "" && errors.Is(err, errNoFolder) {
-		return []finding{fault("there is nothing to search, and nothing to lose", "name the data folder with --data; vigie serve makes a new one", "%v", err)}
+	if x.Database == "" {
+		switch err := needOwn(x.Data); {
+		case errors.Is(err, errNoFolder):
+			return []finding{fault("there is nothing to search, and nothing to lose", "name the data folder with --data; vigie serve makes a new one", "%v", err)}
+		case errors.Is(err, errElsewhere):
+			return []finding{fault("what the node works on cannot be examined", "add --database", "%v", err)}
+		}
 	}
 	s, err := x.look(ctx)
 	switch {

@@ -139,6 +139,13 @@ func (id entryID) ask(ctx context.Context, a *app, request func(*client) (*http.
 	if at := e.ExpiresAt; at != nil {
 		a.say("%s %s", map[bool]string{true: "expired", false: "expires"}[e.Status == v1.Expired], at.Local().Format(stamp))
 	}
+	if p := e.PastUploads; p != nil {
+		a.say("%s", pastWords(*p, e.Id))
+	}
+	if r := e.ToRestore; r != nil && r.Count > 0 {
+		more := map[bool]string{true: " at least"}[r.More]
+		a.say("to restore, since they were removed because of it: %s%s; vigie matches --entry %d --standing", plural(r.Count, "upload"), more, e.Id)
+	}
 	if e.Note != "" {
 		a.say("note: %s", printable(e.Note))
 	}

@@ -26,16 +26,17 @@ type flagCmd struct {
 
 // flaggedFile is one line of vigie flag --json.
 type flaggedFile struct {
-	File       string              `json:"file,omitempty"`
-	Entry      int64               `json:"entry"`
-	Seq        int64               `json:"seq"`
-	Created    bool                `json:"created"`
-	Matchable  bool                `json:"matchable"`
-	Proposed   bool                `json:"proposed,omitempty"`
-	ExpiresAt  *time.Time          `json:"expires_at,omitempty"`
-	Frames     *v1.StoredFrames    `json:"frames,omitempty"`
-	Retracted  []v1.RetractedEntry `json:"retracted"`
-	Neighbours []v1.Neighbour      `json:"neighbours"`
+	File        string              `json:"file,omitempty"`
+	Entry       int64               `json:"entry"`
+	Seq         int64               `json:"seq"`
+	Created     bool                `json:"created"`
+	Matchable   bool                `json:"matchable"`
+	Proposed    bool                `json:"proposed,omitempty"`
+	ExpiresAt   *time.Time          `json:"expires_at,omitempty"`
+	Frames      *v1.StoredFrames    `json:"frames,omitempty"`
+	Retracted   []v1.RetractedEntry `json:"retracted"`
+	Neighbours  []v1.Neighbour      `json:"neighbours"`
+	PastUploads *v1.PastUploads     `json:"past_uploads,omitempty"`
 }
 
 // Run flags each file, or the signals given.
@@ -88,7 +89,7 @@ func (c *flagCmd) Run(ctx context.Context, a *app) error {
 }
 
 func flaggedOf(file string, f v1.Flagged) flaggedFile {
-	return flaggedFile{file, f.Entry.Id, f.Seq, f.Created, f.Matchable, f.Entry.Status == v1.Proposed, f.Entry.ExpiresAt, f.Frames, f.Retracted, f.Neighbours}
+	return flaggedFile{file, f.Entry.Id, f.Seq, f.Created, f.Matchable, f.Entry.Status == v1.Proposed, f.Entry.ExpiresAt, f.Frames, f.Retracted, f.Neighbours, f.PastUploads}
 }
 
 func (c *flagCmd) show(a printer, f flaggedFile) error {
@@ -128,7 +129,22 @@ func (c *flagCmd) show(a printer, f flaggedFile) error {
 	for _, n := range f.Neighbours {
 		a.say("  near entry %d of %s: %s distance %d%s", n.Entry, n.Bank, signalName(n.Algorithm, n.Variant), n.Distance, turnedBy(n.Transform))
 	}
+	if p := f.PastUploads; p != nil {
+		a.say("  %s", pastWords(*p, f.Entry))
+	}
 	return nil
+}
+
+// pastWords tell how many past uploads match an entry, as far as was searched.
+func pastWords(p v1.PastUploads, entry int64) string {
+	words := fmt.Sprintf("past uploads that match: %d of yours, %d of others", p.OwnTotal, p.Others)
+	switch {
+	case p.CutAt != nil:
+		words += fmt.Sprintf(", and more: the search stopped at %d near it", *p.CutAt)
+	case p.Partial || !p.Complete:
+		words += ", and perhaps more"
+	}
+	return fmt.Sprintf("%s; they come as matches: vigie matches --entry %d", words, entry)
 }
 
 // signalName is "pdq", or "pdq/cli" for another variant than the plain one.

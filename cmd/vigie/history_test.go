@@ -207,15 +207,34 @@ func TestLookbackTold(t *testing.T) {
 		return len(told) >= len(want)
 	})
 	mu.Lock()
-	defer mu.Unlock()
 	if !maps.Equal(told, want) {
 		t.Errorf("told of %v, want %v", told, want)
 	}
+	mu.Unlock()
 	code, out, _ = s.vigie("history", "--json")
 	var last struct{ Summary historySummary }
 	if err := json.Unmarshal([]byte(out), &last); code != 0 || err != nil || last.Summary.Window == nil || last.Summary.Window.Uploads != 5 || last.Summary.Unsealed == 0 {
 		t.Errorf("exit %d, %v: %s", code, err, out)
 	}
+
+	// The command line says the same.
+	says := func(want string, args ...string) {
+		t.Helper()
+		if code, out, warn := s.vigie(args...); code != 0 || !strings.Contains(out, want) {
+			t.Errorf("%v: exit %d, without %q: %s%s", args, code, want, out, warn)
+		}
+	}
+	found, err := get[struct{ Matches []v1.RecordedMatch }](s, s.key(t, v1.Auditor), "/v1/matches?content_id=turned")
+	must(t, err)
+	says("turned (past upload)\n", "matches")
+	says("by a look-back: a past upload of operator, uploaded 20", "matches", "show", found.Matches[0].Id)
+	must(t, s.do("matches", "decide", found.Matches[0].Id, "removed"))
+	says("to restore, since they were removed because of it: 1 upload; vigie matches --entry 1 --standing", "entries", "retract", "1", "--reason", "x")
+	says("past uploads that match: 3 of yours, 0 of others; they come as matches: vigie matches --entry 1", "entries", "restore", "1", "--reason", "x")
+	hills := filepath.Join(dir, "hills.jpg")
+	must(t, errors.Join(os.WriteFile(hills, fixtures.Read("hills.jpg"), 0o600), s.do("banks", "create", "text"), s.do("banks", "create", "json")))
+	says("\n  past uploads that match: 3 of yours, 0 of others; they come as matches", "flag", "--bank", "text", hills)
+	says(`"past_uploads":{"complete":true,"others":0,"own":[{"content_id":"`, "flag", "--json", "--bank", "json", hills)
 }
 
 // do runs a command on the node's data folder.

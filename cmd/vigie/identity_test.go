@@ -112,7 +112,7 @@ func TestCopiedFolder(t *testing.T) {
 func TestIdentityLost(t *testing.T) {
 	t.Parallel()
 	var c cli
-	parser, err := kong.New(&c, kong.Vars{"version": "test"})
+	parser, err := kong.New(&c, words())
 	must(t, err)
 	_, err = parser.Parse([]string{"serve", "--data", filepath.Join(t.TempDir(), "data"), "--database", testpg.Database(t, "", nil), "--no-work"})
 	must(t, err)

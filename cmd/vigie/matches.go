@@ -47,9 +47,17 @@ func (c *matchesListCmd) Run(ctx context.Context, a *app) error {
 	header := []string{"MATCH", "AT", "PARTY", "LEVEL", "ACTION", "ENTRIES", "DECISION", "CONTENT"}
 	return stream(a.printer, found, header, func(m v1.RecordedMatch) []string {
 		return []string{
-			m.Id, m.At.Local().Format(stamp), m.Party, string(m.Level), string(value(m.Action)), matchedWords(m.Entries), standingDecision(m), value(m.ContentId),
+			m.Id, m.At.Local().Format(stamp), m.Party, string(m.Level), string(value(m.Action)), matchedWords(m.Entries), standingDecision(m), contentWords(m),
 		}
 	})
+}
+
+// contentWords name the upload, and say if a look-back found it.
+func contentWords(m v1.RecordedMatch) string {
+	if m.Past == nil {
+		return value(m.ContentId)
+	}
+	return strings.TrimSpace(value(m.ContentId) + " (past upload)")
 }
 
 // matchedWords name the strongest few entries of a match.
@@ -95,7 +103,11 @@ func (c *matchShowCmd) Run(ctx context.Context, a *app) error {
 	if a.json {
 		return a.object(m)
 	}
-	a.say("match %s, found %s by a check of %s", m.Id, m.At.Local().Format(stamp), m.Party)
+	if p := m.Past; p != nil {
+		a.say("match %s, found %s by a look-back: a past upload of %s, uploaded %s", m.Id, m.At.Local().Format(stamp), m.Party, p.UploadedAt.Local().Format(stamp))
+	} else {
+		a.say("match %s, found %s by a check of %s", m.Id, m.At.Local().Format(stamp), m.Party)
+	}
 	what := "upload"
 	if id := value(m.ContentId); id != "" {
 		what = id

@@ -130,7 +130,7 @@ func TestHugeBytes(t *testing.T) {
 func TestCommandsWithoutMemory(t *testing.T) {
 	t.Parallel()
 	var c cli
-	parser, err := kong.New(&c, kong.Vars{"version": "test"})
+	parser, err := kong.New(&c, words())
 	if err == nil {
 		_, err = parser.Parse([]string{"serve", "--data", filepath.Join(t.TempDir(), "data")})
 	}

@@ -94,6 +94,9 @@ func openNode(ctx context.Context, c *Config, front *front, log *slog.Logger) (_
 	}
 	if serving {
 		warn(log)
+		if err := c.markDatabase(); err != nil {
+			return nil, err
+		}
 		n.store, err = c.awaitCatalogue(ctx, log, func() error { return n.listen(c) })
 	} else {
 		n.front = newFront()

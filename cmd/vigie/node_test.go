@@ -49,7 +49,7 @@ func TestPatiently(t *testing.T) {
 func TestOlderCopyOfAFolder(t *testing.T) {
 	t.Parallel()
 	var c cli
-	parser, err := kong.New(&c, kong.Vars{"version": "test"})
+	parser, err := kong.New(&c, words())
 	must(t, err)
 	_, err = parser.Parse([]string{"serve", "--data", filepath.Join(t.TempDir(), "data")})
 	must(t, err)

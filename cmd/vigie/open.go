@@ -29,14 +29,56 @@ const (
 	indexFolder   = "index"       // likewise: it is made of the catalogue again
 	textFolder    = "text"        // likewise
 	logFile       = "log-id"      // of the catalogue that the journal's records are for
+	databaseFile  = "database"    // where the catalogue is of a node that serves, if it is elsewhere
 	socketFile    = "vigie.sock"
 )
 
 // errNoFolder says that there is nothing to ask: a mistyped --data must not be answered with "none".
 var errNoFolder = errors.New("there is no data folder")
 
-// needFolder is errNoFolder if the folder holds no catalogue.
-func needFolder(data string) error { return needOneOf(data, catalogueFile) }
+// errElsewhere says that the node's catalogue is in a database, which the command was not told.
+var errElsewhere = errors.New("name its database with --database or VIGIE_DATABASE, as for the node")
+
+// needFolder is errNoFolder if the folder holds no catalogue, or errElsewhere if it is that of a node all the same.
+func needFolder(data string) error {
+	err := needOneOf(data, catalogueFile)
+	if errors.Is(err, errNoFolder) && needOneOf(data, logFile, databaseFile) == nil {
+		return fmt.Errorf("the catalogue of %s is not in it: %w", data, errElsewhere)
+	}
+	return err
+}
+
+// needOwn is needFolder, and errElsewhere if the catalogue that the folder holds is not the one that its node works on: vigie copy
+// has left it there.
+func needOwn(data string) error {
+	if err := needFolder(data); err != nil {
+		return err
+	}
+	place, err := os.ReadFile(filepath.Join(data, databaseFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("the node of %s works on %s, and not on the %s in it: %w", data, strings.TrimSpace(string(place)), catalogueFile, errElsewhere)
+}
+
+// markDatabase leaves in the folder of a node that serves where its catalogue is, if that is elsewhere.
+func (c *Config) markDatabase() error {
+	path := filepath.Join(c.Data, databaseFile)
+	if c.Database == "" {
+		if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	place, err := sqlstore.PlaceOf(string(c.Database))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(place+"\n"), 0o600)
+}
 
 // needNode is errNoFolder if no node has been in the folder.
 func needNode(data string) error { return needOneOf(data, catalogueFile, logFile, socketFile) }
@@ -99,9 +141,7 @@ func (c *Config) openCatalogue(ctx context.Context) (storage.Catalogue, error) {
 	var err error
 	if c.Database != "" {
 		s, err = sqlstore.OpenPostgres(ctx, string(c.Database), storage.Options{})
-	} else if needFolder(c.Data) != nil && needOneOf(c.Data, logFile) == nil {
-		return nil, fmt.Errorf("the catalogue of %s is not in it: name its database with --database or VIGIE_DATABASE, as for the node", c.Data)
-	} else {
+	} else if err = needFolder(c.Data); !errors.Is(err, errElsewhere) {
 		s, err = sqlstore.OpenSQLite(ctx, filepath.Join(c.Data, catalogueFile), storage.Options{})
 	}
 	if errors.Is(err, sqlstore.ErrPooler) {

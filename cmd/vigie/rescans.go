@@ -91,6 +91,9 @@ type rescanStartCmd struct {
 
 // Run starts a re-scan.
 func (c *rescanStartCmd) Run(ctx context.Context, a *app) error {
+	if c.Since != nil && c.SinceLast {
+		return usagef("--since or --since-last: one of them")
+	}
 	in := v1.NewRescan{Source: c.Source, Since: c.Since, SinceLast: &c.SinceLast, Upright: &c.Upright}
 	if len(c.Bank) > 0 {
 		in.Banks = &c.Bank
@@ -160,8 +163,9 @@ func (a *app) showRescan(r v1.Rescan) error {
 		}
 	} else {
 		a.say("re-scan %d of %s for %s: %s, %s done", r.Id, printable(r.Source), printable(r.Party), r.State, share(r))
+		a.say("against entries as of change %d%s", r.Seq, sinceWords(r.Since))
 		n := r.Counts
-		a.say("%d items (%.1f MB): %d match, %d likely, %d for review, %d none, %d failed", n.Items, float64(n.Bytes)/1e6, n.Match, n.Likely, n.Review, n.None, n.Failed)
+		a.say("%s (%.1f MB): %d match, %d likely, %d for review, %d none, %d failed", plural(int(n.Items), "item"), float64(n.Bytes)/1e6, n.Match, n.Likely, n.Review, n.None, n.Failed)
 		if r.FinishedAt != nil && r.StartedAt != nil {
 			took := r.FinishedAt.Sub(*r.StartedAt)
 			a.say("took %s, %.1f a second", took.Round(10*time.Millisecond), float64(n.Items)/max(took.Seconds(), 0.001))
@@ -174,6 +178,13 @@ func (a *app) showRescan(r v1.Rescan) error {
 		return errSomeFailed
 	}
 	return nil
+}
+
+func sinceWords(seq int64) string {
+	if seq == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", if they have changed after change %d", seq)
 }
 
 // watchRescan shows a re-scan until it has ended: with bars if a person is watching, as a line of JSON for each step with --json. What

@@ -209,12 +209,15 @@ func TestRescanRetry(t *testing.T) {
 
 	must(t, os.WriteFile(late, p.known, 0o600))
 	code, out, warn := node.vigie("rescans", "retry", "--watch", fmt.Sprint(r.Id))
-	if code != 0 || !strings.Contains(out, "1 items") || !strings.Contains(out, "1 match") {
+	if code != 0 || !strings.Contains(out, "1 item (") || !strings.Contains(out, "1 match") {
 		t.Errorf("exit %d: %s%s", code, out, warn)
 	}
 	second := node.rescan(r.Id + 1)
 	if value(second.FailedOf) != r.Id || second.Counts.Items != 1 || second.Counts.Match != 1 {
 		t.Errorf("%+v", second)
+	}
+	if code, out, warn := node.vigie("matches", "list", "--json"); code != 0 || out != "" {
+		t.Errorf("hits of re-scans are matches of checks: exit %d: %s%s", code, out, warn)
 	}
 	for _, args := range [][]string{{"retry", fmt.Sprint(r.Id + 1)}, {"retry", "99"}} {
 		if code, out, warn := node.vigie(append([]string{"rescans"}, args...)...); code != 1 || warn == "" {

@@ -82,7 +82,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"prints":       scriptPrints,
 	"unprivileged": scriptUnprivileged,
 	"serve":        scriptServe,
-	"stop":         scriptStop,
+	"end":          scriptEnd, // "stop" is one of testscript's own, and ends the script
 	"lock":         scriptLock,
 	"shape":        scriptShape,
 	"pick":         scriptPick,
@@ -180,7 +180,7 @@ func scriptEventually(ts *testscript.TestScript, neg bool, args []string) {
 // scriptPrints runs a command until what it prints fits an expression.
 func scriptPrints(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, !neg && len(args) >= 2, "prints EXPRESSION PROGRAM ARGUMENT...")
-	want := regexp.MustCompile(args[0])
+	want := regexp.MustCompile("(?m)" + args[0])
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		ts.Check(ts.Exec(args[1], args[2:]...))
 		if want.MatchString(ts.ReadFile("stdout")) {
@@ -219,7 +219,7 @@ func scriptUnprivileged(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // scriptServe starts a node on a folder and sets URL to where it is. It ends with the script, or
-// with stop.
+// with end.
 func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, !neg && len(args) >= 1, "serve FOLDER FLAG...")
 	s, err := startServe(ts.MkAbs(args[0]), nil, args[1:]...)
@@ -229,10 +229,10 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 	*ts.Value(lastServed{}).(**served) = s
 }
 
-// scriptStop ends the node that serve started last, and shows its standard output and error.
-func scriptStop(ts *testscript.TestScript, neg bool, args []string) {
+// scriptEnd ends the node that serve started last, and shows its standard output and error.
+func scriptEnd(ts *testscript.TestScript, neg bool, args []string) {
 	s := *ts.Value(lastServed{}).(**served)
-	need(ts, !neg && s != nil && len(args) == 0, "stop, after serve")
+	need(ts, !neg && s != nil && len(args) == 0, "end, after serve")
 	code, err := s.stop()
 	ts.Check(err)
 	if code != 0 {

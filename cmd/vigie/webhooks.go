@@ -57,7 +57,7 @@ func (webhooksListCmd) Run(ctx context.Context, a *app) error {
 
 type webhookCreateCmd struct {
 	URL   string         `arg:"" help:"Where to send events: https://host/path."`
-	Kinds []v1.EventKind `arg:"" help:"match, entry.added, entry.retracted, entry.restored, entry.quarantined, entry.expired, rescan.finished, lookback.hit."`
+	Kinds []v1.EventKind `arg:"" help:"${event_kinds}."`
 	Out   string         `help:"Write the secret to this file, which must not exist, instead of printing it." placeholder:"FILE"`
 }
 
@@ -104,6 +104,9 @@ type webhookChangeCmd struct {
 
 // Run changes a webhook.
 func (c *webhookChangeCmd) Run(ctx context.Context, a *app) error {
+	if c.URL == nil && c.On == nil && len(c.Kinds) == 0 {
+		return usagef("name what to change: --url, --kinds, --on or --off")
+	}
 	node, err := a.connect(ctx)
 	if err != nil {
 		return err

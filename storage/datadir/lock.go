@@ -22,11 +22,11 @@ type Lock struct{ file *os.File }
 // storage.ErrLocked says that somebody holds it, in another process or in this one.
 func LockFolder(dir string) (*Lock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data folder: %w", err)
+		return nil, fmt.Errorf("make folder: %w", err)
 	}
 	file, err := os.OpenFile(filepath.Join(dir, LockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("lock data folder: %w", err)
+		return nil, fmt.Errorf("lock folder: %w", err)
 	}
 	if err := flock(file); err != nil {
 		if errors.Is(err, syscall.EWOULDBLOCK) {

@@ -45,9 +45,6 @@ func OpenSQLite(ctx context.Context, path string, o storage.Options) (_ *Store, 
 			err = fmt.Errorf("open catalogue %s: %w", path, err)
 		}
 	}()
-	if path, err = filepath.Abs(path); err != nil {
-		return nil, err
-	}
 	if err := claimSQLite(ctx, path); err != nil {
 		return nil, err
 	}
@@ -81,8 +78,12 @@ func OpenSQLite(ctx context.Context, path string, o storage.Options) (_ *Store, 
 }
 
 // connectSQLite makes a pool of connections that share the settings every connection needs. The
-// driver applies _busy_timeout before all others.
+// driver applies _busy_timeout before all others. In a file's URL a relative path would be a host.
 func connectSQLite(path string, settings url.Values) (*sql.DB, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
 	settings.Set("_busy_timeout", "10000")
 	settings.Set("_foreign_keys", "1")
 	settings.Set("_dqs", "0")

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"path/filepath"
 	"time"
 
 	"modernc.org/sqlite"
@@ -38,9 +37,6 @@ func OpenSnapshot(ctx context.Context, path string) (_ *Snapshot, err error) {
 			err = errors.Join(fmt.Errorf("read catalogue %s: %w", path, err), s.Close())
 		}
 	}()
-	if s.path, err = filepath.Abs(path); err != nil {
-		return s, err
-	}
 	// SQLite itself reads the header: to close a file is to lose this process's locks on it.
 	if s.db, err = connectSQLite(s.path, url.Values{"mode": {"ro"}, "_query_only": {"1"}}); err != nil {
 		return s, err
