@@ -93,7 +93,7 @@ norace: postgres s3server ## run what the race detector is too slow for: accurac
 
 race: gcc postgres s3server duckdb ## run all tests with the race detector and coverage
 	@mkdir -p coverage
-	CGO_ENABLED=1 go test -race -json -timeout 40m -covermode=atomic -coverprofile=coverage/profile.txt ./... \
+	CGO_ENABLED=1 go test -race -json -timeout 60m -covermode=atomic -coverprofile=coverage/profile.txt ./... \
 		| go run ./internal/testsum
 
 # The race detector is the only thing that needs a C compiler.
