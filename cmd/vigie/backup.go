@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -325,16 +324,7 @@ func (a *app) describe(ctx context.Context, catalogue, to string, done *backedUp
 	if err != nil {
 		return err
 	}
-	for _, m := range live {
-		done.Media++
-		done.MediaBytes += m.Size
-	}
-	for _, m := range copied.lost {
-		done.Media--
-		done.MediaBytes -= m.Size
-		done.Missing = append(done.Missing, shaText(m.SHA256))
-	}
-	done.NewMedia = copied.written
+	done.Media, done.MediaBytes, done.NewMedia, done.Missing = copied.there, copied.bytes, copied.written, copied.lost
 	return nil
 }
 
@@ -357,8 +347,10 @@ func liveMedia(ctx context.Context, s snapshot) ([]sqlstore.MediaRow, error) {
 
 // copiedMedia is what copyMedia did.
 type copiedMedia struct {
-	written int
-	lost    []sqlstore.MediaRow // that cannot be read, or are not what their name says
+	there   int // in the other store by now
+	bytes   int64
+	written int      // of these, those that were not there
+	lost    []string // that cannot be read, or are not what their name says: by SHA-256, sorted
 }
 
 // mediaCopiers is how many media are copied at a time: each lies in memory meanwhile, and waits for the disk.
@@ -369,6 +361,10 @@ const mediaCopiers = 4
 func (a *app) copyMedia(ctx context.Context, from, to storage.Blobs, rows []sqlstore.MediaRow, has func(hashing.Value) int64) (done copiedMedia, err error) {
 	m := a.meter("media", int64(len(rows)), false)
 	defer m.end()
+	done.there = len(rows)
+	for _, row := range rows {
+		done.bytes += row.Size
+	}
 	var mu sync.Mutex // guards done
 	copiers, ctx := errgroup.WithContext(ctx)
 	copiers.SetLimit(mediaCopiers)
@@ -394,7 +390,9 @@ func (a *app) copyMedia(ctx context.Context, from, to storage.Blobs, rows []sqls
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				done.lost = append(done.lost, row)
+				done.lost = append(done.lost, shaText(row.SHA256))
+				done.there--
+				done.bytes -= row.Size
 			} else {
 				done.written++
 			}
@@ -402,7 +400,7 @@ func (a *app) copyMedia(ctx context.Context, from, to storage.Blobs, rows []sqls
 		})
 	}
 	err = copiers.Wait()
-	slices.SortFunc(done.lost, func(a, b sqlstore.MediaRow) int { return bytes.Compare(a.SHA256.Bytes(32), b.SHA256.Bytes(32)) })
+	slices.Sort(done.lost)
 	return done, err
 }
 

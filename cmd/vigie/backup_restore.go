@@ -259,7 +259,7 @@ func (a *app) restoreRest(ctx context.Context, s *sqlstore.Snapshot, from string
 	defer stored.Close()
 	copied, err := a.copyMedia(ctx, stored, into, live, sizesIn(ctx, into))
 	if err == nil && len(copied.lost) > 0 {
-		sha := shaText(copied.lost[0].SHA256)
+		sha := copied.lost[0]
 		err = fmt.Errorf("the backup is damaged: %d media, the first of which is %s, are missing or not what their name says",
 			len(copied.lost), filepath.Join(shared, sha[:2], sha[2:4], sha))
 	}

@@ -190,16 +190,7 @@ func (c *copyCmd) copyMedia(ctx context.Context, a *app, s snapshot, done *copie
 		}
 		return -1
 	})
-	for _, m := range live {
-		done.Media++
-		done.MediaBytes += m.Size
-	}
-	for _, m := range sent.lost {
-		done.Media--
-		done.MediaBytes -= m.Size
-		done.Missing = append(done.Missing, shaText(m.SHA256))
-	}
-	done.NewMedia = sent.written
+	done.Media, done.MediaBytes, done.NewMedia, done.Missing = sent.there, sent.bytes, sent.written, sent.lost
 	return err
 }
 
