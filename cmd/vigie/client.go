@@ -162,26 +162,32 @@ func (e *problemError) Error() string {
 	return *e.Detail
 }
 
-// persistent sends a request that changes something again if the node breaks off without an answer, or is coming up: it may
-// be restarting. An Idempotency-Key of its own keeps what was done already from being done twice.
+// persistent sends a request again if the node breaks off without an answer: it may be restarting, or the command that owned the
+// folder has ended. What changes something is sent again also if the node says to come back, and has an Idempotency-Key that keeps
+// what was done already from being done twice; the rest is repeated as it is, for less long.
 type persistent struct{ v1.HttpRequestDoer }
 
-// longestPause is the longest that persistent waits between two tries; all of them take half a minute.
-const longestPause = 16 * time.Second
+// The longest pauses between two tries: all tries of what changes something take half a minute, those of the rest two seconds.
+const (
+	longestPause     = 16 * time.Second
+	longestReadPause = time.Second
+)
 
 // Do sends the request.
 func (p persistent) Do(r *http.Request) (*http.Response, error) {
+	again, longest := passing, longestPause
 	if r.Method == http.MethodGet || strings.HasPrefix(r.URL.Path, "/v1/check") || strings.HasSuffix(r.URL.Path, ":batch") {
-		return p.HttpRequestDoer.Do(r) // it changes nothing, or can be repeated as it is
+		again, longest = brokenOff, longestReadPause
+	} else {
+		r.Header.Set("Idempotency-Key", rand.Text())
 	}
-	r.Header.Set("Idempotency-Key", rand.Text())
 	var met atomic.Bool // whether there is a node at all
 	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { met.Store(true) },
 	}))
 	for wait := 250 * time.Millisecond; ; wait *= 2 {
 		response, err := p.HttpRequestDoer.Do(r)
-		if !met.Load() || wait > longestPause || !passing(response, err) || r.Body != nil && r.GetBody == nil {
+		if !met.Load() || wait > longest || !again(response, err) || r.Body != nil && r.GetBody == nil {
 			return response, err
 		}
 		if response != nil {
@@ -202,11 +208,13 @@ func (p persistent) Do(r *http.Request) (*http.Response, error) {
 
 // passing reports whether the same request may be answered otherwise soon.
 func passing(response *http.Response, err error) bool {
-	if err != nil {
-		var nobody unreachableError
-		return errors.As(unreachable(err), &nobody)
-	}
-	return response.Header.Get("Retry-After") != ""
+	return brokenOff(response, err) || err == nil && response.Header.Get("Retry-After") != ""
+}
+
+// brokenOff reports whether a request was not answered.
+func brokenOff(_ *http.Response, err error) bool {
+	var nobody unreachableError
+	return err != nil && errors.As(unreachable(err), &nobody)
 }
 
 // ask sends one request and reads the answer: T, or the problem as an error.
@@ -315,18 +323,21 @@ func insist[T any](ctx context.Context, try func() (T, error)) (T, error) {
 // check sends one file to be checked, again while the node is busy.
 func (c *client) check(ctx context.Context, open func() (io.ReadCloser, error), fields map[string][]string) (v1.Verdict, error) {
 	return insist(ctx, func() (v1.Verdict, error) {
-		f, err := open()
-		if err != nil {
-			return v1.Verdict{}, err
-		}
-		defer f.Close()
-		contentType, body := upload(f, fields)
-		return ask[v1.Verdict](c.CheckWithBody(ctx, contentType, body))
+		return sendFile[v1.Verdict](open, fields, func(contentType string, body io.Reader, again v1.RequestEditorFn) (*http.Response, error) {
+			return c.CheckWithBody(ctx, contentType, body, again)
+		})
 	})
 }
 
-// flag sends one file to be flagged. It is opened anew if it has to be sent again.
+// flag sends one file to be flagged.
 func (c *client) flag(ctx context.Context, bank string, open func() (io.ReadCloser, error), fields map[string][]string) (v1.Flagged, error) {
+	return sendFile[v1.Flagged](open, fields, func(contentType string, body io.Reader, again v1.RequestEditorFn) (*http.Response, error) {
+		return c.FlagWithBody(ctx, bank, contentType, body, again)
+	})
+}
+
+// sendFile sends a file and text fields. The file is opened anew if it has to be sent again, for which again is to be handed on.
+func sendFile[T any](open func() (io.ReadCloser, error), fields map[string][]string, send func(contentType string, body io.Reader, again v1.RequestEditorFn) (*http.Response, error)) (T, error) {
 	var file io.ReadCloser
 	end := func() {
 		if file != nil {
@@ -344,10 +355,11 @@ func (c *client) flag(ctx context.Context, bank string, open func() (io.ReadClos
 	}
 	first, err := body()
 	if err != nil {
-		return v1.Flagged{}, err
+		var none T
+		return none, err
 	}
 	again := func(_ context.Context, r *http.Request) error { r.GetBody = body; return nil }
-	return ask[v1.Flagged](c.FlagWithBody(ctx, bank, form.FormDataContentType(), first, again))
+	return ask[T](send(form.FormDataContentType(), first, again))
 }
 
 // openRegular opens a file for reading; folders and devices are refused.

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -94,5 +97,53 @@ func TestInsist(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestBrokenOff: what changes nothing is asked again, with the whole of its file, when the node breaks off; and not for long.
+func TestBrokenOff(t *testing.T) {
+	t.Parallel()
+	media := strings.Repeat("media", 50_000)
+	for name, run := range map[string]func(ctx context.Context, c *client) error{
+		"check": func(ctx context.Context, c *client) error {
+			_, err := c.check(ctx, func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(media)), nil }, nil)
+			return err
+		},
+		"signals": func(ctx context.Context, c *client) error {
+			_, err := ask[v1.Verdict](c.Check(ctx, v1.CheckSignals{}))
+			return err
+		},
+		"health": func(ctx context.Context, c *client) error {
+			_, err := ask[v1.Health](c.Health(ctx))
+			return err
+		},
+	} {
+		for _, breaks := range []int{2, 99} {
+			t.Run(fmt.Sprintf("%s, %d times", name, breaks), func(t *testing.T) {
+				t.Parallel()
+				var asked atomic.Int32
+				node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if int(asked.Add(1)) <= breaks {
+						_, _ = io.CopyN(io.Discard, r.Body, 1000)
+						panic(http.ErrAbortHandler)
+					}
+					body, err := io.ReadAll(r.Body)
+					if err != nil || name == "check" && !strings.Contains(string(body), media) {
+						t.Errorf("what came at last is not whole: %d bytes, %v", len(body), err)
+					}
+					_, _ = io.WriteString(w, `{"level":"none"}`)
+				}))
+				defer node.Close()
+				api, err := v1.NewClient(node.URL, v1.WithHTTPClient(persistent{&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}))
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = run(t.Context(), &client{Client: api})
+				want := min(breaks+1, 4)
+				if (err != nil) != (breaks > 3) || int(asked.Load()) != want {
+					t.Errorf("asked %d times, %v; want %d", asked.Load(), err, want)
+				}
+			})
+		}
 	}
 }
