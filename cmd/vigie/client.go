@@ -75,8 +75,8 @@ func (a *app) connectOrMake(ctx context.Context) (*client, error) {
 	return c, nil
 }
 
-// ownerPatience is how long a command waits for the owner of the folder, which may come or go.
-const ownerPatience = 5 * time.Second
+// ownerPatience is how long a command waits for the owner of the folder, which may come or go, or be reading its catalogue.
+const ownerPatience = 15 * time.Second
 
 // dial connects to whoever owns the folder. If nobody does, or not any more, this command becomes
 // the owner.

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -82,7 +83,7 @@ func summarize(r io.Reader, w io.Writer) (ok bool, err error) {
 			}
 			switch {
 			case e.Action == "fail":
-				fmt.Fprint(w, strings.Join(output[t], ""))
+				fmt.Fprint(w, shortened(output[t]))
 				if e.Test == "" {
 					broken = true
 					fmt.Fprint(w, unended(started, output, e.Package))
@@ -118,12 +119,23 @@ func summarize(r io.Reader, w io.Writer) (ok bool, err error) {
 	return !broken && failed == 0 && passed > 0, nil
 }
 
+// What is shown of a failed test that printed much: why it failed stands at its beginning or its end.
+const headLines, tailLines = 30, 60
+
+// shortened is a failed test's output without its middle.
+func shortened(output []string) string {
+	if left := len(output) - headLines - tailLines; left > 1 {
+		output = slices.Concat(output[:headLines], []string{fmt.Sprintf("    [%d lines left out]\n", left)}, output[len(output)-tailLines:])
+	}
+	return strings.Join(output, "")
+}
+
 // unended tells of tests that ran when their package's process died, and forgets them.
 func unended(started map[test]bool, output map[test][]string, pkg string) string {
 	var b strings.Builder
 	for t := range started {
 		if t.pkg == pkg {
-			fmt.Fprintf(&b, "FAIL  %s %s did not end\n%s", pkg, t.name, strings.Join(output[t], ""))
+			fmt.Fprintf(&b, "FAIL  %s %s did not end\n%s", pkg, t.name, shortened(output[t]))
 			delete(started, t)
 			delete(output, t)
 		}

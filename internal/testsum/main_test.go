@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -28,6 +29,11 @@ func TestSummarize(t *testing.T) {
 {"Action":"fail","Package":"p"}`, false,
 			[]string{"it is wrong\n", "FAIL  p", "1 passed, 1 failed, 0 skipped\n"},
 			"outside",
+		},
+		{
+			"one fails after long chatter", chatter(200) + `{"Action":"fail","Package":"p","Test":"A"}`, false,
+			[]string{"line 30.\n    [110 lines left out]\nline 141.\n", "line 200.\n"},
+			"line 31.\n",
 		},
 		{
 			"skipped with a reason", `{"Action":"pass","Package":"p","Test":"B"}
@@ -77,4 +83,13 @@ func TestSummarize(t *testing.T) {
 			}
 		})
 	}
+}
+
+// chatter is the output of a test, numbered lines.
+func chatter(lines int) string {
+	var b strings.Builder
+	for i := 1; i <= lines; i++ {
+		fmt.Fprintf(&b, `{"Action":"output","Package":"p","Test":"A","Output":"line %d.\n"}`+"\n", i)
+	}
+	return b.String()
 }
