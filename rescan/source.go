@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
 	"net/http"
 	"os"
 	"slices"
@@ -73,6 +75,34 @@ func (s Sources) Check() error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// Unreadable yields the sources that are to be on this machine, and are not, or are not to be read: another machine may have them. It
+// does not look into buckets.
+func (s Sources) Unreadable() iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for _, name := range slices.Sorted(maps.Keys(s)) {
+			c := s[name]
+			if _, bucket := c.bucket(); bucket {
+				continue
+			}
+			f, err := os.Open(c.Location)
+			if err == nil {
+				var info os.FileInfo
+				switch info, err = f.Stat(); {
+				case err != nil:
+				case info.IsDir() && c.Kind != FolderSource:
+					err = fmt.Errorf("%s is a folder, and a source of kind %s is a file", c.Location, c.Kind)
+				case !info.IsDir() && c.Kind == FolderSource:
+					err = fmt.Errorf("%s is not a folder", c.Location)
+				}
+				_ = f.Close()
+			}
+			if err != nil && !yield(name, err) {
+				return
+			}
+		}
+	}
 }
 
 func nameFault(name string) error {

@@ -50,6 +50,30 @@ func (o objects) Open(_ context.Context, key string) (io.ReadCloser, error) {
 	return io.NopCloser(strings.NewReader(o[key])), nil
 }
 
+// TestUnreadable: what is to be on this machine and is not, or is something else, is named.
+func TestUnreadable(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	file := filepath.Join(folder, "list.csv")
+	must(t, os.WriteFile(file, nil, 0o600))
+	all := rescan.Sources{
+		"a": {Kind: rescan.FolderSource, Location: folder},
+		"b": {Kind: rescan.FolderSource, Location: file},
+		"c": {Kind: rescan.HashSource, Location: file},
+		"d": {Kind: rescan.URLSource, Location: folder},
+		"e": {Kind: rescan.HashSource, Location: filepath.Join(folder, "none.csv")},
+		"f": {Kind: rescan.BucketSource, Location: "s3://bucket?endpoint=https://nowhere.test"},
+	}
+	var got []string
+	for name, err := range all.Unreadable() {
+		got = append(got, name+": "+strings.ReplaceAll(err.Error(), folder, "DIR"))
+	}
+	want := []string{"b: DIR/list.csv is not a folder", "d: DIR is a folder, and a source of kind urls is a file", "e: open DIR/none.csv: no such file or directory"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestObjects(t *testing.T) {
 	t.Parallel()
 	o := rescan.Objects{Bucket: objects{"p/a": "1", "p/b/": "", "p/b/c": "22", "q": ""}, Prefix: "p/"}

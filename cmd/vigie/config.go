@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -391,6 +392,10 @@ func (configCmd) Run(a *app) error {
 			s.From = "flag"
 		}
 		all = append(all, s)
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.Config.Sources)) {
+		s := a.Config.Sources[name]
+		all = append(all, setting{Name: sourcesSection + "." + name, Value: string(s.Kind) + " " + s.Location, From: "file"})
 	}
 	if k := os.Getenv(keyVariable); k != "" {
 		all = append(all, setting{Name: "key", Value: maskKey(k), From: "environment (" + keyVariable + ")"})

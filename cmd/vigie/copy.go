@@ -82,7 +82,7 @@ func (c *copyCmd) Run(ctx context.Context, a *app) (err error) {
 		return fmt.Errorf("copy %s to %s: %w", from.name, to.name, err)
 	}
 	if to.database == "" { // a node of this folder need not look elsewhere any more
-		if err := (&Config{Data: to.folder}).markDatabase(); err != nil {
+		if err := os.Remove(filepath.Join(to.folder, databaseFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -221,7 +221,7 @@ func endOf(argument, text string, source bool) (*end, error) {
 		e.folder, e.file = filepath.Dir(text), text
 	}
 	if source && err == nil && info.IsDir() {
-		if err = needFolder(text); errors.Is(err, errElsewhere) {
+		if err = needOwn(text); errors.Is(err, errElsewhere) {
 			err = usagef("%s: the catalogue of %s is not in it: name it by the URL of its database", argument, text)
 		}
 	}

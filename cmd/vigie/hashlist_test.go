@@ -22,7 +22,9 @@ import (
 // re-scan's first counts on; and, when asked for, of all again, undisturbed.
 func TestRescanOfHashes(t *testing.T) {
 	n, entries := int(fromEnv(t, "VIGIE_HASHES", 3<<20)), int(fromEnv(t, "VIGIE_HASHES_ENTRIES", 5000))
+	source := map[string]any{"kind": "hashes"}
 	if os.Getenv("VIGIE_HASHES") == "" {
+		source["per_second"] = 300_000 // else few would be in one go, and not to be interrupted
 		t.Parallel()
 		if testing.Short() {
 			t.Skip("takes a minute")
@@ -40,7 +42,8 @@ func TestRescanOfHashes(t *testing.T) {
 	})
 	list := filepath.Join(folder, "posts.parquet")
 	planted := writeHashes(t, list, n, entries)
-	config := withSource(t, map[string]any{"kind": "hashes", "location": list})
+	source["location"] = list
+	config := withSource(t, source)
 
 	node := serve(t, data, nil, "--config", config)
 	if code, _, warn := node.vigie("banks", "create", "b"); code != 0 {

@@ -67,7 +67,7 @@ func (a *app) schema(ctx context.Context) (s sqlstore.Schema, place string, err 
 		}
 		return s, place, err
 	}
-	if err := needFolder(a.Data); err != nil {
+	if err := needOwn(a.Data); err != nil {
 		return s, "", err
 	}
 	place = filepath.Join(a.Data, catalogueFile)

@@ -64,20 +64,17 @@ func needOwn(data string) error {
 	return fmt.Errorf("the node of %s works on %s, and not on the %s in it: %w", data, strings.TrimSpace(string(place)), catalogueFile, errElsewhere)
 }
 
-// markDatabase leaves in the folder of a node that serves where its catalogue is, if that is elsewhere.
+// markDatabase leaves in the folder of a node that serves where its catalogue is, if that is elsewhere. vigie copy to the folder
+// removes the mark.
 func (c *Config) markDatabase() error {
-	path := filepath.Join(c.Data, databaseFile)
 	if c.Database == "" {
-		if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
 		return nil
 	}
 	place, err := sqlstore.PlaceOf(string(c.Database))
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, []byte(place+"\n"), 0o600)
+	return os.WriteFile(filepath.Join(c.Data, databaseFile), []byte(place+"\n"), 0o600)
 }
 
 // needNode is errNoFolder if no node has been in the folder.
@@ -141,7 +138,7 @@ func (c *Config) openCatalogue(ctx context.Context) (storage.Catalogue, error) {
 	var err error
 	if c.Database != "" {
 		s, err = sqlstore.OpenPostgres(ctx, string(c.Database), storage.Options{})
-	} else if err = needFolder(c.Data); !errors.Is(err, errElsewhere) {
+	} else if err = needOwn(c.Data); !errors.Is(err, errElsewhere) {
 		s, err = sqlstore.OpenSQLite(ctx, filepath.Join(c.Data, catalogueFile), storage.Options{})
 	}
 	if errors.Is(err, sqlstore.ErrPooler) {

@@ -98,8 +98,11 @@ func (serveCmd) Run(ctx context.Context, a *app) error {
 	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
+	if err := n.Close(); err != nil {
+		return err
+	}
 	log.Info("stopped")
-	return n.Close()
+	return nil
 }
 
 // log is what a node writes of what it does, as JSON, to standard error.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 )
 
 // tell is a logger that passes on what River says only by logging: that it cannot reach the database, that it failed to
@@ -18,9 +19,13 @@ type teller struct {
 // Enabled is for slog.
 func (t *teller) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
 
-// Handle is for slog. Of what stands beside the message it passes on the error alone.
+// Handle is for slog. Of what stands beside the message it passes on the error alone. That jobs were cut short when a process ends is
+// no fault: they are done again.
 func (t *teller) Handle(_ context.Context, r slog.Record) error {
 	s := r.Message
+	if strings.Contains(s, "Soft stop timeout") {
+		return nil
+	}
 	r.Attrs(func(a slog.Attr) bool {
 		if a.Key == "err" || a.Key == "error" {
 			s += ": " + a.Value.String()
