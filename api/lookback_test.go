@@ -80,7 +80,10 @@ func TestLookback(t *testing.T) {
 	}
 	gone, err := n.as("analyst").RetractWithResponse(t.Context(), flagged.Entry.Id, v1.Reason{Reason: "x"})
 	must(t, err)
-	equal(t, "to restore", words(*gone.JSON200.ToRestore), words(v1.ToRestore{Count: 2, Matches: fmt.Sprintf("/v1/matches?entry=%d&standing=true", flagged.Entry.Id)}))
+	equal(t, "to restore", words(*gone.JSON200.ToRestore), words(v1.ToRestore{
+		Count: 2, Matches: fmt.Sprintf("/v1/matches?entry=%d&standing=true", flagged.Entry.Id),
+		Rescans: v1.FoundByRescans{Hits: fmt.Sprintf("/v1/entries/%d/rescan-hits", flagged.Entry.Id)},
+	}))
 	equal(t, "listed there", n.send("GET", gone.JSON200.ToRestore.Matches, nil).StatusCode, http.StatusOK)
 	back, err := n.as("analyst").RestoreWithResponse(t.Context(), flagged.Entry.Id, v1.Reason{Reason: "x"})
 	must(t, err)

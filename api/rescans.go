@@ -290,6 +290,25 @@ func (s *Server) ListRescanHits(ctx context.Context, r v1.ListRescanHitsRequestO
 	return out, err
 }
 
+// ListEntryRescanHits answers GET /v1/entries/{entry}/rescan-hits.
+func (s *Server) ListEntryRescanHits(ctx context.Context, r v1.ListEntryRescanHitsRequestObject) (v1.ListEntryRescanHitsResponseObject, error) {
+	id := storage.EntryID(r.Entry)
+	if _, _, err := s.matcher.Entry(ctx, who(ctx), id); err != nil {
+		return nil, err
+	}
+	out := v1.ListEntryRescanHits200JSONResponse{Hits: []v1.EntryRescanHit{}}
+	page, next, err := rescanPage(ctx, s, r.Params.Cursor, or(r.Params.Limit, 100), func(r storage.Reader, after uint64, limit int) ([]storage.RescanHit, error) {
+		return r.RescanHitsOf(who(ctx).Party, id, after, limit)
+	}, func(h storage.RescanHit) uint64 { return h.ID })
+	out.Next = next
+	for _, h := range page {
+		out.Hits = append(out.Hits, v1.EntryRescanHit{
+			Rescan: int64(h.Rescan), Item: plainText(h.Item), Level: v1.Level(h.Level), Action: v1.Recommendation(h.Action),
+		})
+	}
+	return out, err
+}
+
 // ListRescanFailures answers GET /v1/rescans/{rescan}/failures.
 func (s *Server) ListRescanFailures(ctx context.Context, r v1.ListRescanFailuresRequestObject) (v1.ListRescanFailuresResponseObject, error) {
 	id := storage.RescanID(r.Rescan)

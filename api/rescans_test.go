@@ -203,6 +203,32 @@ func TestRescan(t *testing.T) {
 	must(t, json.NewDecoder(failures.Body).Decode(&failed))
 	equal(t, "failures", len(failed.Failures), 1)
 	equal(t, "the one that is no hash", failed.Failures[0].Item, "post 5")
+
+	gone := n.send("POST", "/v1/entries/1/retract", strings.NewReader(`{"reason":"was wrong"}`), asJSON, "Authorization: Bearer "+n.keys["admin"])
+	var entry v1.Entry
+	must(t, json.NewDecoder(gone.Body).Decode(&entry))
+	equal(t, "to look through", entry.ToRestore.Rescans, v1.FoundByRescans{Count: 300, Hits: "/v1/entries/1/rescan-hits"})
+	var items []string
+	for cursor, more := "", true; more; {
+		answer := n.send("GET", entry.ToRestore.Rescans.Hits+"?limit=200"+cursor, nil, key)
+		var page struct {
+			Hits []v1.EntryRescanHit
+			Next *string
+		}
+		must(t, json.NewDecoder(answer.Body).Decode(&page))
+		for _, h := range page.Hits {
+			items = append(items, h.Item)
+			if h.Rescan != begun.Id || h.Level != v1.LevelMatch {
+				t.Errorf("hit %+v", h)
+			}
+		}
+		if more = page.Next != nil; more {
+			cursor = "&cursor=" + *page.Next
+		}
+	}
+	slices.Sort(items)
+	equal(t, "hits of the entry", fmt.Sprint(items), fmt.Sprint(planted))
+	equal(t, "of no entry", n.send("GET", "/v1/entries/9/rescan-hits", nil, key).StatusCode, http.StatusNotFound)
 }
 
 // TestRescanRefusals: what cannot be started, ended or resumed is said so.

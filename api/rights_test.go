@@ -95,6 +95,8 @@ func rules() map[string]rule {
 		"setOpinion":   {work, invited, at("/v1/entries/%s/opinion", (*world).anEntry, `{"stance":"agree"}`)},
 		"listOpinions": {reads, readers, at("/v1/entries/%s/opinions", (*world).anEntry, "")},
 
+		"listEntryRescanHits": {all, readers, at("/v1/entries/%s/rescan-hits", (*world).anEntry, "")},
+
 		"listMatches":  {all, everyone, same("/v1/matches", "")},
 		"getMatch":     {all, [relations]int{owner: 200, member: 404, overseer: 200, stranger: 404}, at("/v1/matches/%s", (*world).aMatch, "")},
 		"decide":       {checks, [relations]int{owner: 200, member: 404, overseer: 403, stranger: 404}, at("/v1/matches/%s/decision", (*world).aMatch, `{"ruling":"removed"}`)},

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"time"
 
@@ -26,11 +27,31 @@ func (s *Server) ListWebhooks(ctx context.Context, _ v1.ListWebhooksRequestObjec
 		return nil, err
 	}
 	called, err := s.names(ctx)
+	if err != nil {
+		return nil, err
+	}
 	out := v1.ListWebhooks200JSONResponse{Webhooks: []v1.Webhook{}}
 	for _, h := range hooks {
-		out.Webhooks = append(out.Webhooks, webhookOut(ctx, h, called))
+		shown, err := s.withPending(ctx, webhookOut(ctx, h, called))
+		if err != nil {
+			return nil, err
+		}
+		out.Webhooks = append(out.Webhooks, shown)
 	}
-	return out, err
+	return out, nil
+}
+
+// withPending adds what is still to be delivered.
+func (s *Server) withPending(ctx context.Context, h v1.Webhook) (v1.Webhook, error) {
+	if s.o.Webhooks == nil {
+		return h, nil
+	}
+	p, err := s.o.Webhooks.Pending(ctx, who(ctx), storage.WebhookID(h.Id))
+	if errors.Is(err, matcher.ErrUnknownWebhook) { // it was deleted just now
+		return h, nil
+	}
+	h.Deliveries = &v1.PendingDeliveries{Pending: p.Jobs, Failing: p.Failing, OldestAt: some(p.Oldest), Error: some(p.Error)}
+	return h, err
 }
 
 // CreateWebhook answers POST /v1/webhooks.
@@ -63,7 +84,11 @@ func (s *Server) GetWebhook(ctx context.Context, r v1.GetWebhookRequestObject) (
 		return nil, err
 	}
 	called, err := s.names(ctx)
-	return v1.GetWebhook200JSONResponse(webhookOut(ctx, h, called)), err
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.withPending(ctx, webhookOut(ctx, h, called))
+	return v1.GetWebhook200JSONResponse(out), err
 }
 
 // ChangeWebhook answers PATCH /v1/webhooks/{webhook}.

@@ -20,7 +20,15 @@ import (
 // noJobs keeps jobs that nobody does, and those that were given up.
 type noJobs struct {
 	jobs.Engine
-	dead []jobs.Dead
+	dead    []jobs.Dead
+	pending jobs.Pending // of webhook 1
+}
+
+func (n *noJobs) PendingOf(_ context.Context, _, prefix string) (jobs.Pending, error) {
+	if prefix == "1-" {
+		return n.pending, nil
+	}
+	return jobs.Pending{}, nil
 }
 
 func (n *noJobs) Enqueue(context.Context, ...jobs.Job) error { return nil }
@@ -107,6 +115,16 @@ func TestWebhooks(t *testing.T) {
 	var now v1.Webhook
 	must(t, json.Unmarshal([]byte(text), &now))
 	equal(t, "as changed", fmt.Sprint(now.On, now.Kinds, *now.Disabled), "false [match]switched off")
+
+	equal(t, "nothing pending", *now.Deliveries, v1.PendingDeliveries{})
+	since := time.Date(2026, 11, 23, 6, 0, 0, 0, time.UTC)
+	n.noJobs.pending = jobs.Pending{Jobs: 3, Failing: 2, Oldest: since, Error: "answered 503"}
+	for _, path := range []string{"/v1/webhooks", "/v1/webhooks/1"} {
+		_, text = ask("GET", path, "", auditor)
+		if want := `"deliveries":{"error":"answered 503","failing":2,"oldest_at":"2026-11-23T06:00:00Z","pending":3}`; !strings.Contains(text, want) {
+			t.Errorf("%s shows %s", path, text)
+		}
+	}
 
 	for i := range int64(3) {
 		n.noJobs.dead = append(n.noJobs.dead, jobs.Dead{ID: i + 1, Kind: "webhook", Args: fmt.Appendf(nil, `{"webhook":%d,"source":"log","after":%d,"until":9,"count":5}`, 1+i%2, i), Error: "answered 500", Attempts: 34})

@@ -15,6 +15,11 @@ func Matcher(o *Options, m *matcher.Matcher, render func(matcher.Verdict) ([]byt
 		if v.Level == matcher.None {
 			return short, nil
 		}
+		for _, m := range v.Matches {
+			if m.Level != matcher.None {
+				short.Entries = append(short.Entries, m.Entry)
+			}
+		}
 		whole, err := render(v)
 		short.Whole = whole
 		return short, err

@@ -73,6 +73,8 @@ type Verdict struct {
 	Level  string          // none, review, likely or match
 	Action string          // recommended
 	Whole  json.RawMessage // kept with a hit
+	// Entries are those that match, each once.
+	Entries []storage.EntryID
 }
 
 // Errors of a [Runner].

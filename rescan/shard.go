@@ -196,7 +196,7 @@ func (s *session) note(ctx context.Context, item Item, v Verdict, err error) err
 	case v.Level == "none":
 		s.counts.None++
 	default:
-		s.hits = append(s.hits, storage.RescanHit{Item: name, Level: v.Level, Action: v.Action, Verdict: v.Whole})
+		s.hits = append(s.hits, storage.RescanHit{Item: name, Level: v.Level, Action: v.Action, Verdict: v.Whole, Entries: v.Entries})
 		s.size += len(v.Whole)
 	}
 	return s.saveWhenDue(ctx)

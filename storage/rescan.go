@@ -136,6 +136,8 @@ type RescanHit struct {
 	Action string // recommended
 	// Verdict is the whole one, as JSON; the matcher gives it meaning.
 	Verdict json.RawMessage
+	// Entries are those that it matches, each once: RescanHitsOf finds it by them. Readers leave it nil.
+	Entries []EntryID
 }
 
 // RescanFailure is an item that could not be checked. Writers need not set ID, Rescan and Shard.
@@ -161,6 +163,7 @@ const (
 	MaxRescanRows  = 1000 // largest page of anything about re-scans; hits with failures of one ShardProgress; shards added at once
 	MaxRescanError = 1000 // bytes
 	MaxRescanItem  = 4096 // bytes of the name of an item, or of a cursor
+	MaxHitEntries  = 1000 // entries of a hit
 )
 
 // RescanReader reads re-scan jobs.
@@ -173,6 +176,8 @@ type RescanReader interface {
 	Shards(id RescanID, after, limit int, open bool) ([]Shard, error)
 	// RescanHits and RescanFailures list those of a re-scan by ID, ascending, at most limit (1..MaxRescanRows) after an ID.
 	RescanHits(id RescanID, after uint64, limit int) ([]RescanHit, error)
+	// RescanHitsOf lists those of a party's re-scans that match an entry, likewise.
+	RescanHitsOf(party PartyID, entry EntryID, after uint64, limit int) ([]RescanHit, error)
 	RescanFailures(id RescanID, after uint64, limit int) ([]RescanFailure, error)
 }
 
@@ -226,6 +231,8 @@ func (p ShardProgress) Check() error {
 				len(h.Item), len(h.Verdict), MaxRescanItem, MaxVerdict)
 		case len(h.Verdict) > 0 && !json.Valid(h.Verdict):
 			return errors.New("the verdict of a hit is not JSON")
+		case len(h.Entries) > MaxHitEntries:
+			return fmt.Errorf("a hit of %d entries, accepted are %d", len(h.Entries), MaxHitEntries)
 		}
 	}
 	for _, f := range p.Failures {

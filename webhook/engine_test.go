@@ -149,6 +149,20 @@ func (e *engine) Dead(ctx context.Context, kind string, after int64, limit int) 
 	return e.DeadOf(ctx, kind, "", after, limit)
 }
 
+func (e *engine) PendingOf(_ context.Context, _, prefix string) (p jobs.Pending, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, j := range e.waiting {
+		if strings.HasPrefix(j.key, prefix) {
+			p.Jobs++
+			if j.failed > 0 {
+				p.Failing++
+			}
+		}
+	}
+	return p, nil
+}
+
 func (e *engine) DeadOf(_ context.Context, _, prefix string, after int64, limit int) (page []jobs.Dead, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

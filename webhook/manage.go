@@ -144,6 +144,14 @@ func (s *Service) Dead(ctx context.Context, who matcher.Principal, id storage.We
 	return dead, next, nil
 }
 
+// Pending sums up what is still to be delivered to a webhook, as of now. matcher.ErrUnknownWebhook.
+func (s *Service) Pending(ctx context.Context, who matcher.Principal, id storage.WebhookID) (jobs.Pending, error) {
+	if _, err := s.matcher.Webhook(ctx, who, id); err != nil {
+		return jobs.Pending{}, err
+	}
+	return s.jobs.PendingOf(ctx, Job, prefix(id))
+}
+
 // own is a webhook of who's party to which deliveries can be tried.
 func (s *Service) own(ctx context.Context, who matcher.Principal, id storage.WebhookID) error {
 	h, err := s.matcher.OwnWebhook(ctx, who, id)

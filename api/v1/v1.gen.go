@@ -1129,6 +1129,18 @@ type EntryChange struct {
 	Note         *string `json:"note,omitempty"`
 }
 
+// EntryRescanHit defines model for EntryRescanHit.
+type EntryRescanHit struct {
+	Action Recommendation `json:"action"`
+
+	// Item Its name in the source; empty if it was erased since.
+	Item  string `json:"item"`
+	Level Level  `json:"level"`
+
+	// Rescan Which has found it; it says in which source.
+	Rescan int64 `json:"rescan"`
+}
+
 // Erased defines model for Erased.
 type Erased struct {
 	// Matches In how many matches, and finds and failures of re-scans, it stood.
@@ -1233,6 +1245,20 @@ type Flagged struct {
 
 	// Seq Of this change.
 	Seq int64 `json:"seq"`
+}
+
+// FoundByRescans What re-scans of your party have found because of the entry, whatever you did about it.
+type FoundByRescans struct {
+	// Count Items; at most 500 are counted.
+	Count int `json:"count"`
+
+	// Hits Where they are listed.
+	//
+	// Examples: /v1/entries/17/rescan-hits
+	Hits string `json:"hits"`
+
+	// More There are more.
+	More bool `json:"more"`
 }
 
 // FoundText defines model for FoundText.
@@ -1824,6 +1850,21 @@ type PastUploads struct {
 	Since *time.Time `json:"since,omitempty"`
 }
 
+// PendingDeliveries What is still to be delivered, where webhooks are listed or shown.
+type PendingDeliveries struct {
+	// Error Of the last attempt of the oldest that has failed.
+	Error *string `json:"error,omitempty"`
+
+	// Failing Of them, those that have failed before, and are tried again.
+	Failing int `json:"failing"`
+
+	// OldestAt When the first of them was made, or replayed.
+	OldestAt *time.Time `json:"oldest_at,omitempty"`
+
+	// Pending Deliveries that wait, or are under way.
+	Pending int `json:"pending"`
+}
+
 // Policy defines model for Policy.
 type Policy struct {
 	// Action From mild to strong.
@@ -2305,6 +2346,9 @@ type ToRestore struct {
 
 	// More There are more.
 	More bool `json:"more"`
+
+	// Rescans What re-scans of your party have found because of the entry, whatever you did about it.
+	Rescans FoundByRescans `json:"rescans"`
 }
 
 // Transform What was done to the upload before it matched; angles counter-clockwise, flip is top to bottom, mirror left to right; inverted compares the negative.
@@ -2455,6 +2499,9 @@ type Vote struct {
 // Webhook defines model for Webhook.
 type Webhook struct {
 	CreatedAt time.Time `json:"created_at"`
+
+	// Deliveries What is still to be delivered, where webhooks are listed or shown.
+	Deliveries *PendingDeliveries `json:"deliveries,omitempty"`
 
 	// Disabled Why it is off.
 	Disabled *string     `json:"disabled,omitempty"`
@@ -2633,6 +2680,13 @@ type ListEntriesParamsSort string
 
 // ListEntriesParamsFacets defines parameters for ListEntries.
 type ListEntriesParamsFacets string
+
+// ListEntryRescanHitsParams defines parameters for ListEntryRescanHits.
+type ListEntryRescanHitsParams struct {
+	// Cursor `next` of the page before.
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *int    `form:"limit,omitempty" json:"limit,omitempty"`
+}
 
 // ListMatchesParams defines parameters for ListMatches.
 type ListMatchesParams struct {
@@ -3178,6 +3232,14 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/entries/{entry}/reject (the `RejectEntry` operationId).
 	RejectEntry(ctx context.Context, entry OfEntry, body RejectEntryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListEntryRescanHits List what re-scans have found because of an entry
+	//
+	// Re-scans of your party alone, as long as they are kept. What you did about a hit Vigie does not know: when an entry is retracted, this is
+	// what to look through beside the matches of checks.
+	//
+	// Corresponds with GET /v1/entries/{entry}/rescan-hits (the `ListEntryRescanHits` operationId).
+	ListEntryRescanHits(ctx context.Context, entry OfEntry, params *ListEntryRescanHitsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RestoreWithBody Restore a retracted, quarantined or expired entry
 	//
@@ -4206,6 +4268,24 @@ func (c *Client) RejectEntryWithBody(ctx context.Context, entry OfEntry, content
 // Corresponds with POST /v1/entries/{entry}/reject (the `RejectEntry` operationId).
 func (c *Client) RejectEntry(ctx context.Context, entry OfEntry, body RejectEntryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewRejectEntryRequest(c.Server, entry, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListEntryRescanHits List what re-scans have found because of an entry
+//
+// Re-scans of your party alone, as long as they are kept. What you did about a hit Vigie does not know: when an entry is retracted, this is
+// what to look through beside the matches of checks.
+//
+// Corresponds with GET /v1/entries/{entry}/rescan-hits (the `ListEntryRescanHits` operationId).
+func (c *Client) ListEntryRescanHits(ctx context.Context, entry OfEntry, params *ListEntryRescanHitsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListEntryRescanHitsRequest(c.Server, entry, params)
 	if err != nil {
 		return nil, err
 	}
@@ -6376,6 +6456,79 @@ func NewRejectEntryRequestWithBody(server string, entry OfEntry, contentType str
 	return req, nil
 }
 
+// NewListEntryRescanHitsRequest constructs an http.Request for the ListEntryRescanHits method
+func NewListEntryRescanHitsRequest(server string, entry OfEntry, params *ListEntryRescanHitsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "entry", entry, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/entries/%s/rescan-hits", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewRestoreRequest calls the generic Restore builder with application/json body
 func NewRestoreRequest(server string, entry OfEntry, body RestoreJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -8496,6 +8649,16 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/entries/{entry}/reject (the `RejectEntry` operationId).
 	RejectEntryWithResponse(ctx context.Context, entry OfEntry, body RejectEntryJSONRequestBody, reqEditors ...RequestEditorFn) (*RejectEntryResponse, error)
 
+	// ListEntryRescanHitsWithResponse List what re-scans have found because of an entry
+	//
+	// Re-scans of your party alone, as long as they are kept. What you did about a hit Vigie does not know: when an entry is retracted, this is
+	// what to look through beside the matches of checks.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/entries/{entry}/rescan-hits (the `ListEntryRescanHits` operationId).
+	ListEntryRescanHitsWithResponse(ctx context.Context, entry OfEntry, params *ListEntryRescanHitsParams, reqEditors ...RequestEditorFn) (*ListEntryRescanHitsResponse, error)
+
 	// RestoreWithBodyWithResponse Restore a retracted, quarantined or expired entry
 	//
 	// Under dual control it is proposed. An `expires_at` that has come is dropped. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
@@ -10126,6 +10289,60 @@ func (r RejectEntryResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r RejectEntryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListEntryRescanHitsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Hits []EntryRescanHit `json:"hits"`
+		Next *string          `json:"next,omitempty"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Refused
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListEntryRescanHitsResponse) GetJSON200() *struct {
+	Hits []EntryRescanHit `json:"hits"`
+	Next *string          `json:"next,omitempty"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListEntryRescanHitsResponse) GetApplicationproblemJSONDefault() *Refused {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListEntryRescanHitsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListEntryRescanHitsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListEntryRescanHitsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListEntryRescanHitsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -12500,6 +12717,22 @@ func (c *ClientWithResponses) RejectEntryWithResponse(ctx context.Context, entry
 	return ParseRejectEntryResponse(rsp)
 }
 
+// ListEntryRescanHitsWithResponse List what re-scans have found because of an entry
+//
+// Re-scans of your party alone, as long as they are kept. What you did about a hit Vigie does not know: when an entry is retracted, this is
+// what to look through beside the matches of checks.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/entries/{entry}/rescan-hits (the `ListEntryRescanHits` operationId).
+func (c *ClientWithResponses) ListEntryRescanHitsWithResponse(ctx context.Context, entry OfEntry, params *ListEntryRescanHitsParams, reqEditors ...RequestEditorFn) (*ListEntryRescanHitsResponse, error) {
+	rsp, err := c.ListEntryRescanHits(ctx, entry, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListEntryRescanHitsResponse(rsp)
+}
+
 // RestoreWithBodyWithResponse Restore a retracted, quarantined or expired entry
 //
 // Under dual control it is proposed. An `expires_at` that has come is dropped. Its rows come into the index anew, which a node without memory for them refuses with 507 `memory-limit`.
@@ -14049,6 +14282,42 @@ func ParseRejectEntryResponse(rsp *http.Response) (*RejectEntryResponse, error) 
 	return response, nil
 }
 
+// ParseListEntryRescanHitsResponse parses an HTTP response from a ListEntryRescanHitsWithResponse call
+func ParseListEntryRescanHitsResponse(rsp *http.Response) (*ListEntryRescanHitsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListEntryRescanHitsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Hits []EntryRescanHit `json:"hits"`
+			Next *string          `json:"next,omitempty"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Refused
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseRestoreResponse parses an HTTP response from a RestoreWithResponse call
 func ParseRestoreResponse(rsp *http.Response) (*RestoreResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -15377,6 +15646,9 @@ type ServerInterface interface {
 	// RejectEntry Drop what is proposed of an entry
 	// (POST /v1/entries/{entry}/reject)
 	RejectEntry(ctx echo.Context, entry OfEntry) error
+	// ListEntryRescanHits List what re-scans have found because of an entry
+	// (GET /v1/entries/{entry}/rescan-hits)
+	ListEntryRescanHits(ctx echo.Context, entry OfEntry, params ListEntryRescanHitsParams) error
 	// Restore Restore a retracted, quarantined or expired entry
 	// (POST /v1/entries/{entry}/restore)
 	Restore(ctx echo.Context, entry OfEntry) error
@@ -16044,6 +16316,38 @@ func (w *ServerInterfaceWrapper) RejectEntry(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.RejectEntry(ctx, entry)
+	return err
+}
+
+// ListEntryRescanHits converts echo context to params.
+func (w *ServerInterfaceWrapper) ListEntryRescanHits(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "entry" -------------
+	var entry OfEntry
+
+	err = runtime.BindStyledParameterWithOptions("simple", "entry", ctx.Param("entry"), &entry, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter entry: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListEntryRescanHitsParams
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListEntryRescanHits(ctx, entry, params)
 	return err
 }
 
@@ -16840,6 +17144,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.DELETE(options.BaseURL+"/v1/entries/:entry/overlay", wrapper.DropOverlay, options.OperationMiddlewares["dropOverlay"]...)
 	router.PUT(options.BaseURL+"/v1/entries/:entry/overlay", wrapper.SetOverlay, options.OperationMiddlewares["setOverlay"]...)
 	router.POST(options.BaseURL+"/v1/entries/:entry/reject", wrapper.RejectEntry, options.OperationMiddlewares["rejectEntry"]...)
+	router.GET(options.BaseURL+"/v1/entries/:entry/rescan-hits", wrapper.ListEntryRescanHits, options.OperationMiddlewares["listEntryRescanHits"]...)
 	router.POST(options.BaseURL+"/v1/entries/:entry/restore", wrapper.Restore, options.OperationMiddlewares["restore"]...)
 	router.POST(options.BaseURL+"/v1/entries/:entry/retract", wrapper.Retract, options.OperationMiddlewares["retract"]...)
 	router.GET(options.BaseURL+"/v1/keys", wrapper.ListKeys, options.OperationMiddlewares["listKeys"]...)
@@ -17922,6 +18227,49 @@ type RejectEntrydefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response RejectEntrydefaultApplicationProblemPlusJSONResponse) VisitRejectEntryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEntryRescanHitsRequestObject struct {
+	Entry  OfEntry `json:"entry"`
+	Params ListEntryRescanHitsParams
+}
+
+type ListEntryRescanHitsResponseObject interface {
+	VisitListEntryRescanHitsResponse(w http.ResponseWriter) error
+}
+
+type ListEntryRescanHits200JSONResponse struct {
+	Hits []EntryRescanHit `json:"hits"`
+	Next *string          `json:"next,omitempty"`
+}
+
+func (response ListEntryRescanHits200JSONResponse) VisitListEntryRescanHitsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEntryRescanHitsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListEntryRescanHitsdefaultApplicationProblemPlusJSONResponse) VisitListEntryRescanHitsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -19604,6 +19952,9 @@ type StrictServerInterface interface {
 	// RejectEntry Drop what is proposed of an entry
 	// (POST /v1/entries/{entry}/reject)
 	RejectEntry(ctx context.Context, request RejectEntryRequestObject) (RejectEntryResponseObject, error)
+	// ListEntryRescanHits List what re-scans have found because of an entry
+	// (GET /v1/entries/{entry}/rescan-hits)
+	ListEntryRescanHits(ctx context.Context, request ListEntryRescanHitsRequestObject) (ListEntryRescanHitsResponseObject, error)
 	// Restore Restore a retracted, quarantined or expired entry
 	// (POST /v1/entries/{entry}/restore)
 	Restore(ctx context.Context, request RestoreRequestObject) (RestoreResponseObject, error)
@@ -20504,6 +20855,32 @@ func (sh *strictHandler) RejectEntry(ctx echo.Context, entry OfEntry) error {
 		return err
 	} else if validResponse, ok := response.(RejectEntryResponseObject); ok {
 		return validResponse.VisitRejectEntryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListEntryRescanHits operation middleware
+func (sh *strictHandler) ListEntryRescanHits(ctx echo.Context, entry OfEntry, params ListEntryRescanHitsParams) error {
+	var request ListEntryRescanHitsRequestObject
+
+	request.Entry = entry
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListEntryRescanHits(ctx.Request().Context(), request.(ListEntryRescanHitsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListEntryRescanHits")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListEntryRescanHitsResponseObject); ok {
+		return validResponse.VisitListEntryRescanHitsResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -142,9 +142,14 @@ func (id entryID) ask(ctx context.Context, a *app, request func(*client) (*http.
 	if p := e.PastUploads; p != nil {
 		a.say("%s", pastWords(*p, e.Id))
 	}
-	if r := e.ToRestore; r != nil && r.Count > 0 {
-		more := map[bool]string{true: " at least"}[r.More]
-		a.say("to restore, since they were removed because of it: %s%s; vigie matches --entry %d --standing", plural(r.Count, "upload"), more, e.Id)
+	if r := e.ToRestore; r != nil {
+		atLeast := map[bool]string{true: " at least"}
+		if r.Count > 0 {
+			a.say("to restore, since they were removed because of it: %s%s; vigie matches --entry %d --standing", plural(r.Count, "upload"), atLeast[r.More], e.Id)
+		}
+		if n := r.Rescans.Count; n > 0 {
+			a.say("to look through, since re-scans have found them because of it: %s%s; vigie rescans hits --entry %d", plural(n, "item"), atLeast[r.Rescans.More], e.Id)
+		}
 	}
 	if e.Note != "" {
 		a.say("note: %s", printable(e.Note))

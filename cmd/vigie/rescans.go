@@ -366,7 +366,8 @@ func (a *app) changeRescan(ctx context.Context, change func(*client) (v1.Rescan,
 }
 
 type rescanHitsCmd struct {
-	rescanID
+	ID     int64         `arg:"" optional:"" help:"The re-scan's number."`
+	Entry  int64         `help:"Instead of one re-scan's: what those of your party have found because of this entry." placeholder:"ENTRY"`
 	Format v1.ListFormat `help:"All of them as a file: ndjson, csv or parquet." placeholder:"FORMAT"`
 	Out    string        `help:"Write the file here, instead of to standard output; it must not exist." placeholder:"FILE"`
 	Limit  int           `help:"List at most so many; 0: all." default:"0"`
@@ -374,7 +375,12 @@ type rescanHitsCmd struct {
 
 // Run lists hits, or writes them to a file.
 func (c *rescanHitsCmd) Run(ctx context.Context, a *app) error {
-	if c.Out != "" && c.Format == "" {
+	switch {
+	case oneIf(c.ID != 0)+oneIf(c.Entry != 0) != 1:
+		return usagef("name a re-scan by its number, or an entry with --entry: one of them")
+	case c.Entry != 0 && c.Format != "":
+		return usagef("--format: files are of one re-scan; with --entry there is --json")
+	case c.Out != "" && c.Format == "":
 		return usagef("--out: a file needs a --format: ndjson, csv or parquet")
 	}
 	node, err := a.connect(ctx)
@@ -382,8 +388,11 @@ func (c *rescanHitsCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer node.Close()
-	if c.Format != "" {
+	switch {
+	case c.Format != "":
 		return c.file(ctx, a, node)
+	case c.Entry != 0:
+		return c.ofEntry(ctx, a, node)
 	}
 	hits := pages(c.Limit, 500, func(cursor *string, limit *int) ([]v1.RescanHit, *string, error) {
 		type page struct {
@@ -397,6 +406,21 @@ func (c *rescanHitsCmd) Run(ctx context.Context, a *app) error {
 		var v v1.Verdict
 		_ = json.Unmarshal(h.Verdict, &v) // what cannot be read names no entries
 		return []string{string(h.Level), string(h.Action), entryWords(v.Matches), h.Item}
+	})
+}
+
+// ofEntry lists what re-scans have found because of an entry.
+func (c *rescanHitsCmd) ofEntry(ctx context.Context, a *app, node *client) error {
+	hits := pages(c.Limit, 500, func(cursor *string, limit *int) ([]v1.EntryRescanHit, *string, error) {
+		type page struct {
+			Hits []v1.EntryRescanHit
+			Next *string
+		}
+		out, err := ask[page](node.ListEntryRescanHits(ctx, c.Entry, &v1.ListEntryRescanHitsParams{Cursor: cursor, Limit: limit}))
+		return out.Hits, out.Next, err
+	})
+	return stream(a.printer, hits, []string{"RESCAN", "LEVEL", "ACTION", "ITEM"}, func(h v1.EntryRescanHit) []string {
+		return []string{strconv.FormatInt(h.Rescan, 10), string(h.Level), string(h.Action), h.Item}
 	})
 }
 

@@ -219,6 +219,19 @@ func TestRescanRetry(t *testing.T) {
 	if code, out, warn := node.vigie("matches", "list", "--json"); code != 0 || out != "" {
 		t.Errorf("hits of re-scans are matches of checks: exit %d: %s%s", code, out, warn)
 	}
+	if code, out, warn := node.vigie("entries", "retract", "1", "--reason", "was wrong"); code != 0 ||
+		!strings.Contains(out, fmt.Sprintf("found them because of it: %d items; vigie rescans hits --entry 1", len(p.hits)+1)) {
+		t.Errorf("exit %d: %s%s", code, out, warn)
+	}
+	code, out, warn = node.vigie("rescans", "hits", "--entry", "1")
+	if lines := strings.Split(strings.TrimSpace(out), "\n"); code != 0 || len(lines) != 1+len(p.hits)+1 || !strings.HasPrefix(lines[0], "RESCAN  LEVEL") {
+		t.Errorf("exit %d: %s%s", code, out, warn)
+	}
+	for _, args := range [][]string{{"hits"}, {"hits", "1", "--entry", "1"}, {"hits", "--entry", "1", "--format", "csv"}} {
+		if code, out, warn := node.vigie(append([]string{"rescans"}, args...)...); code != exitUsage || warn == "" {
+			t.Errorf("%v: exit %d: %s%s", args, code, out, warn)
+		}
+	}
 	for _, args := range [][]string{{"retry", fmt.Sprint(r.Id + 1)}, {"retry", "99"}} {
 		if code, out, warn := node.vigie(append([]string{"rescans"}, args...)...); code != 1 || warn == "" {
 			t.Errorf("%v: exit %d: %s%s", args, code, out, warn)

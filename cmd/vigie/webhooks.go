@@ -33,8 +33,13 @@ func webhookRow(h v1.Webhook) []string {
 		kinds[i] = string(k)
 	}
 	state := "on"
-	if !h.On {
+	switch d := value(h.Deliveries); {
+	case !h.On:
 		state = "off: " + value(h.Disabled)
+	case d.Failing > 0:
+		state = fmt.Sprintf("FAILING: %d of %d pending, since %s: %s", d.Failing, d.Pending, value(d.OldestAt).Local().Format(stamp), value(d.Error))
+	case d.Pending > 0:
+		state = fmt.Sprintf("on, %d pending", d.Pending)
 	}
 	return []string{strconv.FormatInt(h.Id, 10), h.Party, state, strings.Join(kinds, ","), h.Url}
 }

@@ -16,6 +16,22 @@ import (
 
 const ofKeys = " AND key >= $4 AND key < $5"
 
+// PendingOf is for Engine.
+func (e *localEngine) PendingOf(ctx context.Context, kind, prefix string) (p Pending, err error) {
+	if err := checkKey(prefix); err != nil {
+		return p, err
+	}
+	const those = " FROM job WHERE kind = $1 AND key >= $2 AND key < $3 AND state <> 'dead'"
+	const failing = "failed > 0 AND error IS NOT NULL" // while a job runs, its attempt counts among the failed
+	var oldest sql.NullInt64
+	err = e.db.QueryRowContext(ctx, "SELECT count(*), count(*) FILTER (WHERE "+failing+"), min(created), COALESCE((SELECT error"+those+" AND "+failing+" ORDER BY id LIMIT 1), '')"+those,
+		kind, prefix, behind(prefix)).Scan(&p.Jobs, &p.Failing, &oldest, &p.Error)
+	if oldest.Valid {
+		p.Oldest = fromMicros(oldest.Int64)
+	}
+	return p, mapLocal(err)
+}
+
 // DeadOf is for Engine.
 func (e *localEngine) DeadOf(ctx context.Context, kind, prefix string, after int64, limit int) ([]Dead, error) {
 	if err := errors.Join(checkPage(limit), checkKey(prefix)); err != nil {
@@ -71,6 +87,23 @@ const (
 	keyOfArgs = `(args->>'key') COLLATE "C"`
 	deadByKey = "CREATE INDEX IF NOT EXISTS vigie_dead_by_key ON " + schema + ".river_job (queue, (" + keyOfArgs + ")) WHERE state IN ('cancelled', 'discarded')"
 )
+
+// PendingOf is for Engine.
+func (e *riverEngine) PendingOf(ctx context.Context, kind, prefix string) (p Pending, err error) {
+	if err := checkKey(prefix); err != nil {
+		return p, err
+	}
+	const failing = "attempt > 0 AND cardinality(errors) > 0"
+	var oldest *time.Time
+	err = e.pool.QueryRow(ctx, `SELECT count(*), count(*) FILTER (WHERE `+failing+`), min(created_at),
+			COALESCE((array_agg(errors[array_upper(errors, 1)]->>'error' ORDER BY id) FILTER (WHERE `+failing+`))[1], '')
+		FROM river_job WHERE queue = $1 AND (`+waiting+` OR state = 'running') AND `+keyOfArgs+` >= $2 AND `+keyOfArgs+` < $3`,
+		kind, prefix, behind(prefix)).Scan(&p.Jobs, &p.Failing, &oldest, &p.Error)
+	if oldest != nil {
+		p.Oldest = oldest.UTC()
+	}
+	return p, mapError(ctx, err)
+}
 
 // DeadOf is for Engine.
 func (e *riverEngine) DeadOf(ctx context.Context, kind, prefix string, after int64, limit int) ([]Dead, error) {

@@ -92,6 +92,14 @@ type Dead struct {
 	Died     time.Time
 }
 
+// Pending are jobs that wait or run.
+type Pending struct {
+	Jobs    int
+	Failing int       // of them, those that have failed before
+	Oldest  time.Time // when the first of them was enqueued, or replayed; zero: there is none
+	Error   string    // of the last attempt of the oldest that has failed
+}
+
 // Stats count the jobs of a kind.
 type Stats struct {
 	Waiting int // to be done now or later
@@ -117,9 +125,11 @@ type Engine interface {
 	// Drop removes the jobs of a kind that have the key, and wait or are dead; for those that run, the handler's context ends, and they
 	// are not tried again. It is no error if there are none.
 	Drop(ctx context.Context, kind, key string) error
-	// DeadOf, ReplayOf and DropOf are about the jobs of a kind whose keys begin with a prefix, such as those of one webhook. They
-	// do not read the others.
+	// PendingOf, DeadOf, ReplayOf and DropOf are about the jobs of a kind whose keys begin with a prefix, such as those of one webhook.
+	// They do not read the others; on PostgreSQL PendingOf and DropOf do, of the kind, what is not done.
 	//
+	// PendingOf sums up those that wait or run.
+	PendingOf(ctx context.Context, kind, prefix string) (Pending, error)
 	// DeadOf lists them as Dead does.
 	DeadOf(ctx context.Context, kind, prefix string, after int64, limit int) ([]Dead, error)
 	// ReplayOf replays all of them that are dead, but those beside which another one with their key waits or runs; replayed is how many.

@@ -116,7 +116,27 @@ func (r *reader) RescanHits(id storage.RescanID, after uint64, limit int) (page 
 	}
 	for _, h := range r.rescans.hits {
 		if h.Rescan == id && h.ID > after && len(page) < limit {
-			h.Verdict = slices.Clone(h.Verdict)
+			h.Verdict, h.Entries = slices.Clone(h.Verdict), nil
+			page = append(page, h)
+		}
+	}
+	return page, nil
+}
+
+func (r *reader) RescanHitsOf(party storage.PartyID, entry storage.EntryID, after uint64, limit int) (page []storage.RescanHit, err error) {
+	if err := storage.CheckRescanRows(limit); err != nil {
+		return nil, err
+	}
+	for _, h := range r.rescans.hits {
+		if h.ID <= after || len(page) == limit || !slices.Contains(h.Entries, entry) {
+			continue
+		}
+		one, err := r.rescans.rescan(h.Rescan)
+		if err != nil {
+			return nil, err
+		}
+		if one.Party == party {
+			h.Verdict, h.Entries = slices.Clone(h.Verdict), nil
 			page = append(page, h)
 		}
 	}
@@ -226,6 +246,7 @@ func (w *writer) SaveShard(p storage.ShardProgress) error {
 	for _, h := range p.Hits {
 		w.rescans.lastHit++
 		h.ID, h.Rescan, h.Shard, h.Verdict = w.rescans.lastHit, p.Rescan, p.Shard, slices.Clone(h.Verdict)
+		h.Entries = slices.Clone(h.Entries)
 		if len(h.Verdict) == 0 {
 			h.Verdict = nil
 		}

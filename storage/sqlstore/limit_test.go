@@ -110,7 +110,8 @@ func TestPostgresMigrationWaits(t *testing.T) {
 	u := migrated(t)
 	a, reader := admin(t, u), admin(t, u)
 	for _, statement := range []string{
-		"DROP INDEX vigie.rescan_hits_item, vigie.rescan_failures_item", // the last migrations
+		"DROP TABLE vigie.rescan_hit_entries", // the last migrations
+		"DROP INDEX vigie.rescan_hits_item, vigie.rescan_failures_item",
 		"ALTER TABLE vigie.entries DROP COLUMN expires_at",
 		"DELETE FROM vigie.goose_db_version WHERE version_id >= 6",
 		"BEGIN",

@@ -127,6 +127,7 @@ func allPlanned(d dialect) []planned {
 		{"shards of a re-scan", "SEARCH rescan_shards USING PRIMARY KEY (rescan=? AND number>?)", text(selectShardsOf(false), 1, 1, 9)},
 		{"open shards of a re-scan", "rescan_shards_todo (rescan=? AND todo>?)", text(selectShardsOf(true), 1, 1, 9)},
 		{"hits of a re-scan", "rescan_hits_rescan (rescan=? AND id>?)", text(selectRescanHits, 1, 1, 9)},
+		{"hits of re-scans on an entry", "rescan_hit_entries_entry (party=? AND entry=? AND hit>?)", text(selectRescanHitsOf, 1, 1, 1, 9)},
 		{"failures of a re-scan", "rescan_failures_rescan (rescan=? AND id>?)", text(selectRescanFailures, 1, 1, 9)},
 		{"erased hits of re-scans", "rescan_hits_item (item=?)", text(eraseRescanHits, 1, []byte("x"), []byte{})},
 		{"erased failures of re-scans", "rescan_failures_item (item=?)", text(eraseRescanFailures, 1, []byte("x"), []byte{})},

@@ -19,7 +19,9 @@ const (
 		rescanCounts + ", error, created_at, started_at, finished_at FROM rescans "
 	selectShards = "SELECT rescan, number, begins, ends, planned, todo, attempt, tries, cursor, " +
 		rescanCounts + ", started_at, finished_at FROM rescan_shards "
-	selectRescanHits     = "SELECT id, rescan, shard, item, level, action, verdict FROM rescan_hits WHERE rescan = $1 AND id > $2 ORDER BY id LIMIT $3"
+	selectRescanHits   = "SELECT id, rescan, shard, item, level, action, verdict FROM rescan_hits WHERE rescan = $1 AND id > $2 ORDER BY id LIMIT $3"
+	selectRescanHitsOf = "SELECT h.id, h.rescan, h.shard, h.item, h.level, h.action, h.verdict FROM rescan_hit_entries e JOIN rescan_hits h ON h.id = e.hit " +
+		"WHERE e.party = $1 AND e.entry = $2 AND e.hit > $3 ORDER BY e.hit LIMIT $4"
 	selectRescanFailures = "SELECT id, rescan, shard, item, error FROM rescan_failures WHERE rescan = $1 AND id > $2 ORDER BY id LIMIT $3"
 )
 
@@ -88,14 +90,24 @@ func (r *reader) Shards(id storage.RescanID, after, limit int, open bool) ([]sto
 }
 
 func (r *reader) RescanHits(id storage.RescanID, after uint64, limit int) ([]storage.RescanHit, error) {
-	return rowsOf(r, func(row scanner) (h storage.RescanHit, err error) {
-		var verdict *string
-		err = row.Scan(&h.ID, &h.Rescan, &h.Shard, &h.Item, &h.Level, &h.Action, &verdict)
-		if verdict != nil {
-			h.Verdict = json.RawMessage(*verdict)
-		}
-		return h, err
-	}, selectRescanHits, id, after, limit)
+	return rowsOf(r, scanRescanHit, selectRescanHits, id, after, limit)
+}
+
+func (r *reader) RescanHitsOf(party storage.PartyID, entry storage.EntryID, after uint64, limit int) ([]storage.RescanHit, error) {
+	if err := storage.CheckRescanRows(limit); err != nil {
+		return nil, err
+	}
+	page, err := list(r.ctx, r.db, scanRescanHit, selectRescanHitsOf, party, entry, after, limit)
+	return page, wrap(err, "hits of re-scans on entry", entry)
+}
+
+func scanRescanHit(row scanner) (h storage.RescanHit, err error) {
+	var verdict *string
+	err = row.Scan(&h.ID, &h.Rescan, &h.Shard, &h.Item, &h.Level, &h.Action, &verdict)
+	if verdict != nil {
+		h.Verdict = json.RawMessage(*verdict)
+	}
+	return h, err
 }
 
 func (r *reader) RescanFailures(id storage.RescanID, after uint64, limit int) ([]storage.RescanFailure, error) {
@@ -226,7 +238,7 @@ func (w *writer) SaveShard(p storage.ShardProgress) error {
 	if err := cmp.Or(p.CheckText(), p.Check()); err != nil {
 		return err
 	}
-	_, s, err := w.openShard(p.Rescan, p.Shard)
+	r, s, err := w.openShard(p.Rescan, p.Shard)
 	if err != nil {
 		return err
 	}
@@ -249,6 +261,9 @@ func (w *writer) SaveShard(p storage.ShardProgress) error {
 		h := p.Hits[i]
 		err = w.exec("INSERT INTO rescan_hits (rescan, shard, item, level, action, verdict) VALUES ($1, $2, $3, $4, $5, $6)",
 			p.Rescan, p.Shard, []byte(h.Item), h.Level, h.Action, nullText(h.Verdict))
+		for k := 0; err == nil && k < len(h.Entries); k++ { // of that hit, the re-scan's last; its number is not asked for, as that is a round trip
+			err = w.exec("INSERT INTO rescan_hit_entries (hit, entry, party) SELECT max(id), $2, $3 FROM rescan_hits WHERE rescan = $1", p.Rescan, h.Entries[k], r.Party)
+		}
 	}
 	for i := 0; err == nil && i < len(p.Failures); i++ {
 		f := p.Failures[i]

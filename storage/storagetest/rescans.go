@@ -43,7 +43,7 @@ func testRescans(t *testing.T, open Open) {
 			f.same([]storage.Shard{one, two}, f.shards(1, false))
 
 			counts := storage.RescanCounts{Items: 1 << 40, Bytes: 2, Failed: 3, None: 4, Review: 5, Likely: 6, Match: 7}
-			hit := storage.RescanHit{ID: 9, Rescan: 9, Shard: 9, Item: odd, Level: "match", Action: "block", Verdict: []byte(`{"a" : "é<&>"}`)}
+			hit := storage.RescanHit{ID: 9, Rescan: 9, Shard: 9, Item: odd, Level: "match", Action: "block", Verdict: []byte(`{"a" : "é<&>"}`), Entries: []storage.EntryID{7, 1 << 40}}
 			bare := storage.RescanHit{Item: "", Level: "review", Verdict: []byte{}}
 			f.update(func(w storage.Writer) error {
 				_, taken, err := w.TakeShard(1, 2)
@@ -55,7 +55,7 @@ func testRescans(t *testing.T, open Open) {
 					Failures: []storage.RescanFailure{{ID: 9, Item: odd, Error: "\x00\xff" + strings.Repeat("é", 600)}},
 				})
 			})
-			hit.Verdict[0] = 'x' // the caller's again
+			hit.Verdict[0], hit.Entries[0] = 'x', 8 // the caller's again
 			two.Tries, two.Done, two.Counts, two.FinishedAt = 0, true, counts, now
 			two.From, two.To, two.Cursor = "", "", "" // they are names
 			want.Counts, want.ShardsDone = counts, 1
@@ -243,6 +243,7 @@ func testRescans(t *testing.T, open Open) {
 					"many":        {Hits: make([]storage.RescanHit, 600), Failures: make([]storage.RescanFailure, 401)},
 					"cursor":      {Cursor: long},
 					"hit":         {Hits: []storage.RescanHit{{Item: long}}},
+					"entries":     {Hits: []storage.RescanHit{{Entries: make([]storage.EntryID, storage.MaxHitEntries+1)}}},
 					"failure":     {Failures: []storage.RescanFailure{{Item: long}}},
 					"not JSON":    {Hits: []storage.RescanHit{{Verdict: []byte("{")}}},
 					"large":       {Hits: []storage.RescanHit{{Verdict: []byte(`"` + long + strings.Repeat("x", storage.MaxVerdict) + `"`)}}},
@@ -382,6 +383,56 @@ func testRescans(t *testing.T, open Open) {
 			}
 			f.same([]string{"", "b", "", long, "", "", "b"}, items(1))
 			f.same([]string{"a", "b", odd, "", "", "a", "b"}, items(2))
+		},
+		"hits by entry": func(f *fixture) {
+			f.party("p")
+			f.rescanOf(1)
+			f.update(func(w storage.Writer) error {
+				other := storage.Rescan{Party: 2}
+				f.must(w.CreateRescan(&other))
+				return errors.Join(first(w.PlanRescan(2)), w.AddShards(2, 1, storage.Plan{Planned: true}, make([]storage.Shard, 1)))
+			})
+			f.rescanOf(1)
+			for id := storage.RescanID(1); id <= 3; id++ {
+				f.update(func(w storage.Writer) error {
+					f.must(second(w.TakeShard(id, 1)))
+					name := fmt.Sprint(id)
+					return w.SaveShard(storage.ShardProgress{Rescan: id, Shard: 1, Attempt: 1, Hits: []storage.RescanHit{
+						{Item: name + "a", Entries: []storage.EntryID{5, 6}}, {Item: name + "b"}, {Item: name + "c", Entries: []storage.EntryID{6}},
+					}})
+				})
+			}
+			items := func(party storage.PartyID, entry storage.EntryID, after uint64, limit int) (all []string) {
+				f.view(func(r storage.Reader) error {
+					hits, err := r.RescanHitsOf(party, entry, after, limit)
+					for _, h := range hits {
+						f.same(true, h.ID > after && h.Entries == nil)
+						after = h.ID
+						all = append(all, fmt.Sprint(h.Rescan, " ", h.Item))
+					}
+					return err
+				})
+				return all
+			}
+			f.same([]string{"1 1a", "3 3a"}, items(1, 5, 0, 9))
+			f.same([]string{"1 1a", "1 1c", "3 3a", "3 3c"}, items(1, 6, 0, 9))
+			f.same([]string{"1 1c", "3 3a"}, items(1, 6, 1, 2))
+			f.same([]string{"2 2a", "2 2c"}, items(2, 6, 0, 9))
+			f.same([]string(nil), items(1, 7, 0, 9))
+			f.same([]string(nil), items(9, 5, 0, 9))
+			f.update(func(w storage.Writer) error { return first(w.EndRescan(1, storage.RescanCancelled, "")) })
+			f.clock.Advance(time.Minute)
+			f.update(func(w storage.Writer) error { return first(w.ExpireRescans(1, f.clock.Now(), 2)) }) // a and b of it
+			f.same([]string{"1 1c", "3 3a", "3 3c"}, items(1, 6, 0, 9))
+			f.same([]string{"3 3a"}, items(1, 5, 0, 9))
+			f.view(func(r storage.Reader) error {
+				for _, limit := range []int{0, storage.MaxRescanRows + 1} {
+					if _, err := r.RescanHitsOf(1, 5, 0, limit); err == nil {
+						f.Errorf("a page of %d", limit)
+					}
+				}
+				return nil
+			})
 		},
 		"expired": func(f *fixture) {
 			f.party("p")

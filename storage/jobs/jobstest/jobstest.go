@@ -43,6 +43,7 @@ func Run(t *testing.T, store func(t *testing.T) Store) {
 		{"replay beside another", testReplayBeside},
 		{"drop", testDrop},
 		{"by prefix", testPrefix},
+		{"pending by prefix", testPending},
 		{"expire", testExpire},
 		{"later", testLater},
 		{"never", testNever},
@@ -580,7 +581,8 @@ func testPrefix(t *testing.T, s Store) {
 	for _, prefix := range []string{"", "\xff"} {
 		_, err := e.DeadOf(t.Context(), "work", prefix, 0, 9)
 		_, err2 := e.ReplayOf(t.Context(), "work", prefix)
-		for _, err := range []error{err, err2, e.DropOf(t.Context(), "work", prefix)} {
+		_, err3 := e.PendingOf(t.Context(), "work", prefix)
+		for _, err := range []error{err, err2, err3, e.DropOf(t.Context(), "work", prefix)} {
 			if !errors.Is(err, jobs.ErrInvalid) {
 				t.Errorf("prefix %q: %v", prefix, err)
 			}
@@ -604,6 +606,61 @@ func testPrefix(t *testing.T, s Store) {
 	if s := stats(t, e); s.Waiting != 0 || s.Dead != 4 {
 		t.Errorf("after the drop: %+v", s)
 	}
+}
+
+// testPending: what waits, runs or has failed is summed up by a prefix of the keys; what is dead or done is not in it.
+func testPending(t *testing.T, s Store) {
+	var well atomic.Bool
+	runs := make(chan struct{})
+	e := engine(t, s, jobs.Handler{Attempts: 3, Parallel: 4, Backoff: func(int) time.Duration { return time.Hour }, Do: func(ctx context.Context, r jobs.Run) error {
+		switch string(r.Args) {
+		case `"1-runs"`:
+			select {
+			case <-runs:
+			case <-ctx.Done():
+			}
+			return nil
+		case `"1-dead"`:
+			return jobs.Never(errors.New("dead"))
+		}
+		if well.Load() {
+			return nil
+		}
+		return errors.New("it is broken")
+	}})
+	pending := func(prefix string) jobs.Pending {
+		t.Helper()
+		p, err := e.PendingOf(t.Context(), "work", prefix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Oldest.IsZero() != (p.Jobs == 0) || time.Since(p.Oldest) > time.Hour && p.Jobs > 0 {
+			t.Errorf("%q: the oldest is of %v", prefix, p.Oldest)
+		}
+		p.Oldest = time.Time{}
+		return p
+	}
+	keyed := func(key string) jobs.Job {
+		return jobs.Job{Kind: "work", Key: key, Args: json.RawMessage(`"` + key + `"`)}
+	}
+	if p := pending("1-"); p != (jobs.Pending{}) {
+		t.Errorf("of none: %+v", p)
+	}
+	waits := keyed("1-waits")
+	waits.At = time.Now().Add(time.Hour)
+	enqueue(t, e, keyed("1-a"), keyed("1-runs"), waits, keyed("1-dead"), keyed("11-a"))
+	if p := pending("1-"); p != (jobs.Pending{Jobs: 4}) {
+		t.Errorf("before any ran: %+v", p)
+	}
+	start(t, e)
+	want := jobs.Pending{Jobs: 3, Failing: 1, Error: "it is broken"}
+	until(t, "one runs, one waits, one has failed", func() bool { return pending("1-") == want && stats(t, e).Running == 1 })
+	if p := pending("11-"); p != (jobs.Pending{Jobs: 1, Failing: 1, Error: "it is broken"}) {
+		t.Errorf("those of another prefix: %+v", p)
+	}
+	well.Store(true)
+	close(runs)
+	until(t, "what ran is done", func() bool { return pending("1-").Jobs == 2 })
 }
 
 // testExpire: what died before a time is removed, and nothing else; what was replayed is young again.
