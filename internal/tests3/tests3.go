@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -113,6 +114,17 @@ func Start(t testing.TB) *Server {
 		}
 	})
 	return s
+}
+
+// StepBack has the server run only when nobody else on the machine wants a processor (sched(7), SCHED_IDLE): what it costs is not
+// felt, as if it were on a machine of its own. Until it is stopped.
+func (s *Server) StepBack(t testing.TB) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if out, err := exec.Command("chrt", "--all-tasks", "--idle", "--pid", "0", strconv.Itoa(s.cmd.Process.Pid)).CombinedOutput(); err != nil {
+		t.Fatalf("lower the priority of versitygw: %v: %s", err, out)
+	}
 }
 
 // errMissing: the machine has no versitygw.
