@@ -74,7 +74,7 @@ func OpenPostgres(ctx context.Context, url string, o storage.Options) (_ *Store,
 		}
 		if err != nil {
 			err = fmt.Errorf("open catalogue in database %s at %s: %w",
-				config.Database, net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port))), err)
+				config.Database, net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port))), short(err))
 		}
 	}()
 	if err := preparePostgres(ctx, config); err != nil {
@@ -161,6 +161,21 @@ func poolers(err error) bool {
 func connectPostgres(config *pgx.ConnConfig, settings map[string]string) *sql.DB {
 	return stdlib.OpenDB(*sessionOf(config, settings))
 }
+
+// short shows of a connection that the server has refused what it said, and not all the ways in which a connection was tried.
+func short(err error) error {
+	_, connecting := errors.AsType[*pgconn.ConnectError](err)
+	if answer, ok := errors.AsType[*pgconn.PgError](err); ok && connecting {
+		return shortError{err, answer}
+	}
+	return err
+}
+
+// shortError is an error with the text of its cause.
+type shortError struct{ error, cause error }
+
+func (e shortError) Error() string { return e.cause.Error() }
+func (e shortError) Unwrap() error { return e.error }
 
 // preparePostgres makes sure that the schema is ours, and of this version. Processes that start together do it one after
 // the other.

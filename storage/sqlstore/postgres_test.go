@@ -262,6 +262,9 @@ func TestPostgresRefused(t *testing.T) {
 		if err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", name, err)
 		}
+		if name == "no database" && !strings.Contains(err.Error(), `: FATAL: database "none`) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
