@@ -41,23 +41,26 @@ const mostToRestore = 500
 // toRestore counts what was removed because of an entry that was just retracted.
 func (s *Server) toRestore(ctx context.Context, id storage.EntryID) *v1.ToRestore {
 	page, err := s.matcher.Matches(ctx, who(ctx), storage.MatchQuery{Entry: id, Standing: true, Limit: mostToRestore + 1})
-	var hits []storage.RescanHit
-	if err == nil {
-		err = s.catalogue.View(ctx, func(r storage.Reader) (err error) {
-			hits, err = r.RescanHitsOf(who(ctx).Party, id, 0, mostToRestore+1)
-			return err
-		})
-	}
 	if err != nil {
 		s.o.Logger.WarnContext(ctx, "count what was removed because of an entry", "entry", id, "error", err)
 		return nil
 	}
-	return &v1.ToRestore{
+	out := &v1.ToRestore{
 		Count: min(len(page), mostToRestore), More: len(page) > mostToRestore,
 		Matches: fmt.Sprintf("/v1/matches?entry=%d&standing=true", id),
-		Rescans: v1.FoundByRescans{
-			Count: min(len(hits), mostToRestore), More: len(hits) > mostToRestore,
-			Hits: fmt.Sprintf("/v1/entries/%d/rescan-hits", id),
-		},
 	}
+	var hits []storage.RescanHit
+	err = s.catalogue.View(ctx, func(r storage.Reader) (err error) {
+		hits, err = r.RescanHitsOf(who(ctx).Party, id, 0, mostToRestore+1)
+		return err
+	})
+	if err != nil {
+		s.o.Logger.WarnContext(ctx, "count what re-scans have found because of an entry", "entry", id, "error", err)
+		return out
+	}
+	out.Rescans = &v1.FoundByRescans{
+		Count: min(len(hits), mostToRestore), More: len(hits) > mostToRestore,
+		Hits: fmt.Sprintf("/v1/entries/%d/rescan-hits", id),
+	}
+	return out
 }

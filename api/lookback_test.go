@@ -80,12 +80,11 @@ func TestLookback(t *testing.T) {
 	}
 	gone, err := n.as("analyst").RetractWithResponse(t.Context(), flagged.Entry.Id, v1.Reason{Reason: "x"})
 	must(t, err)
-	equal(t, "to restore", words(*gone.JSON200.ToRestore), words(v1.ToRestore{
-		Count: 2, Matches: fmt.Sprintf("/v1/matches?entry=%d&standing=true", flagged.Entry.Id),
-		Rescans: v1.FoundByRescans{Hits: fmt.Sprintf("/v1/entries/%d/rescan-hits", flagged.Entry.Id)},
-	}))
-	equal(t, "listed there", n.send("GET", gone.JSON200.ToRestore.Matches, nil).StatusCode, http.StatusOK)
-	back, err := n.as("analyst").RestoreWithResponse(t.Context(), flagged.Entry.Id, v1.Reason{Reason: "x"})
+	back := gone.JSON200.ToRestore
+	equal(t, "to restore", fmt.Sprint(back.Count, " ", back.More, " ", back.Matches), fmt.Sprintf("2 false /v1/matches?entry=%d&standing=true", flagged.Entry.Id))
+	equal(t, "to look through", *back.Rescans, v1.FoundByRescans{Hits: fmt.Sprintf("/v1/entries/%d/rescan-hits", flagged.Entry.Id)})
+	equal(t, "listed there", n.send("GET", back.Matches, nil).StatusCode, http.StatusOK)
+	restored, err := n.as("analyst").RestoreWithResponse(t.Context(), flagged.Entry.Id, v1.Reason{Reason: "x"})
 	must(t, err)
-	equal(t, "past uploads of what is restored", back.JSON200.PastUploads.OwnTotal, 3)
+	equal(t, "past uploads of what is restored", restored.JSON200.PastUploads.OwnTotal, 3)
 }

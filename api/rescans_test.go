@@ -207,7 +207,7 @@ func TestRescan(t *testing.T) {
 	gone := n.send("POST", "/v1/entries/1/retract", strings.NewReader(`{"reason":"was wrong"}`), asJSON, "Authorization: Bearer "+n.keys["admin"])
 	var entry v1.Entry
 	must(t, json.NewDecoder(gone.Body).Decode(&entry))
-	equal(t, "to look through", entry.ToRestore.Rescans, v1.FoundByRescans{Count: 300, Hits: "/v1/entries/1/rescan-hits"})
+	equal(t, "to look through", *entry.ToRestore.Rescans, v1.FoundByRescans{Count: 300, Hits: "/v1/entries/1/rescan-hits"})
 	var items []string
 	for cursor, more := "", true; more; {
 		answer := n.send("GET", entry.ToRestore.Rescans.Hits+"?limit=200"+cursor, nil, key)

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/url"
 	"time"
 
@@ -32,26 +31,26 @@ func (s *Server) ListWebhooks(ctx context.Context, _ v1.ListWebhooksRequestObjec
 	}
 	out := v1.ListWebhooks200JSONResponse{Webhooks: []v1.Webhook{}}
 	for _, h := range hooks {
-		shown, err := s.withPending(ctx, webhookOut(ctx, h, called))
-		if err != nil {
-			return nil, err
-		}
-		out.Webhooks = append(out.Webhooks, shown)
+		out.Webhooks = append(out.Webhooks, webhookOut(ctx, h, called))
 	}
+	s.addPending(ctx, out.Webhooks)
 	return out, nil
 }
 
-// withPending adds what is still to be delivered.
-func (s *Server) withPending(ctx context.Context, h v1.Webhook) (v1.Webhook, error) {
-	if s.o.Webhooks == nil {
-		return h, nil
+// addPending adds what is still to be delivered, if that can be found out.
+func (s *Server) addPending(ctx context.Context, hooks []v1.Webhook) {
+	if s.o.Webhooks == nil || len(hooks) == 0 {
+		return
 	}
-	p, err := s.o.Webhooks.Pending(ctx, who(ctx), storage.WebhookID(h.Id))
-	if errors.Is(err, matcher.ErrUnknownWebhook) { // it was deleted just now
-		return h, nil
+	pending, err := inTurn(ctx, s, s.o.Webhooks.Pending)
+	if err != nil {
+		s.o.Logger.WarnContext(ctx, "count the deliveries of webhooks", "error", err)
+		return
 	}
-	h.Deliveries = &v1.PendingDeliveries{Pending: p.Jobs, Failing: p.Failing, OldestAt: some(p.Oldest), Error: some(p.Error)}
-	return h, err
+	for i := range hooks {
+		p := pending[storage.WebhookID(hooks[i].Id)]
+		hooks[i].Deliveries = &v1.PendingDeliveries{Pending: p.Jobs, Failing: p.Failing, OldestAt: some(p.Oldest), Error: some(p.Error)}
+	}
 }
 
 // CreateWebhook answers POST /v1/webhooks.
@@ -87,8 +86,9 @@ func (s *Server) GetWebhook(ctx context.Context, r v1.GetWebhookRequestObject) (
 	if err != nil {
 		return nil, err
 	}
-	out, err := s.withPending(ctx, webhookOut(ctx, h, called))
-	return v1.GetWebhook200JSONResponse(out), err
+	out := []v1.Webhook{webhookOut(ctx, h, called)}
+	s.addPending(ctx, out)
+	return v1.GetWebhook200JSONResponse(out[0]), nil
 }
 
 // ChangeWebhook answers PATCH /v1/webhooks/{webhook}.

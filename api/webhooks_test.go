@@ -24,11 +24,8 @@ type noJobs struct {
 	pending jobs.Pending // of webhook 1
 }
 
-func (n *noJobs) PendingOf(_ context.Context, _, prefix string) (jobs.Pending, error) {
-	if prefix == "1-" {
-		return n.pending, nil
-	}
-	return jobs.Pending{}, nil
+func (n *noJobs) Pending(context.Context, string) (map[string]jobs.Pending, error) {
+	return map[string]jobs.Pending{"1": n.pending}, nil
 }
 
 func (n *noJobs) Enqueue(context.Context, ...jobs.Job) error { return nil }

@@ -121,8 +121,8 @@ func (v *Verdict) weigh(context []string, found []Found) {
 	for i := range found {
 		f := &found[i]
 		f.weigh(context, i < len(v.Matches) && !v.Unexplained)
-		v.Level = max(v.Level, f.counts())
-		if f.counts() > None && f.Action > v.Action {
+		v.Level = max(v.Level, f.Counts())
+		if f.Counts() > None && f.Action > v.Action {
 			v.Action, v.Link = f.Action, ""
 			if f.Action == ActionRedirect {
 				v.Link = f.Bank.Policy.Link

@@ -146,7 +146,7 @@ func (m *Matcher) dam(ctx context.Context, s *State, q Question, found []Found) 
 	c := contentOf(q.Media, q.Signals)
 	for i := range found {
 		f := &found[i]
-		if f.Bank.Policy.Flood > 0 && !f.exact() && f.counts() > None {
+		if f.Bank.Policy.Flood > 0 && !f.exact() && f.Counts() > None {
 			f.Flooded = m.flooded(ctx, s.point(), flow{q.Who.Party, f.Entry, q.bare()}, c, f.Bank.Policy.Flood)
 		}
 	}

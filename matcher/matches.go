@@ -60,7 +60,7 @@ func (m *Matcher) record(ctx context.Context, q Question, v *Verdict) {
 		IndexSeq: v.IndexSeq, Bare: q.bare(),
 	}
 	for _, f := range v.Matches {
-		r.Entries = append(r.Entries, storage.MatchEntry{Entry: f.Entry, Bank: f.Bank.ID, Level: f.counts().String(), Exact: f.exact()})
+		r.Entries = append(r.Entries, storage.MatchEntry{Entry: f.Entry, Bank: f.Bank.ID, Level: f.Counts().String(), Exact: f.exact()})
 	}
 	for _, f := range suppressors(v.Matches) { // what rests on them is found by them
 		r.Entries = append(r.Entries, storage.MatchEntry{Entry: f.Entry, Bank: f.Bank.ID, Level: None.String(), Exact: f.exact()})

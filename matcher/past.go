@@ -144,7 +144,7 @@ func (s *pastSearch) judge(ctx context.Context, h history.Hit) (verdicts []Verdi
 		return nil, err
 	}
 	for _, f := range w.found(trackOf(asks)) {
-		if !s.entries[f.Entry] || f.counts() == None {
+		if !s.entries[f.Entry] || f.Counts() == None {
 			continue
 		}
 		if f.Labels, f.Tally, err = s.explain(ctx, h.Party, f, w); err != nil {
@@ -216,7 +216,7 @@ func (m *Matcher) recordPast(ctx context.Context, h history.Hit, v Verdict) erro
 	r := storage.MatchRecord{
 		Party: h.Party, Key: lookbackKey, ContentID: h.ContentID, Level: v.Level.String(), Action: v.Action.String(), IndexSeq: v.IndexSeq,
 		Bare: true, // whether its media came then is not known any more
-		Past: v.Past, Entries: []storage.MatchEntry{{Entry: f.Entry, Bank: f.Bank.ID, Level: f.counts().String()}},
+		Past: v.Past, Entries: []storage.MatchEntry{{Entry: f.Entry, Bank: f.Bank.ID, Level: f.Counts().String()}},
 	}
 	v.ContentID = ""
 	var err error

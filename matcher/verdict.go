@@ -111,7 +111,7 @@ func foremost(found []Found) []Found {
 	}
 	recommends := func(f Found) Action {
 		action, _ := ParseAction(f.Bank.Policy.Action) // validated when it was stored
-		return action.atLevel(f.counts())
+		return action.atLevel(f.Counts())
 	}
 	slices.SortStableFunc(found, func(a, b Found) int { return cmp.Compare(recommends(b), recommends(a)) })
 	slices.SortFunc(found[:MaxMatches], strongest)
@@ -123,8 +123,8 @@ func strongest(a, b Found) int {
 	return cmp.Or(stronger(a.Evidence, b.Evidence), cmp.Compare(a.Entry, b.Entry))
 }
 
-// counts is the level that f lends to the verdict.
-func (f Found) counts() Level {
+// Counts is the level that f lends to the verdict.
+func (f Found) Counts() Level {
 	if f.SuppressedBy != nil || f.Bank.Kind == storage.TestBank {
 		return None
 	}

@@ -353,7 +353,7 @@ func stray(seen []sighting, known reel) bool {
 
 // sure reports whether something found so far is a match.
 func (w *watch) sure(upload Track) bool {
-	return slices.ContainsFunc(w.found(upload), func(f Found) bool { return f.counts() == Match })
+	return slices.ContainsFunc(w.found(upload), func(f Found) bool { return f.Counts() == Match })
 }
 
 // trackOf are the times of what is asked about; of a picture, 0.

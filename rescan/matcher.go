@@ -16,7 +16,7 @@ func Matcher(o *Options, m *matcher.Matcher, render func(matcher.Verdict) ([]byt
 			return short, nil
 		}
 		for _, m := range v.Matches {
-			if m.Level != matcher.None {
+			if m.Counts() != matcher.None {
 				short.Entries = append(short.Entries, m.Entry)
 			}
 		}

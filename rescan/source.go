@@ -86,17 +86,18 @@ func (s Sources) Unreadable() iter.Seq2[string, error] {
 			if _, bucket := c.bucket(); bucket {
 				continue
 			}
-			f, err := os.Open(c.Location)
-			if err == nil {
-				var info os.FileInfo
-				switch info, err = f.Stat(); {
-				case err != nil:
-				case info.IsDir() && c.Kind != FolderSource:
-					err = fmt.Errorf("%s is a folder, and a source of kind %s is a file", c.Location, c.Kind)
-				case !info.IsDir() && c.Kind == FolderSource:
-					err = fmt.Errorf("%s is not a folder", c.Location)
+			info, err := os.Stat(c.Location)
+			switch {
+			case err != nil:
+			case info.IsDir() && c.Kind != FolderSource:
+				err = fmt.Errorf("%s is a folder, and a source of kind %s is a file", c.Location, c.Kind)
+			case !info.IsDir() && c.Kind == FolderSource:
+				err = fmt.Errorf("%s is not a folder", c.Location)
+			case info.IsDir() || info.Mode().IsRegular(): // another kind of file might not open before somebody writes to it
+				var f *os.File
+				if f, err = os.Open(c.Location); err == nil {
+					_ = f.Close()
 				}
-				_ = f.Close()
 			}
 			if err != nil && !yield(name, err) {
 				return

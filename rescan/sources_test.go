@@ -68,7 +68,7 @@ func TestUnreadable(t *testing.T) {
 	for name, err := range all.Unreadable() {
 		got = append(got, name+": "+strings.ReplaceAll(err.Error(), folder, "DIR"))
 	}
-	want := []string{"b: DIR/list.csv is not a folder", "d: DIR is a folder, and a source of kind urls is a file", "e: open DIR/none.csv: no such file or directory"}
+	want := []string{"b: DIR/list.csv is not a folder", "d: DIR is a folder, and a source of kind urls is a file", "e: stat DIR/none.csv: no such file or directory"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

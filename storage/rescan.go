@@ -176,7 +176,7 @@ type RescanReader interface {
 	Shards(id RescanID, after, limit int, open bool) ([]Shard, error)
 	// RescanHits and RescanFailures list those of a re-scan by ID, ascending, at most limit (1..MaxRescanRows) after an ID.
 	RescanHits(id RescanID, after uint64, limit int) ([]RescanHit, error)
-	// RescanHitsOf lists those of a party's re-scans that match an entry, likewise.
+	// RescanHitsOf lists those of a party's re-scans that match an entry, likewise, without their verdicts.
 	RescanHitsOf(party PartyID, entry EntryID, after uint64, limit int) ([]RescanHit, error)
 	RescanFailures(id RescanID, after uint64, limit int) ([]RescanFailure, error)
 }

@@ -149,18 +149,19 @@ func (e *engine) Dead(ctx context.Context, kind string, after int64, limit int) 
 	return e.DeadOf(ctx, kind, "", after, limit)
 }
 
-func (e *engine) PendingOf(_ context.Context, _, prefix string) (p jobs.Pending, err error) {
+func (e *engine) Pending(context.Context, string) (map[string]jobs.Pending, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	all := map[string]jobs.Pending{}
 	for _, j := range e.waiting {
-		if strings.HasPrefix(j.key, prefix) {
-			p.Jobs++
-			if j.failed > 0 {
-				p.Failing++
-			}
+		beginning, _, _ := strings.Cut(j.key, "-")
+		p := all[beginning]
+		if p.Jobs++; j.failed > 0 {
+			p.Failing++
 		}
+		all[beginning] = p
 	}
-	return p, nil
+	return all, nil
 }
 
 func (e *engine) DeadOf(_ context.Context, _, prefix string, after int64, limit int) (page []jobs.Dead, err error) {

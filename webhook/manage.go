@@ -144,12 +144,16 @@ func (s *Service) Dead(ctx context.Context, who matcher.Principal, id storage.We
 	return dead, next, nil
 }
 
-// Pending sums up what is still to be delivered to a webhook, as of now. matcher.ErrUnknownWebhook.
-func (s *Service) Pending(ctx context.Context, who matcher.Principal, id storage.WebhookID) (jobs.Pending, error) {
-	if _, err := s.matcher.Webhook(ctx, who, id); err != nil {
-		return jobs.Pending{}, err
+// Pending sums up what is still to be delivered, by webhook; whoever may read a webhook may read what is about it.
+func (s *Service) Pending(ctx context.Context) (map[storage.WebhookID]jobs.Pending, error) {
+	all, err := s.jobs.Pending(ctx, Job)
+	of := make(map[storage.WebhookID]jobs.Pending, len(all))
+	for beginning, p := range all {
+		if id, err := strconv.ParseUint(beginning, 10, 64); err == nil { // see prefix
+			of[storage.WebhookID(id)] = p
+		}
 	}
-	return s.jobs.PendingOf(ctx, Job, prefix(id))
+	return of, err
 }
 
 // own is a webhook of who's party to which deliveries can be tried.

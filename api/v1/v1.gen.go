@@ -1850,7 +1850,7 @@ type PastUploads struct {
 	Since *time.Time `json:"since,omitempty"`
 }
 
-// PendingDeliveries What is still to be delivered, where webhooks are listed or shown.
+// PendingDeliveries What is still to be delivered, where webhooks are listed or shown; left out if it cannot be found out.
 type PendingDeliveries struct {
 	// Error Of the last attempt of the oldest that has failed.
 	Error *string `json:"error,omitempty"`
@@ -2348,7 +2348,7 @@ type ToRestore struct {
 	More bool `json:"more"`
 
 	// Rescans What re-scans of your party have found because of the entry, whatever you did about it.
-	Rescans FoundByRescans `json:"rescans"`
+	Rescans *FoundByRescans `json:"rescans,omitempty"`
 }
 
 // Transform What was done to the upload before it matched; angles counter-clockwise, flip is top to bottom, mirror left to right; inverted compares the negative.
@@ -2500,7 +2500,7 @@ type Vote struct {
 type Webhook struct {
 	CreatedAt time.Time `json:"created_at"`
 
-	// Deliveries What is still to be delivered, where webhooks are listed or shown.
+	// Deliveries What is still to be delivered, where webhooks are listed or shown; left out if it cannot be found out.
 	Deliveries *PendingDeliveries `json:"deliveries,omitempty"`
 
 	// Disabled Why it is off.

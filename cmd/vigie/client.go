@@ -52,7 +52,7 @@ func (a *app) connectOrMake(ctx context.Context) (*client, error) {
 		if err != nil {
 			return nil, err
 		}
-		api, err := v1.NewClient(a.Server, v1.WithHTTPClient(persistent{http.DefaultClient}), v1.WithRequestEditorFn(func(_ context.Context, r *http.Request) error {
+		api, err := v1.NewClient(a.Server, v1.WithHTTPClient(persistent{http.DefaultClient, false}), v1.WithRequestEditorFn(func(_ context.Context, r *http.Request) error {
 			r.Header.Set("Authorization", "Bearer "+key)
 			return nil
 		}))
@@ -66,7 +66,7 @@ func (a *app) connectOrMake(ctx context.Context) (*client, error) {
 	}
 	_ = conn.Close()
 	transport := &http.Transport{DialContext: c.dial, MaxIdleConnsPerHost: 32}
-	if c.Client, err = v1.NewClient("http://vigie", v1.WithHTTPClient(persistent{&http.Client{Transport: transport}})); err == nil {
+	if c.Client, err = v1.NewClient("http://vigie", v1.WithHTTPClient(persistent{&http.Client{Transport: transport}, true})); err == nil {
 		err = c.greet(ctx)
 	}
 	if err != nil {
@@ -164,8 +164,12 @@ func (e *problemError) Error() string {
 
 // persistent sends a request again if the node breaks off without an answer: it may be restarting, or the command that owned the
 // folder has ended. What changes something is sent again also if the node says to come back, and has an Idempotency-Key that keeps
-// what was done already from being done twice; the rest is repeated as it is, for less long.
-type persistent struct{ v1.HttpRequestDoer }
+// what was done already from being done twice. The rest is repeated as it is, for less long, and only on the socket of a folder, whose
+// owners come and go: a check that had been answered is on record twice then.
+type persistent struct {
+	v1.HttpRequestDoer
+	socket bool // of a folder
+}
 
 // The longest pauses between two tries: all tries of what changes something take half a minute, those of the rest two seconds.
 const (
@@ -177,6 +181,9 @@ const (
 func (p persistent) Do(r *http.Request) (*http.Response, error) {
 	again, longest := passing, longestPause
 	if r.Method == http.MethodGet || strings.HasPrefix(r.URL.Path, "/v1/check") || strings.HasSuffix(r.URL.Path, ":batch") {
+		if !p.socket {
+			return p.HttpRequestDoer.Do(r)
+		}
 		again, longest = brokenOff, longestReadPause
 	} else {
 		r.Header.Set("Idempotency-Key", rand.Text())

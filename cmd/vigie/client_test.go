@@ -100,7 +100,7 @@ func TestInsist(t *testing.T) {
 	}
 }
 
-// TestBrokenOff: what changes nothing is asked again, with the whole of its file, when the node breaks off; and not for long.
+// TestBrokenOff: what changes no entry is asked again, with the whole of its file, when the owner of a folder breaks off; and not for long.
 func TestBrokenOff(t *testing.T) {
 	t.Parallel()
 	media := strings.Repeat("media", 50_000)
@@ -134,7 +134,7 @@ func TestBrokenOff(t *testing.T) {
 					_, _ = io.WriteString(w, `{"level":"none"}`)
 				}))
 				defer node.Close()
-				api, err := v1.NewClient(node.URL, v1.WithHTTPClient(persistent{&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}))
+				api, err := v1.NewClient(node.URL, v1.WithHTTPClient(persistent{&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, true}))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -81,7 +81,7 @@ func (c *copyCmd) Run(ctx context.Context, a *app) (err error) {
 	if err := c.copyCatalogue(ctx, a, from, to, &done); err != nil {
 		return fmt.Errorf("copy %s to %s: %w", from.name, to.name, err)
 	}
-	if to.database == "" { // a node of this folder need not look elsewhere any more
+	if to.database == "" && filepath.Base(to.file) == catalogueFile { // a node of this folder need not look elsewhere any more
 		if err := os.Remove(filepath.Join(to.folder, databaseFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

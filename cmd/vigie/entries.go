@@ -147,8 +147,8 @@ func (id entryID) ask(ctx context.Context, a *app, request func(*client) (*http.
 		if r.Count > 0 {
 			a.say("to restore, since they were removed because of it: %s%s; vigie matches --entry %d --standing", plural(r.Count, "upload"), atLeast[r.More], e.Id)
 		}
-		if n := r.Rescans.Count; n > 0 {
-			a.say("to look through, since re-scans have found them because of it: %s%s; vigie rescans hits --entry %d", plural(n, "item"), atLeast[r.Rescans.More], e.Id)
+		if found := value(r.Rescans); found.Count > 0 {
+			a.say("to look through, since re-scans have found them because of it: %s%s; vigie rescans hits --entry %d", plural(found.Count, "item"), atLeast[found.More], e.Id)
 		}
 	}
 	if e.Note != "" {

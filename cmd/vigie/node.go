@@ -94,9 +94,6 @@ func openNode(ctx context.Context, c *Config, front *front, log *slog.Logger) (_
 	}
 	if serving {
 		warn(log)
-		if err := c.markDatabase(); err != nil {
-			return nil, err
-		}
 		n.store, err = c.awaitCatalogue(ctx, log, func() error { return n.listen(c) })
 	} else {
 		n.front = newFront()
@@ -176,6 +173,9 @@ func openNode(ctx context.Context, c *Config, front *front, log *slog.Logger) (_
 	})
 	if err == nil {
 		err = c.belongs(ctx, head.LogID, n.journal.Stats().Backlog)
+	}
+	if err == nil && serving {
+		err = c.markDatabase()
 	}
 	if err != nil {
 		return nil, err

@@ -61,11 +61,12 @@ func needOwn(data string) error {
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("the node of %s works on %s, and not on the %s in it: %w", data, strings.TrimSpace(string(place)), catalogueFile, errElsewhere)
+	return fmt.Errorf("the node of %s works on %s, and not on the %s in it: %w; if it does not any more, remove %s",
+		data, strings.TrimSpace(string(place)), catalogueFile, errElsewhere, filepath.Join(data, databaseFile))
 }
 
-// markDatabase leaves in the folder of a node that serves where its catalogue is, if that is elsewhere. vigie copy to the folder
-// removes the mark.
+// markDatabase leaves in the folder of a node that serves where its catalogue is, if that is elsewhere; once it has been reached, and the
+// folder is found to be its. vigie copy to the folder removes the mark.
 func (c *Config) markDatabase() error {
 	if c.Database == "" {
 		return nil

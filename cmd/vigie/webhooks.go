@@ -37,7 +37,7 @@ func webhookRow(h v1.Webhook) []string {
 	case !h.On:
 		state = "off: " + value(h.Disabled)
 	case d.Failing > 0:
-		state = fmt.Sprintf("FAILING: %d of %d pending, since %s: %s", d.Failing, d.Pending, value(d.OldestAt).Local().Format(stamp), value(d.Error))
+		state = fmt.Sprintf("FAILING: %d of %d pending, the oldest of %s: %s", d.Failing, d.Pending, value(d.OldestAt).Local().Format(stamp), value(d.Error))
 	case d.Pending > 0:
 		state = fmt.Sprintf("on, %d pending", d.Pending)
 	}

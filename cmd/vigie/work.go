@@ -41,8 +41,12 @@ func (c *Config) openWork(ctx context.Context, m *matcher.Matcher, store storage
 	toHooks := outgoing(guard.Options{Secure: true})
 	toLists := outgoing(guard.Options{Redirects: 3, MaxBody: int64(c.MaxVideoBytes), Timeout: itemTimeout})
 	w := &work{out: []*guard.Guard{toHooks, toLists}}
-	for name, err := range c.Sources.Unreadable() {
-		log.Warn("a source cannot be read on this machine: re-scans of it fail here", "source", name, "error", err)
+	if log.Enabled(ctx, slog.LevelWarn) { // a node, which does not wait for a file system that is away
+		go func() {
+			for name, err := range c.Sources.Unreadable() {
+				log.Warn("a source cannot be read on this machine: re-scans of it fail here", "source", name, "error", err)
+			}
+		}()
 	}
 
 	fault := seldom(time.Minute, func(err error) { log.Error("jobs", "error", err) })

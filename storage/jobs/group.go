@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"vigie/storage"
@@ -16,20 +17,29 @@ import (
 
 const ofKeys = " AND key >= $4 AND key < $5"
 
-// PendingOf is for Engine.
-func (e *localEngine) PendingOf(ctx context.Context, kind, prefix string) (p Pending, err error) {
-	if err := checkKey(prefix); err != nil {
-		return p, err
+// Pending is for Engine.
+func (e *localEngine) Pending(ctx context.Context, kind string) (map[string]Pending, error) {
+	rows, err := e.db.QueryContext(ctx, `SELECT p.beginning, p.jobs, p.failing, p.oldest, COALESCE(j.error, '') FROM (
+			SELECT substr(key, 1, instr(key || '-', '-') - 1) AS beginning, count(*) AS jobs, count(*) FILTER (WHERE failed > 0 AND error IS NOT NULL) AS failing,
+				min(created) AS oldest, min(id) FILTER (WHERE failed > 0 AND error IS NOT NULL) AS failed
+			FROM job WHERE kind = $1 AND key IS NOT NULL AND state <> 'dead' GROUP BY beginning
+		) p LEFT JOIN job j ON j.id = p.failed`, kind) // while a job runs, its attempt counts among the failed
+	if err != nil {
+		return nil, mapLocal(err)
 	}
-	const those = " FROM job WHERE kind = $1 AND key >= $2 AND key < $3 AND state <> 'dead'"
-	const failing = "failed > 0 AND error IS NOT NULL" // while a job runs, its attempt counts among the failed
-	var oldest sql.NullInt64
-	err = e.db.QueryRowContext(ctx, "SELECT count(*), count(*) FILTER (WHERE "+failing+"), min(created), COALESCE((SELECT error"+those+" AND "+failing+" ORDER BY id LIMIT 1), '')"+those,
-		kind, prefix, behind(prefix)).Scan(&p.Jobs, &p.Failing, &oldest, &p.Error)
-	if oldest.Valid {
-		p.Oldest = fromMicros(oldest.Int64)
+	defer rows.Close()
+	all := map[string]Pending{}
+	for rows.Next() {
+		var beginning string
+		var p Pending
+		var oldest int64
+		if err := rows.Scan(&beginning, &p.Jobs, &p.Failing, &oldest, &p.Error); err != nil {
+			return nil, mapLocal(err)
+		}
+		p.Oldest = fromMicros(oldest)
+		all[beginning] = p
 	}
-	return p, mapLocal(err)
+	return all, mapLocal(rows.Err())
 }
 
 // DeadOf is for Engine.
@@ -88,21 +98,25 @@ const (
 	deadByKey = "CREATE INDEX IF NOT EXISTS vigie_dead_by_key ON " + schema + ".river_job (queue, (" + keyOfArgs + ")) WHERE state IN ('cancelled', 'discarded')"
 )
 
-// PendingOf is for Engine.
-func (e *riverEngine) PendingOf(ctx context.Context, kind, prefix string) (p Pending, err error) {
-	if err := checkKey(prefix); err != nil {
-		return p, err
+// Pending is for Engine.
+func (e *riverEngine) Pending(ctx context.Context, kind string) (map[string]Pending, error) {
+	rows, err := e.pool.Query(ctx, `SELECT p.beginning, p.jobs, p.failing, p.oldest, COALESCE(j.errors[array_upper(j.errors, 1)]->>'error', '') FROM (
+			SELECT split_part(args->>'key', '-', 1) AS beginning, count(*) AS jobs, count(*) FILTER (WHERE attempt > 0 AND cardinality(errors) > 0) AS failing,
+				min(created_at) AS oldest, min(id) FILTER (WHERE attempt > 0 AND cardinality(errors) > 0) AS failed
+			FROM river_job WHERE queue = $1 AND args->>'key' <> '' AND (`+waiting+` OR state = 'running') GROUP BY beginning
+		) p LEFT JOIN river_job j ON j.id = p.failed`, kind)
+	if err != nil {
+		return nil, mapError(ctx, err)
 	}
-	const failing = "attempt > 0 AND cardinality(errors) > 0"
-	var oldest *time.Time
-	err = e.pool.QueryRow(ctx, `SELECT count(*), count(*) FILTER (WHERE `+failing+`), min(created_at),
-			COALESCE((array_agg(errors[array_upper(errors, 1)]->>'error' ORDER BY id) FILTER (WHERE `+failing+`))[1], '')
-		FROM river_job WHERE queue = $1 AND (`+waiting+` OR state = 'running') AND `+keyOfArgs+` >= $2 AND `+keyOfArgs+` < $3`,
-		kind, prefix, behind(prefix)).Scan(&p.Jobs, &p.Failing, &oldest, &p.Error)
-	if oldest != nil {
-		p.Oldest = oldest.UTC()
-	}
-	return p, mapError(ctx, err)
+	all := map[string]Pending{}
+	var beginning string
+	var p Pending
+	_, err = pgx.ForEachRow(rows, []any{&beginning, &p.Jobs, &p.Failing, &p.Oldest, &p.Error}, func() error {
+		p.Oldest = p.Oldest.UTC()
+		all[beginning] = p
+		return nil
+	})
+	return all, mapError(ctx, err)
 }
 
 // DeadOf is for Engine.

@@ -125,11 +125,11 @@ type Engine interface {
 	// Drop removes the jobs of a kind that have the key, and wait or are dead; for those that run, the handler's context ends, and they
 	// are not tried again. It is no error if there are none.
 	Drop(ctx context.Context, kind, key string) error
-	// PendingOf, DeadOf, ReplayOf and DropOf are about the jobs of a kind whose keys begin with a prefix, such as those of one webhook.
-	// They do not read the others; on PostgreSQL PendingOf and DropOf do, of the kind, what is not done.
+	// Pending sums up those of a kind that wait or run, by what stands before the first hyphen of their keys. It reads all of them.
+	Pending(ctx context.Context, kind string) (map[string]Pending, error)
+	// DeadOf, ReplayOf and DropOf are about the jobs of a kind whose keys begin with a prefix, such as those of one webhook. They
+	// do not read the others.
 	//
-	// PendingOf sums up those that wait or run.
-	PendingOf(ctx context.Context, kind, prefix string) (Pending, error)
 	// DeadOf lists them as Dead does.
 	DeadOf(ctx context.Context, kind, prefix string, after int64, limit int) ([]Dead, error)
 	// ReplayOf replays all of them that are dead, but those beside which another one with their key waits or runs; replayed is how many.

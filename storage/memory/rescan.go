@@ -136,7 +136,7 @@ func (r *reader) RescanHitsOf(party storage.PartyID, entry storage.EntryID, afte
 			return nil, err
 		}
 		if one.Party == party {
-			h.Verdict, h.Entries = slices.Clone(h.Verdict), nil
+			h.Verdict, h.Entries = nil, nil
 			page = append(page, h)
 		}
 	}

@@ -132,6 +132,7 @@ func allPlanned(d dialect) []planned {
 		{"erased hits of re-scans", "rescan_hits_item (item=?)", text(eraseRescanHits, 1, []byte("x"), []byte{})},
 		{"erased failures of re-scans", "rescan_failures_item (item=?)", text(eraseRescanFailures, 1, []byte("x"), []byte{})},
 		{"old re-scans", "rescans_finished (party=? AND finished_at>? AND finished_at<?)", text(selectOldRescan, 1, 1)},
+		{"old hits of a re-scan, by entry", "SEARCH rescan_hit_entries USING PRIMARY KEY (hit=?)", text(removeHitEntries, 1, 1)},
 		{"old hits of a re-scan", "rescan_hits_rescan (rescan=?)", text(removeRescanHits, 1, 1)},
 		{"old failures of a re-scan", "rescan_failures_rescan (rescan=?)", text(removeRescanFails, 1, 1)},
 		{"old shards of a re-scan", "SEARCH rescan_shards USING PRIMARY KEY (rescan=?", text(removeRescanShards, 1, 1)},
@@ -184,6 +185,7 @@ var (
 		"parties with matches": "matches_", "counters": "match_counts_pkey", "statuses": "entries_pkey", "sign-ins": "sign_ins_pkey",
 		"shards of a re-scan": "rescan_shards_pkey", "whose matches are new": "matches_pkey", "(which of them a look-back found)": "past_uploads_pkey", "how much changes hold": "log_pkey",
 		"new erasures": "erasures_pkey", "old shards of a re-scan": "rescan_shards_pkey",
+		"old hits of a re-scan, by entry": "rescan_hit_entries_pkey",
 	}
 )
 

@@ -20,7 +20,7 @@ const (
 	selectShards = "SELECT rescan, number, begins, ends, planned, todo, attempt, tries, cursor, " +
 		rescanCounts + ", started_at, finished_at FROM rescan_shards "
 	selectRescanHits   = "SELECT id, rescan, shard, item, level, action, verdict FROM rescan_hits WHERE rescan = $1 AND id > $2 ORDER BY id LIMIT $3"
-	selectRescanHitsOf = "SELECT h.id, h.rescan, h.shard, h.item, h.level, h.action, h.verdict FROM rescan_hit_entries e JOIN rescan_hits h ON h.id = e.hit " +
+	selectRescanHitsOf = "SELECT h.id, h.rescan, h.shard, h.item, h.level, h.action, NULL FROM rescan_hit_entries e JOIN rescan_hits h ON h.id = e.hit " +
 		"WHERE e.party = $1 AND e.entry = $2 AND e.hit > $3 ORDER BY e.hit LIMIT $4"
 	selectRescanFailures = "SELECT id, rescan, shard, item, error FROM rescan_failures WHERE rescan = $1 AND id > $2 ORDER BY id LIMIT $3"
 )
@@ -317,6 +317,7 @@ const (
 // What ExpireRescans runs, for the oldest re-scan that is to go.
 const (
 	selectOldRescan    = "SELECT id FROM rescans WHERE party = $1 AND finished_at > 0 AND finished_at < $2 ORDER BY finished_at, id LIMIT 1"
+	removeHitEntries   = "DELETE FROM rescan_hit_entries WHERE hit IN (SELECT id FROM rescan_hits WHERE rescan = $1 ORDER BY id LIMIT $2)"
 	removeRescanHits   = "DELETE FROM rescan_hits WHERE id IN (SELECT id FROM rescan_hits WHERE rescan = $1 ORDER BY id LIMIT $2)"
 	removeRescanFails  = "DELETE FROM rescan_failures WHERE id IN (SELECT id FROM rescan_failures WHERE rescan = $1 ORDER BY id LIMIT $2)"
 	removeRescanShards = "DELETE FROM rescan_shards WHERE rescan = $1 AND number IN (SELECT number FROM rescan_shards WHERE rescan = $1 ORDER BY number LIMIT $2)"
@@ -332,6 +333,9 @@ func (w *writer) ExpireRescans(party storage.PartyID, before time.Time, limit in
 			selectOldRescan, party, millis(before))
 		if err != nil || len(old) == 0 {
 			return removed, wrap(err, "old re-scans of party", party)
+		}
+		if err := w.exec(removeHitEntries, old[0], limit-removed); err != nil { // of those that are next; no rows of their own
+			return removed, wrap(err, "old re-scan", old[0])
 		}
 		for _, statement := range []string{removeRescanHits, removeRescanFails, removeRescanShards, removeRescan} {
 			if removed == limit {

@@ -53,7 +53,8 @@ func olderHits(t *testing.T, open func() (*Store, error), older func() error) {
 		_, _, err3 := w.TakeShard(r.ID, 1)
 		return errors.Join(err1, err2, err3, w.SaveShard(storage.ShardProgress{Rescan: r.ID, Shard: 1, Attempt: 1, Hits: []storage.RescanHit{
 			{Item: "a", Verdict: []byte(`{"matches":[{"entry":5,"level":"match"},{"entry":5,"level":"likely"},{"entry":6,"level":"none"}]}`)},
-			{Item: "b", Verdict: []byte(`{"matches":[{"entry":7,"level":"review"}]}`)},
+			{Item: "x", Verdict: []byte(`{"matches":[{"entry":6,"level":"match","test":true},{"entry":6,"level":"match","suppressed_by":{"entry":1}}]}`)},
+			{Item: "b", Verdict: []byte(`{"matches":[{"entry":7,"level":"review","test":false}]}`)},
 			{Item: "c", Verdict: []byte(`{}`)},
 			{Item: "d"},
 			{Item: "e", Verdict: []byte(`{"matches":null}`)},

@@ -398,7 +398,7 @@ func testRescans(t *testing.T, open Open) {
 					f.must(second(w.TakeShard(id, 1)))
 					name := fmt.Sprint(id)
 					return w.SaveShard(storage.ShardProgress{Rescan: id, Shard: 1, Attempt: 1, Hits: []storage.RescanHit{
-						{Item: name + "a", Entries: []storage.EntryID{5, 6}}, {Item: name + "b"}, {Item: name + "c", Entries: []storage.EntryID{6}},
+						{Item: name + "a", Verdict: []byte("{}"), Entries: []storage.EntryID{5, 6}}, {Item: name + "b"}, {Item: name + "c", Entries: []storage.EntryID{6}},
 					}})
 				})
 			}
@@ -406,7 +406,7 @@ func testRescans(t *testing.T, open Open) {
 				f.view(func(r storage.Reader) error {
 					hits, err := r.RescanHitsOf(party, entry, after, limit)
 					for _, h := range hits {
-						f.same(true, h.ID > after && h.Entries == nil)
+						f.same(true, h.ID > after && h.Entries == nil && h.Verdict == nil)
 						after = h.ID
 						all = append(all, fmt.Sprint(h.Rescan, " ", h.Item))
 					}

@@ -3,7 +3,7 @@
 -- +goose Up
 
 CREATE TABLE rescan_hit_entries (
-    hit   BIGINT NOT NULL REFERENCES rescan_hits (id) ON DELETE CASCADE,
+    hit   BIGINT NOT NULL, -- no reference: making one would have everybody who saves hits wait for what follows
     entry BIGINT NOT NULL,
     party BIGINT NOT NULL, -- of the re-scan
     PRIMARY KEY (hit, entry)
@@ -15,4 +15,4 @@ INSERT INTO rescan_hit_entries (hit, entry, party)
 SELECT DISTINCT h.id, (m->>'entry')::BIGINT, r.party
 FROM rescan_hits h JOIN rescans r ON r.id = h.rescan,
     jsonb_array_elements(CASE jsonb_typeof(h.verdict::jsonb->'matches') WHEN 'array' THEN h.verdict::jsonb->'matches' ELSE '[]' END) m
-WHERE m->>'level' <> 'none';
+WHERE m->>'level' <> 'none' AND m->>'suppressed_by' IS NULL AND COALESCE(m->>'test', '') <> 'true';

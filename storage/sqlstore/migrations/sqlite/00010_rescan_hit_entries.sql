@@ -3,7 +3,7 @@
 -- +goose Up
 
 CREATE TABLE rescan_hit_entries (
-    hit   INTEGER NOT NULL REFERENCES rescan_hits (id) ON DELETE CASCADE,
+    hit   INTEGER NOT NULL, -- no reference: making one would have everybody who saves hits wait for what follows
     entry INTEGER NOT NULL,
     party INTEGER NOT NULL, -- of the re-scan
     PRIMARY KEY (hit, entry)
@@ -14,6 +14,6 @@ CREATE INDEX rescan_hit_entries_entry ON rescan_hit_entries (party, entry, hit);
 INSERT INTO rescan_hit_entries (hit, entry, party)
 SELECT DISTINCT h.id, json_extract(m.value, '$.entry'), r.party
 FROM rescan_hits h JOIN rescans r ON r.id = h.rescan, json_each(h.verdict, '$.matches') m
-WHERE json_extract(m.value, '$.level') <> 'none';
+WHERE json_extract(m.value, '$.level') <> 'none' AND json_extract(m.value, '$.suppressed_by') IS NULL AND COALESCE(json_extract(m.value, '$.test'), 0) = 0;
 
 PRAGMA user_version = 10;
