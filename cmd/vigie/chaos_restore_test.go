@@ -95,6 +95,11 @@ func (c *chaos) restore() {
 
 // retake waits until a node takes a flag again, and matches it: then it stands on the log that this is in.
 func (c *chaos) retake(l *load, m *member) *mark {
+	defer func() {
+		if c.Failed() {
+			c.Logf("node %s said: %s", m.name, m.process.stderr.String())
+		}
+	}()
 	mark := &mark{signals: randomSignals(c.random)}
 	mark.digest = mark.signals[1].Value
 	eventually(c, "node "+m.name+" takes a flag after the restore", func() bool { return l.doFlag(m, mark) == nil })
