@@ -91,6 +91,10 @@ func TestRescan(t *testing.T) {
 	known.Quality = 100
 	_, err = n.matcher.Flag(t.Context(), matcher.Flagging{Who: matcher.Local(), Bank: "b", Signals: []hashing.Signal{known}})
 	must(t, err)
+	_, err = n.matcher.CreateBank(t.Context(), matcher.Local(), matcher.NewBank{BankEdit: matcher.BankEdit{Name: some("tried")}, Kind: storage.TestBank})
+	must(t, err)
+	_, err = n.matcher.Flag(t.Context(), matcher.Flagging{Who: matcher.Local(), Bank: "tried", Signals: []hashing.Signal{known}})
+	must(t, err)
 
 	var list strings.Builder
 	list.WriteString("id,pdq,quality\n")
@@ -110,11 +114,11 @@ func TestRescan(t *testing.T) {
 	slices.Sort(planted)
 
 	key := "Authorization: Bearer " + n.keys["platform"]
-	answer := n.send("POST", "/v1/rescans", strings.NewReader(`{"source":"hashes","banks":["b"],"upright":true}`), asJSON, key, "Idempotency-Key: one")
+	answer := n.send("POST", "/v1/rescans", strings.NewReader(`{"source":"hashes","banks":["b","tried"],"upright":true}`), asJSON, key, "Idempotency-Key: one")
 	equal(t, "status", answer.StatusCode, 201)
 	var begun v1.Rescan
 	must(t, json.Unmarshal([]byte(read(t, answer.Body)), &begun))
-	again := n.send("POST", "/v1/rescans", strings.NewReader(`{"source":"hashes","banks":["b"],"upright":true}`), asJSON, key, "Idempotency-Key: one")
+	again := n.send("POST", "/v1/rescans", strings.NewReader(`{"source":"hashes","banks":["b","tried"],"upright":true}`), asJSON, key, "Idempotency-Key: one")
 	equal(t, "repeated", again.Header.Get("Idempotency-Replayed"), "true")
 	var same v1.Rescan
 	must(t, json.Unmarshal([]byte(read(t, again.Body)), &same))
@@ -151,7 +155,7 @@ func TestRescan(t *testing.T) {
 	slices.Sort(paged)
 	equal(t, "hits, page by page", fmt.Sprint(paged), fmt.Sprint(planted))
 
-	read := func(how string, kind string, items func(io.Reader) []string) {
+	readAs := func(how string, kind string, items func(io.Reader) []string) {
 		t.Helper()
 		path, header := path+"/hits?format="+how, key
 		if strings.Contains(how, "/") {
@@ -173,9 +177,9 @@ func TestRescan(t *testing.T) {
 		}
 		return items
 	}
-	read("ndjson", "application/x-ndjson", lines)
-	read("application/x-ndjson", "application/x-ndjson", lines)
-	read("csv", "text/csv", func(r io.Reader) (items []string) {
+	readAs("ndjson", "application/x-ndjson", lines)
+	readAs("application/x-ndjson", "application/x-ndjson", lines)
+	readAs("csv", "text/csv", func(r io.Reader) (items []string) {
 		rows, err := csv.NewReader(r).ReadAll()
 		must(t, err)
 		equal(t, "names", strings.Join(rows[0], " "), "item level action shard verdict")
@@ -184,7 +188,7 @@ func TestRescan(t *testing.T) {
 		}
 		return items
 	})
-	read("parquet", "application/vnd.apache.parquet", func(r io.Reader) (items []string) {
+	readAs("parquet", "application/vnd.apache.parquet", func(r io.Reader) (items []string) {
 		text, err := io.ReadAll(r)
 		must(t, err)
 		type row struct {
@@ -228,6 +232,12 @@ func TestRescan(t *testing.T) {
 	}
 	slices.Sort(items)
 	equal(t, "hits of the entry", fmt.Sprint(items), fmt.Sprint(planted))
+	answer = n.send("GET", path+"/hits?limit=1", nil, key)
+	if text := read(t, answer.Body); !strings.Contains(text, `"entry":2`) || !strings.Contains(text, `"test":true`) {
+		t.Errorf("the entry of the test bank is not in the verdict: %s", text)
+	}
+	answer = n.send("GET", "/v1/entries/2/rescan-hits", nil, key)
+	equal(t, "hits of what counts for nothing", strings.TrimSpace(read(t, answer.Body)), `{"hits":[]}`)
 	equal(t, "of no entry", n.send("GET", "/v1/entries/9/rescan-hits", nil, key).StatusCode, http.StatusNotFound)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"vigie/storage"
 )
@@ -74,6 +75,18 @@ func olderHits(t *testing.T, open func() (*Store, error), older func() error) {
 				t.Errorf("entry %d: hits %q, %v; want %q", entry, got, err, want)
 			}
 		}
-		return nil
+		r, err := w.EndRescan(1, storage.RescanCancelled, "")
+		if err != nil {
+			return err
+		}
+		if _, err := w.ExpireRescans(storage.Operator, r.FinishedAt.Add(time.Second), storage.MaxRemoved); err != nil {
+			return err
+		}
+		var left int
+		err = w.(*writer).row("SELECT count(*) FROM rescan_hit_entries").Scan(&left)
+		if left != 0 {
+			t.Errorf("%d rows are left of hits that have expired", left)
+		}
+		return err
 	})
 }

@@ -339,11 +339,7 @@ func testRescans(t *testing.T, open Open) {
 		"erased": func(f *fixture) {
 			f.party("p")
 			f.rescanOf(1)
-			f.update(func(w storage.Writer) error {
-				other := storage.Rescan{Party: 2}
-				f.must(w.CreateRescan(&other))
-				return errors.Join(first(w.PlanRescan(2)), w.AddShards(2, 1, storage.Plan{Planned: true}, make([]storage.Shard, 1)))
-			})
+			f.rescanBy(2, 1)
 			odd, long := "\x00\xff", strings.Repeat("é", storage.MaxRescanItem/2)
 			for id := storage.RescanID(1); id <= 2; id++ {
 				f.update(func(w storage.Writer) error {
@@ -387,11 +383,7 @@ func testRescans(t *testing.T, open Open) {
 		"hits by entry": func(f *fixture) {
 			f.party("p")
 			f.rescanOf(1)
-			f.update(func(w storage.Writer) error {
-				other := storage.Rescan{Party: 2}
-				f.must(w.CreateRescan(&other))
-				return errors.Join(first(w.PlanRescan(2)), w.AddShards(2, 1, storage.Plan{Planned: true}, make([]storage.Shard, 1)))
-			})
+			f.rescanBy(2, 1)
 			f.rescanOf(1)
 			for id := storage.RescanID(1); id <= 3; id++ {
 				f.update(func(w storage.Writer) error {
@@ -525,8 +517,14 @@ func (f *fixture) shards(id storage.RescanID, open bool) (all []storage.Shard) {
 // rescanOf makes a re-scan that is planned.
 func (f *fixture) rescanOf(shards int) {
 	f.Helper()
+	f.rescanBy(1, shards)
+}
+
+// rescanBy is rescanOf for a party.
+func (f *fixture) rescanBy(party storage.PartyID, shards int) {
+	f.Helper()
 	f.update(func(w storage.Writer) error {
-		r := storage.Rescan{Party: 1, Source: "s"}
+		r := storage.Rescan{Party: party, Source: "s"}
 		if err := w.CreateRescan(&r); err != nil {
 			return err
 		}

@@ -3,7 +3,7 @@
 -- +goose Up
 
 CREATE TABLE rescan_hit_entries (
-    hit   INTEGER NOT NULL, -- no reference: making one would have everybody who saves hits wait for what follows
+    hit   INTEGER NOT NULL, -- no reference, as in PostgreSQL
     entry INTEGER NOT NULL,
     party INTEGER NOT NULL, -- of the re-scan
     PRIMARY KEY (hit, entry)
