@@ -1408,7 +1408,7 @@ type Match struct {
 	// Radius The largest distance that counts in this bank, by the rule that counted this match.
 	Radius int `json:"radius"`
 
-	// SuppressedBy The known-good entry that is nearer than this one to the upload, in the same rendering and frame; then `level` and `action` are those of nothing found.
+	// SuppressedBy The known-good entry that is nearer than this one to the upload, in the same rendering and frame; then `action` is that of nothing found.
 	SuppressedBy *Suppression `json:"suppressed_by,omitempty"`
 
 	// Test The bank is for tests.
@@ -2287,7 +2287,7 @@ type Subscription struct {
 	Said bool `json:"said"`
 }
 
-// Suppression The known-good entry that is nearer than this one to the upload, in the same rendering and frame; then `level` and `action` are those of nothing found.
+// Suppression The known-good entry that is nearer than this one to the upload, in the same rendering and frame; then `action` is that of nothing found.
 type Suppression struct {
 	Algorithm Algorithm `json:"algorithm"`
 	Bank      string    `json:"bank"`

@@ -95,16 +95,20 @@ func (c *chaos) restore() {
 
 // retake waits until a node takes a flag again, and matches it: then it stands on the log that this is in.
 func (c *chaos) retake(l *load, m *member) *mark {
+	var last error
 	defer func() {
 		if c.Failed() {
-			c.Logf("node %s said: %s", m.name, m.process.stderr.String())
+			c.Logf("it was answered: %v; node %s said: %s", last, m.name, m.process.stderr.String())
 		}
 	}()
-	mark := &mark{signals: randomSignals(c.random)}
+	mark := &mark{signals: randomSignals(c.random), retracting: true} // which nobody else does, then
 	mark.digest = mark.signals[1].Value
 	eventually(c, "node "+m.name+" takes a flag after the restore", func() bool { return l.doFlag(m, mark) == nil })
 	eventually(c, "node "+m.name+" follows the log of the backup", func() bool {
 		v, _, err := send[v1.Verdict](l, m, c.platform, "/v1/check", "application/json", jsonOf(v1.CheckSignals{Signals: mark.signals[:1], MinSeq: &mark.seq}))
+		if last = err; err == nil {
+			last = fmt.Errorf("verdict %s as of change %d, entry %d added by change %d", v.Action, v.IndexSeq, mark.entry, mark.seq)
+		}
 		return err == nil && matchedIn(v, mark.entry)
 	})
 	return mark

@@ -147,6 +147,9 @@ func Start(ctx context.Context, c Command) (_ *Process, err error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
+		if context.Cause(p.ctx) == errTime {
+			err = fmt.Errorf("it did not begin within %v", startTimeout)
+		}
 		return nil, fmt.Errorf("start %s: %w", filepath.Base(c.Program), err)
 	}
 	return p, nil

@@ -69,13 +69,15 @@ func OpenPostgres(ctx context.Context, url string, o storage.Options) (_ *Store,
 		return nil, fmt.Errorf("open catalogue: %w", err)
 	}
 	defer func() {
+		if err == nil {
+			return
+		}
+		said := short(err)
 		if poolers(err) {
-			err = fmt.Errorf("%w: %w", ErrPooler, err)
+			said = fmt.Errorf("%w: %w", ErrPooler, said)
 		}
-		if err != nil {
-			err = fmt.Errorf("open catalogue in database %s at %s: %w",
-				config.Database, net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port))), short(err))
-		}
+		err = fmt.Errorf("open catalogue in database %s at %s: %w",
+			config.Database, net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port))), said)
 	}()
 	if err := preparePostgres(ctx, config); err != nil {
 		return nil, err
