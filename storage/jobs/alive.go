@@ -111,7 +111,7 @@ func (e *riverEngine) stayAlive(ctx context.Context) {
 
 // leave says that this process does no jobs any more.
 func (e *riverEngine) leave(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, e.watch.silence/2)
+	ctx, cancel := context.WithTimeout(ctx, silence/2)
 	defer cancel()
 	if _, err := e.pool.Exec(ctx, "DELETE FROM vigie_alive WHERE id = $1", e.id); err != nil {
 		e.fault(fmt.Errorf("say that this process does no jobs any more: %w", mapError(ctx, err)))
