@@ -91,11 +91,11 @@ norace: postgres s3server ## run what the race detector is too slow for: accurac
 	go test -count 1 -v -run '^Test(Hostile.*|Kill|BackupUnderLoad|Feed|Chaos|ClusterDemo)$$' ./cmd/vigie
 	go test -count 1 -run '^TestScripts$$/^bench_import$$' ./cmd/vigie
 
-# One package after the other, and all at one priority: the product has its decoders and workers wait for others, so that beside a
-# test that keeps every processor busy they would hardly run.
+# All at one priority, the idle one: the product has its decoders and workers wait for others, so that beside a test of another
+# package that keeps every processor busy they would hardly run.
 race: gcc postgres s3server duckdb ## run all tests with the race detector and coverage
 	@mkdir -p coverage
-	CGO_ENABLED=1 $$(chrt -i 0 true 2>/dev/null && echo chrt -i 0) go test -p 1 -race -json -timeout 60m -covermode=atomic -coverprofile=coverage/profile.txt ./... \
+	CGO_ENABLED=1 $$(chrt -i 0 true 2>/dev/null && echo chrt -i 0) go test -race -json -timeout 60m -covermode=atomic -coverprofile=coverage/profile.txt ./... \
 		| go run ./internal/testsum
 
 # The race detector is the only thing that needs a C compiler.

@@ -222,6 +222,9 @@ func (p *Process) start() (err error) {
 		p.cancel(ErrKilled)
 		<-p.exited
 	}
+	if err == errNotBegun { // what it wrote is of this binary, which has seen no media
+		err = fmt.Errorf("%w: %v: %s", err, p.cmd.ProcessState, cleanDetail(p.stderr.String()))
+	}
 	return err
 }
 
@@ -274,6 +277,8 @@ type programStatus struct {
 	Error       string      `json:"error,omitempty"`
 }
 
+var errNotBegun = errors.New("it did not begin (does this binary call sandbox.ProgramChild?)")
+
 // readStatus reads until the program begins, which closes the pipe.
 func (p *Process) readStatus(r io.Reader) error {
 	if !childGivesUpRights {
@@ -284,7 +289,7 @@ func (p *Process) readStatus(r io.Reader) error {
 		return err
 	}
 	if len(b) == 0 {
-		return errors.New("it did not begin (does this binary call sandbox.ProgramChild?)")
+		return errNotBegun
 	}
 	for d := json.NewDecoder(bytes.NewReader(b)); d.More(); {
 		var s programStatus

@@ -148,7 +148,7 @@ func confine(o programOptions) (held Protections, err error) {
 		resource int
 		value    int64
 	}{
-		{unix.RLIMIT_DATA, o.Memory},
+		{unix.RLIMIT_DATA, o.Memory + detector},
 		{unix.RLIMIT_FSIZE, o.Output},
 		{unix.RLIMIT_CORE, 0},
 		{unix.RLIMIT_NOFILE, files},
