@@ -218,7 +218,7 @@ func (l *load) question(on *member, random *rand.Rand, due time.Time) func() {
 	if a.mark != nil && a.mark.picture == nil {
 		signals = []v1.Signal{{Algorithm: v1.Pdq, Value: turned(signals[0].Value, random)}}
 	}
-	deaths := on.deaths.Load()
+	deaths, dies := on.deaths.Load(), on.down.Load() // it may have been chosen just before it was killed
 	return func() {
 		var v v1.Verdict
 		var fault string
@@ -231,7 +231,7 @@ func (l *load) question(on *member, random *rand.Rand, due time.Time) func() {
 		v.Signals, v.Media = nil, nil
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		a.took, a.verdict, a.fault, a.killed = time.Since(due), v, fault, on.deaths.Load() != deaths
+		a.took, a.verdict, a.fault, a.killed = time.Since(due), v, fault, dies || on.deaths.Load() != deaths
 	}
 }
 
