@@ -190,8 +190,8 @@ func (c *chaos) judgeRestored(l *load, was, is map[string]life, followed map[*me
 	}
 	recorded := (&load{cluster: c.cluster, checks: late}).judgeMatches()
 	c.after = []string{
-		fmt.Sprintf("Then the database was replaced, under running nodes and load, by its older backup. Writes acknowledged meanwhile: %d begun before, of which %d were lost with the old database (changes %s), %d while there was none, %d afterwards: all of these are there.",
-			acknowledged[withOld], len(lost), spanOf(lost), acknowledged[withNone], acknowledged[withOlder]),
+		fmt.Sprintf("Then the database was replaced, under running nodes and load, by its older backup. Writes acknowledged meanwhile: %d begun before and %d while there was none, of which %d were lost with the old database (changes %s), and %d afterwards: all of these are there.",
+			acknowledged[withOld], acknowledged[withNone], len(lost), spanOf(lost), acknowledged[withOlder]),
 		fmt.Sprintf("%d checks meanwhile; %d answered wrongly, %d not answered; %d as the old log had it, on nodes that had not followed yet. %d matches are in the catalogue, each once.",
 			len(l.checks), wrong, unanswered, byOld, recorded),
 	}
