@@ -104,15 +104,15 @@ func startLoad(c *cluster, name string, seed uint64, share time.Duration, marks 
 		questions, works := rand.New(rand.NewPCG(seed, uint64(2*i+1))), rand.New(rand.NewPCG(seed, uint64(2*i+2)))
 		l.ended.Go(func() {
 			every(ctx, share*time.Second/checksPerSecond, func(due time.Time) {
-				if on := l.route(m, questions); on != nil {
-					check := l.question(on, questions, due)
+				if on, deaths := l.route(m, questions); on != nil {
+					check := l.question(on, deaths, questions, due)
 					l.ended.Go(check)
 				}
 			})
 		})
 		l.ended.Go(func() {
 			every(ctx, share*time.Second/writesPerSecond, func(time.Time) {
-				if on := l.route(m, works); on != nil {
+				if on, _ := l.route(m, works); on != nil {
 					work := l.work(on, works)
 					l.ended.Go(work)
 				}
@@ -153,20 +153,23 @@ func (l *load) watch(ctx context.Context, m *member) {
 	})
 }
 
-// route is the node to ask instead of m: m itself, unless it is killed, or a load balancer chooses. nil: none.
-func (l *load) route(m *member, random *rand.Rand) *member {
+// route is the node to ask instead of m: m itself, unless it is killed, or a load balancer chooses; nil: none. deaths is how often it had
+// been killed before it was chosen.
+func (l *load) route(m *member, random *rand.Rand) (on *member, deaths int64) {
 	if l.balanced.Load() {
 		ready := slices.DeleteFunc(slices.Clone(l.nodes), func(m *member) bool { return !m.ready.Load() })
 		if len(ready) == 0 {
 			l.Error("no node is ready")
-			return nil
+			return nil, 0
 		}
-		return ready[random.IntN(len(ready))]
+		m = ready[random.IntN(len(ready))]
+		return m, m.deaths.Load()
 	}
+	deaths = m.deaths.Load() // first: whoever is about to be killed is down before it counts
 	if m.down.Load() {
-		return nil
+		return nil, 0
 	}
-	return m
+	return m, deaths
 }
 
 // send posts something to a node.
@@ -195,7 +198,7 @@ func jsonOf(v any) io.Reader {
 }
 
 // question draws a check, and returns what asks it: half of them are about what was flagged, of which some is retracted.
-func (l *load) question(on *member, random *rand.Rand, due time.Time) func() {
+func (l *load) question(on *member, deaths int64, random *rand.Rand, due time.Time) func() {
 	a := &checked{due: due, on: on, phase: l.phase.Load()}
 	signals := randomSignals(random)[:1]
 	l.mu.Lock()
@@ -218,7 +221,6 @@ func (l *load) question(on *member, random *rand.Rand, due time.Time) func() {
 	if a.mark != nil && a.mark.picture == nil {
 		signals = []v1.Signal{{Algorithm: v1.Pdq, Value: turned(signals[0].Value, random)}}
 	}
-	deaths, dies := on.deaths.Load(), on.down.Load() // it may have been chosen just before it was killed
 	return func() {
 		var v v1.Verdict
 		var fault string
@@ -231,7 +233,7 @@ func (l *load) question(on *member, random *rand.Rand, due time.Time) func() {
 		v.Signals, v.Media = nil, nil
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		a.took, a.verdict, a.fault, a.killed = time.Since(due), v, fault, dies || on.deaths.Load() != deaths
+		a.took, a.verdict, a.fault, a.killed = time.Since(due), v, fault, on.deaths.Load() != deaths
 	}
 }
 
@@ -253,12 +255,17 @@ func (l *load) work(on *member, random *rand.Rand) func() {
 			return func() { l.doRetract(on, m) }
 		}
 	}
-	m := &mark{signals: randomSignals(random)}
-	m.digest = m.signals[1].Value
+	m := newList(random)
 	if random.IntN(8) == 0 {
 		m = newPicture(random.Uint64())
 	}
 	return func() { _ = l.doFlag(on, m) }
+}
+
+func newList(random *rand.Rand) *mark {
+	m := &mark{signals: randomSignals(random)}
+	m.digest = m.signals[1].Value
+	return m
 }
 
 func newPicture(seed uint64) *mark {

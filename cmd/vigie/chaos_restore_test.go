@@ -101,8 +101,8 @@ func (c *chaos) retake(l *load, m *member) *mark {
 			c.Logf("it was answered: %v; node %s said: %s", last, m.name, m.process.stderr.String())
 		}
 	}()
-	mark := &mark{signals: randomSignals(c.random), retracting: true} // which nobody else does, then
-	mark.digest = mark.signals[1].Value
+	mark := newList(c.random)
+	mark.retracting = true // which nobody else does, then
 	eventually(c, "node "+m.name+" takes a flag after the restore", func() bool { return l.doFlag(m, mark) == nil })
 	eventually(c, "node "+m.name+" follows the log of the backup", func() bool {
 		v, _, err := send[v1.Verdict](l, m, c.platform, "/v1/check", "application/json", jsonOf(v1.CheckSignals{Signals: mark.signals[:1], MinSeq: &mark.seq}))

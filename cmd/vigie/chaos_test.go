@@ -286,8 +286,8 @@ func (c *chaos) takes(m *member, mark *mark, after string) {
 
 // flagOn flags a list of hashes, which no client retracts, on a node that is to take it.
 func (c *chaos) flagOn(m *member) *mark {
-	mark := &mark{signals: randomSignals(c.random), retracting: true}
-	mark.digest = mark.signals[1].Value
+	mark := newList(c.random)
+	mark.retracting = true
 	eventually(c, "a flag is taken", func() bool { return c.doFlag(m, mark) == nil })
 	return mark
 }

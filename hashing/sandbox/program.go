@@ -147,9 +147,6 @@ func Start(ctx context.Context, c Command) (_ *Process, err error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if context.Cause(p.ctx) == errTime {
-			err = fmt.Errorf("it did not begin within %v", startTimeout)
-		}
 		return nil, fmt.Errorf("start %s: %w", filepath.Base(c.Program), err)
 	}
 	return p, nil
@@ -218,12 +215,16 @@ func (p *Process) start() (err error) {
 		f.Close()
 	}
 	err = p.readStatus(status)
-	if err != nil {
-		p.cancel(ErrKilled)
-		<-p.exited
+	if err == nil {
+		return nil
 	}
-	if err == errNotBegun { // what it wrote is of this binary, which has seen no media
-		err = fmt.Errorf("%w: %v: %s", err, p.cmd.ProcessState, cleanDetail(p.stderr.String()))
+	p.cancel(ErrKilled)
+	<-p.exited
+	switch {
+	case context.Cause(p.ctx) == errTime:
+		return fmt.Errorf("it did not begin within %v", startTimeout)
+	case err == errNotBegun: // what it wrote is of this binary, which has seen no media
+		return fmt.Errorf("%w: %v: %s", err, p.cmd.ProcessState, cleanDetail(p.stderr.String()))
 	}
 	return err
 }
