@@ -51,7 +51,7 @@ func questionOf(in v1.CheckSignals) (q matcher.Question, err error) {
 		q.Context = append(q.Context, string(c))
 	}
 	q.MinSeq, q.Band = uint64(or(in.MinSeq, 0)), or(in.Band, false)
-	q.StopAtFirst, q.VPDQ = or(in.StopAtFirst, false), vpdqIn(in.Video)
+	q.StopAtFirst, q.VPDQ, q.Past = or(in.StopAtFirst, false), vpdqIn(in.Video), or(in.Past, false)
 	return q, nil
 }
 
@@ -73,6 +73,7 @@ func (s *Server) checkUpload(mr *multipart.Reader) (q matcher.Question, err erro
 			return nil
 		}},
 		"context": {take: func(v string) error { q.Context = list(v); return nil }},
+		"past":    truth("past", &q.Past),
 		"min_seq": {take: func(v string) (err error) {
 			if q.MinSeq, err = strconv.ParseUint(v, 10, 63); err != nil {
 				return refuse(pInvalid, "part min_seq: %q is not a number", v)
@@ -94,6 +95,17 @@ const (
 type part struct {
 	many bool // it may be repeated
 	take func(string) error
+}
+
+// truth is a part that says true or false.
+func truth(name string, to *bool) part {
+	return part{take: func(v string) error {
+		if v != "true" && v != "false" {
+			return refuse(pInvalid, "part %s: %q; accepted are true and false", name, v)
+		}
+		*to = v == "true"
+		return nil
+	}}
 }
 
 // readParts reads a multipart body: the part "file" as media, the others by their names. Parts may

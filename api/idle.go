@@ -9,7 +9,8 @@ import (
 
 // idle lets work run that nobody waits for: the items of re-scans. While nobody asks for a check, as much of it runs as there are
 // processors for. While somebody does, one item runs at a time, and after each there is a pause that is three times as long: so
-// re-scans take a quarter of one processor from those who wait, at most, and what is asked for meets one item in hand, at most.
+// re-scans take a quarter of one processor from those who wait, at most. What is asked for then meets one item in hand, at most; who asks
+// after a while in which nobody did meets those that run, and a join of hashes that looks for him, and breaks off.
 // It is safe for concurrent use.
 type idle struct {
 	slots int // items that run at a time while nobody asks

@@ -35,13 +35,7 @@ func videoParts(q *matcher.Question) map[string]part {
 			q.Video = hashing.VideoOptions{Keyframes: v == string(v1.Keyframes)}
 			return nil
 		}},
-		"stop_at_first": {take: func(v string) error {
-			if v != "true" && v != "false" {
-				return refuse(pInvalid, "part stop_at_first: %q; accepted are true and false", v)
-			}
-			q.StopAtFirst = v == "true"
-			return nil
-		}},
+		"stop_at_first":  truth("stop_at_first", &q.StopAtFirst),
 		"query_percent":  percent("query_percent", func(v *matcher.VPDQ) *float64 { return &v.QueryPercent }),
 		"target_percent": percent("target_percent", func(v *matcher.VPDQ) *float64 { return &v.TargetPercent }),
 	}

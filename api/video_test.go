@@ -113,7 +113,7 @@ func TestVideos(t *testing.T) {
 	equal(t, "level of one frame", n.checkSlides("XeZ").JSON200.Level, v1.LevelLikely)
 
 	for _, parts := range [][]string{
-		{"frames", "some"}, {"stop_at_first", "yes"}, {"query_percent", "many"}, {"query_percent", "101"}, {"target_percent", "NaN"},
+		{"frames", "some"}, {"stop_at_first", "yes"}, {"past", "maybe"}, {"query_percent", "many"}, {"query_percent", "101"}, {"target_percent", "NaN"},
 	} {
 		equal(t, parts[0]+" "+parts[1], n.checkSlides("abc", parts...).StatusCode(), http.StatusBadRequest)
 	}

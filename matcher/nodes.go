@@ -80,7 +80,8 @@ func (r *Reporter) report(ctx context.Context, n storage.NodeReport, tidy bool) 
 	n.ID, n.Name, n.Version, n.Claim = r.Journal.Node(), cut(r.Name), cut(r.Version), r.Matcher.o.Claim
 	n.At, n.Ready = r.Matcher.o.Now(), r.Ready() && !n.Stopped
 	n.Head, n.Staleness, n.Backlog = f.Head(), f.Staleness(), had.Backlog
-	if s := f.State(); s != nil {
+	s := f.State()
+	if s != nil {
 		n.LogID, n.Seq = s.LogID, s.Seq
 	}
 	r.count(ctx)
@@ -91,6 +92,9 @@ func (r *Reporter) report(ctx context.Context, n storage.NodeReport, tidy bool) 
 	err := r.Matcher.catalogue.Update(ctx, func(w storage.Writer) (err error) {
 		if head, err = w.Head(); err != nil {
 			return err
+		}
+		if s != nil && s.point().in(head) != nil {
+			n.Sums = nil // they are of another log, which this node will notice within a second
 		}
 		if shipped, err = w.Shipped(n.ID); err != nil {
 			return err
@@ -333,8 +337,10 @@ func (m *Matcher) VerifyNodes(ctx context.Context, who Principal) (v VerifiedNod
 	return v, nil
 }
 
-// compareNodes waits until all live nodes have told of a change, or cannot any more; late: some live ones have not told.
+// compareNodes waits until all live nodes have told of a change, or cannot any more; late: some live ones have not told. A node differs
+// when it has told so once more: a report that was under way while the database was set back tells of the log before.
 func (m *Matcher) compareNodes(ctx context.Context, who Principal, logID string, v *VerifiedNodes) (late bool, err error) {
+	told := map[string]time.Time{} // the first reports of those that differ
 	for until := time.Now().Add(3 * reportEvery); ; {
 		all, err := m.Nodes(ctx, who)
 		if err != nil {
@@ -363,6 +369,10 @@ func (m *Matcher) compareNodes(ctx context.Context, who Principal, logID string,
 				v.Agree = append(v.Agree, n.ID)
 			default:
 				v.Differ = append(v.Differ, n.ID)
+				if _, again := told[n.ID]; !again {
+					told[n.ID] = n.At
+				}
+				pending = pending || n.At.Equal(told[n.ID])
 			}
 		}
 		if !pending || time.Now().After(until) {

@@ -315,10 +315,14 @@ func (r *Runner) source(ctx context.Context, of storage.Rescan) (opened, *rate.L
 	}
 	limit := r.limits[of.Source]
 	if limit == nil {
-		limit = rate.NewLimiter(rate.Inf, 1)
+		most, burst := rate.Inf, 1
 		if c.PerSecond > 0 {
-			limit = rate.NewLimiter(rate.Limit(c.PerSecond), 1)
+			most = rate.Limit(c.PerSecond)
 		}
+		if c.Kind == HashSource { // which are taken many at a time: those of a second
+			burst = int(min(max(most, 1), joinRows))
+		}
+		limit = rate.NewLimiter(most, burst)
 		r.limits[of.Source] = limit
 	}
 	if of.Options.FailedOf != 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -115,7 +116,7 @@ func (s *session) work(ctx context.Context) error {
 		}
 	}
 	if source.hashes != nil {
-		return s.hashes(ctx, source.hashes)
+		return s.hashes(ctx, source.hashes, limit)
 	}
 	s.alone, _ = source.items.(oneByOne)
 	return s.items(ctx, source.items, limit)
@@ -135,6 +136,7 @@ type session struct {
 	cut   bool      // it ended because of that
 	alone oneByOne  // the source, if it is one
 	lost  bool      // what could not be saved: whether it was stored is not known, or another has taken the shard
+	most  int       // hashes that are joined at a time while nobody asks for anything
 
 	begun sync.Map // cursors of items that are being checked, or have been, and are not noted yet
 
@@ -495,8 +497,8 @@ func forGood(err error) bool {
 }
 
 // joinRows is how many hashes are joined at a time, and turnedRows how many of those that are turned as well, for each of which the
-// index is asked nine times: the more, the quicker, and the longer others wait for the processors. So they are few while there are
-// others.
+// index is asked nine times: the more, the quicker, since a join goes through all buckets of the index, however few they are. So it is
+// broken off when somebody asks for something, and they are few while there are others.
 const (
 	joinRows   = 1 << 20
 	turnedRows = 1 << 17
@@ -504,7 +506,7 @@ const (
 )
 
 // hashes joins the hashes of the shard.
-func (s *session) hashes(ctx context.Context, list hashList) error {
+func (s *session) hashes(ctx context.Context, list hashList, limit *rate.Limiter) error {
 	after, err := placeOf(s.at)
 	if err != nil {
 		return err
@@ -517,17 +519,22 @@ func (s *session) hashes(ctx context.Context, list hashList) error {
 	if s.of.Options.Upright {
 		size = joinRows
 	}
+	size = min(size, limit.Burst())
+	s.most = size
 	ctx, stop := context.WithCancel(ctx)
 	batches, read := s.read(ctx, list, after, to, size)
 	defer read()
 	defer stop()
 	begun := false
 	for rows := range batches {
-		if begun && time.Now().After(s.until) {
+		if s.cut || begun && time.Now().After(s.until) {
 			s.cut = true
 			return nil
 		}
 		begun = true
+		if err := limit.WaitN(ctx, len(rows)); err != nil {
+			return err
+		}
 		if err := s.join(ctx, rows); err != nil {
 			return err
 		}
@@ -563,7 +570,7 @@ func (s *session) read(ctx context.Context, list hashList, after, to int64, size
 	}
 }
 
-// join joins some rows.
+// join joins some rows, as far as there is time.
 func (s *session) join(ctx context.Context, rows []hashRow) error {
 	signals := make([]hashing.Signal, 0, len(rows))
 	of := make([]int, 0, len(rows)) // which row a signal is of
@@ -600,28 +607,86 @@ func (s *session) join(ctx context.Context, rows []hashRow) error {
 			next++
 			return s.note(ctx, rows[of[at+i]].item(), v, nil)
 		})
+		if err == errAsked {
+			done, _ := slices.BinarySearch(of, next) // what it had told of is noted
+			at = max(at, done)
+			continue
+		}
 		if hopeless(err) {
 			return hopelessError{err}
 		}
 		if err != nil {
 			return err
 		}
-		at += n
+		if at += n; at < len(signals) && time.Now().After(s.until) {
+			s.cut = true
+			return note(of[at])
+		}
 	}
 	return note(len(rows))
 }
 
-// joinSome joins as many of the hashes as there is room for now, and says how many.
+// joinSome joins as many of the hashes as there is room for now, and says how many. If somebody asks for something while it joins more than a
+// few, it breaks off with errAsked, and takes less at a time until that has gone well: else whoever asks every few seconds would have it begin
+// for ever.
 func (s *session) joinSome(ctx context.Context, signals []hashing.Signal, found func(int, Verdict) error) (n int, err error) {
 	release, alone, err := s.room(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer release()
-	if n = len(signals); !alone {
-		n = min(n, fewRows)
+	if !alone || s.most <= fewRows {
+		n = min(len(signals), fewRows)
+		err = s.r.o.Join(ctx, s.of, signals[:n], found)
+	} else {
+		n = min(len(signals), s.most)
+		err = s.untilAsked(ctx, func(ctx context.Context) error { return s.r.o.Join(ctx, s.of, signals[:n], found) })
 	}
-	return n, s.r.o.Join(ctx, s.of, signals[:n], found)
+	switch {
+	case err == errAsked:
+		s.most /= 4
+	case err == nil && alone:
+		s.most = min(2*max(s.most, fewRows), joinRows)
+	}
+	return n, err
+}
+
+// lookForOthers is how often it is seen whether somebody asks.
+const lookForOthers = 20 * time.Millisecond
+
+var errAsked = errors.New("somebody has asked for something")
+
+// untilAsked has something done in a room that is its alone, until somebody asks for something: then it returns errAsked.
+func (s *session) untilAsked(ctx context.Context, do func(context.Context) error) error {
+	working, stop := context.WithCancelCause(ctx)
+	var looking sync.WaitGroup
+	defer looking.Wait()
+	defer stop(nil)
+	looking.Go(func() {
+		tick := time.NewTicker(lookForOthers)
+		defer tick.Stop()
+		for {
+			select {
+			case <-working.Done():
+				return
+			case <-tick.C:
+			}
+			soon, cancel := context.WithTimeout(working, lookForOthers)
+			release, alone, err := s.r.o.Idle(soon) // while nobody asks, there is more room
+			cancel()
+			if err == nil {
+				release()
+			}
+			if !alone {
+				stop(errAsked)
+			}
+		}
+	})
+	err := do(working)
+	if errors.Is(err, context.Canceled) && ctx.Err() == nil && context.Cause(working) == errAsked {
+		err = errAsked
+	}
+	return err
 }
 
 func (r hashRow) item() Item { return Item{Name: r.id, Place: placeText(r.place)} }

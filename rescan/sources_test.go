@@ -13,7 +13,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -161,6 +163,104 @@ func joinOf(_ context.Context, _ storage.Rescan, hashes []hashing.Signal, found 
 		}
 	}
 	return nil
+}
+
+// hashesOf is a site with a list of n hashes, of which every hundredth is found, and what is to be found.
+func hashesOf(t *testing.T, n int, perSecond float64) (s *site, hits []string) {
+	t.Helper()
+	s = newSite(t, nil)
+	path := filepath.Join(t.TempDir(), "list.csv")
+	var text strings.Builder
+	fmt.Fprintln(&text, "id,pdq")
+	for i := range n {
+		hash := "00"
+		if i%100 == 50 {
+			hash = "5a"
+			hits = append(hits, fmt.Sprintf("%06d match", i))
+		}
+		fmt.Fprintf(&text, "%06d,%s\n", i, strings.Repeat(hash, 32))
+	}
+	must(t, writeFile(path, text.String()))
+	s.o.Sources["old"] = rescan.SourceConfig{Kind: rescan.HashSource, Location: path, PerSecond: perSecond}
+	s.o.Join = joinOf
+	return s, hits
+}
+
+// TestHashesPerSecond: hashes are joined no quicker than the source has it, whether a shard is done in one go or in several.
+func TestHashesPerSecond(t *testing.T) {
+	t.Parallel()
+	const n, rate = 3000, 2000
+	for _, slice := range []time.Duration{time.Minute, time.Nanosecond} {
+		s, hits := hashesOf(t, n, rate)
+		s.o.Slice = slice
+		began, joined := time.Now(), 0
+		s.o.Join = func(ctx context.Context, r storage.Rescan, hashes []hashing.Signal, found func(int, rescan.Verdict) error) error {
+			joined += len(hashes)
+			if most := rate * (1 + time.Since(began).Seconds()); float64(joined) > most {
+				t.Errorf("%d are joined when there may be %.0f", joined, most)
+			}
+			return joinOf(ctx, r, hashes, found)
+		}
+		s.sameRunner() // which bounds it
+		r := s.start(rescan.Request{})
+		s.rest()
+		got, _ := s.found(r.ID)
+		equal(t, got, hits)
+		equal(t, s.rescan(r.ID).Counts, storage.RescanCounts{Items: n, None: n - int64(len(hits)), Match: int64(len(hits))})
+	}
+}
+
+// TestHashesGiveWay: hashes that are joined while nobody asks for anything are left when somebody does, and found once each nevertheless.
+func TestHashesGiveWay(t *testing.T) {
+	t.Parallel()
+	const n = 20_000
+	s, hits := hashesOf(t, n, 0)
+	var asked atomic.Bool
+	s.o.Idle = func(ctx context.Context) (func(), bool, error) {
+		return func() {}, !asked.Load(), nil
+	}
+	broken := 0
+	s.o.Join = func(ctx context.Context, r storage.Rescan, hashes []hashing.Signal, found func(int, rescan.Verdict) error) error {
+		if len(hashes) <= 4096 {
+			asked.Store(false)
+			return joinOf(ctx, r, hashes, found)
+		}
+		asked.Store(true)
+		broken++
+		must(t, joinOf(ctx, r, hashes[:1000], found)) // some are told of by then
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("join: %w", ctx.Err())
+		case <-time.After(time.Minute):
+			t.Error("it is not told to end")
+			return joinOf(ctx, r, hashes[1000:], func(i int, v rescan.Verdict) error { return found(1000+i, v) })
+		}
+	}
+	r := s.start(rescan.Request{})
+	s.rest()
+	got, _ := s.found(r.ID)
+	equal(t, got, hits)
+	equal(t, s.rescan(r.ID).Counts, storage.RescanCounts{Items: n, None: n - int64(len(hits)), Match: int64(len(hits))})
+	if broken == 0 {
+		t.Error("all were joined at once")
+	}
+}
+
+// TestHashesInTime: a shard of hashes that may be joined a few at a time only is gone on with later when its time is over.
+func TestHashesInTime(t *testing.T) {
+	t.Parallel()
+	s, hits := hashesOf(t, 10_000, 0)
+	s.o.Idle = func(context.Context) (func(), bool, error) { return func() {}, false, nil }
+	r := s.start(rescan.Request{})
+	for s.rescan(r.ID).Counts.Items == 0 {
+		_ = s.do(s.process(), len(s.q.jobs)-1)
+	}
+	if now := s.rescan(r.ID); now.Counts.Items != 4096 {
+		t.Errorf("%d are joined in no time", now.Counts.Items)
+	}
+	s.rest()
+	got, _ := s.found(r.ID)
+	equal(t, got, hits)
 }
 
 // TestRescanOfURLs fetches what a list names; what passes is tried again, what does not is not.

@@ -68,6 +68,16 @@ func Unseen(matches []MatchRecord, there func(EntryID, MatchID) bool) (fresh []M
 	return fresh
 }
 
+// ErasedBy reports whether an erasure was of this match's name, after its upload was checked: what comes late, from the journal of a
+// node that was down or found by a look-back meanwhile, is not to bring the name back. A name that comes again later is another's.
+func (m MatchRecord) ErasedBy(e Erasure) bool {
+	at := m.At
+	if m.Past != nil {
+		at = m.Past.At
+	}
+	return m.Party == e.Party && m.ContentID == e.ContentID && !KeptTime(at).After(e.At)
+}
+
 // checkPast reports what keeps the match of a past upload from being stored.
 func (m MatchRecord) checkPast() error {
 	switch {

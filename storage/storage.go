@@ -555,7 +555,7 @@ type Writer interface {
 	// AddMatches stores matches of one node, in the order of their numbers, all beyond Shipped, and counts them for their
 	// entries; ErrExists if there is one of them already. They may name parties, entries and banks that are not there: a
 	// journal outlives a catalogue restored from a backup. One of a past upload is left out if the entry has a match of that
-	// upload already: it was found twice.
+	// upload already: it was found twice; and one that is [MatchRecord.ErasedBy] an erasure which is still there is stored without its name.
 	AddMatches(node string, matches []MatchRecord) error
 	// AddSignIns likewise stores sign-ins.
 	AddSignIns(node string, signIns []SignIn) error

@@ -893,6 +893,9 @@ type CheckSignals struct {
 	// MinSeq Answer only from an index that has seen this change; waits up to 2 s.
 	MinSeq *int64 `json:"min_seq,omitempty"`
 
+	// Past It is no upload of now, but one of many old ones that are gone through again. It is no part of a flood, its match is not recorded, and it is not kept in the upload history; the verdict is the same.
+	Past *Past `json:"past,omitempty"`
+
 	// Signals At most 64, unless they are the frames of a video; then some have a `time_ms`. Frames of a quality under 50 are left out.
 	Signals Signals `json:"signals"`
 
@@ -920,6 +923,9 @@ type CheckUpload struct {
 	// Frames Of a video: its keyframes and four frames a second, or its keyframes alone, which is several times faster and sees nothing between them.
 	Frames *CheckUploadFrames `json:"frames,omitempty"`
 	MinSeq *int64             `json:"min_seq,omitempty"`
+
+	// Past It is no upload of now, but one of many old ones that are gone through again. It is no part of a flood, its match is not recorded, and it is not kept in the upload history; the verdict is the same.
+	Past *Past `json:"past,omitempty"`
 
 	// QueryPercent See `VPDQ`.
 	QueryPercent *float32 `json:"query_percent,omitempty"`
@@ -1814,6 +1820,9 @@ type PartyKind string
 //
 // Examples: example-platform
 type PartyName = string
+
+// Past It is no upload of now, but one of many old ones that are gone through again. It is no part of a flood, its match is not recorded, and it is not kept in the upload history; the verdict is the same.
+type Past = bool
 
 // PastUpload defines model for PastUpload.
 type PastUpload struct {
@@ -3110,7 +3119,8 @@ type ClientInterface interface {
 
 	// EraseContentWithBody Erase the name of an upload
 	//
-	// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless.
+	// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless. What was checked
+	// before and comes later, from a node that was down, has no name either. Out of the upload history it is taken by every node, within some seconds.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3119,7 +3129,8 @@ type ClientInterface interface {
 
 	// EraseContent Erase the name of an upload
 	//
-	// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless.
+	// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless. What was checked
+	// before and comes later, from a node that was down, has no name either. Out of the upload history it is taken by every node, within some seconds.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3408,8 +3419,8 @@ type ClientInterface interface {
 	// StartRescanWithBody Check what was posted before
 	//
 	// Checks all that is in a source, in the background and at idle priority, as your party's checks would. What matches is listed with
-	// the re-scan; it is not among the matches of checks, and no decision is awaited. When it has ended, webhooks that want
-	// `rescan.finished` are told. It goes on where it was when nodes come and go. One that finds more than a million matches, or
+	// the re-scan; it is not among the matches of checks, and no decision is awaited. When it is done or has failed, webhooks that want
+	// `rescan.finished` are told, but not when it was cancelled. It goes on where it was when nodes come and go. One that finds more than a million matches, or
 	// could not check as many items, fails: narrow it.
 	//
 	// Takes any type of body and a specified content type.
@@ -3420,8 +3431,8 @@ type ClientInterface interface {
 	// StartRescan Check what was posted before
 	//
 	// Checks all that is in a source, in the background and at idle priority, as your party's checks would. What matches is listed with
-	// the re-scan; it is not among the matches of checks, and no decision is awaited. When it has ended, webhooks that want
-	// `rescan.finished` are told. It goes on where it was when nodes come and go. One that finds more than a million matches, or
+	// the re-scan; it is not among the matches of checks, and no decision is awaited. When it is done or has failed, webhooks that want
+	// `rescan.finished` are told, but not when it was cancelled. It goes on where it was when nodes come and go. One that finds more than a million matches, or
 	// could not check as many items, fails: narrow it.
 	//
 	// Takes a body of the `application/json` content type.
@@ -4005,7 +4016,8 @@ func (c *Client) CheckBatchWithBody(ctx context.Context, contentType string, bod
 
 // EraseContentWithBody Erase the name of an upload
 //
-// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless.
+// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless. What was checked
+// before and comes later, from a node that was down, has no name either. Out of the upload history it is taken by every node, within some seconds.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4024,7 +4036,8 @@ func (c *Client) EraseContentWithBody(ctx context.Context, contentType string, b
 
 // EraseContent Erase the name of an upload
 //
-// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless.
+// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless. What was checked
+// before and comes later, from a node that was down, has no name either. Out of the upload history it is taken by every node, within some seconds.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4663,8 +4676,8 @@ func (c *Client) ListRescans(ctx context.Context, params *ListRescansParams, req
 // StartRescanWithBody Check what was posted before
 //
 // Checks all that is in a source, in the background and at idle priority, as your party's checks would. What matches is listed with
-// the re-scan; it is not among the matches of checks, and no decision is awaited. When it has ended, webhooks that want
-// `rescan.finished` are told. It goes on where it was when nodes come and go. One that finds more than a million matches, or
+// the re-scan; it is not among the matches of checks, and no decision is awaited. When it is done or has failed, webhooks that want
+// `rescan.finished` are told, but not when it was cancelled. It goes on where it was when nodes come and go. One that finds more than a million matches, or
 // could not check as many items, fails: narrow it.
 //
 // Takes any type of body and a specified content type.
@@ -4685,8 +4698,8 @@ func (c *Client) StartRescanWithBody(ctx context.Context, contentType string, bo
 // StartRescan Check what was posted before
 //
 // Checks all that is in a source, in the background and at idle priority, as your party's checks would. What matches is listed with
-// the re-scan; it is not among the matches of checks, and no decision is awaited. When it has ended, webhooks that want
-// `rescan.finished` are told. It goes on where it was when nodes come and go. One that finds more than a million matches, or
+// the re-scan; it is not among the matches of checks, and no decision is awaited. When it is done or has failed, webhooks that want
+// `rescan.finished` are told, but not when it was cancelled. It goes on where it was when nodes come and go. One that finds more than a million matches, or
 // could not check as many items, fails: narrow it.
 //
 // Takes a body of the `application/json` content type.
@@ -8516,7 +8529,8 @@ type ClientWithResponsesInterface interface {
 
 	// EraseContentWithBodyWithResponse Erase the name of an upload
 	//
-	// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless.
+	// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless. What was checked
+	// before and comes later, from a node that was down, has no name either. Out of the upload history it is taken by every node, within some seconds.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -8525,7 +8539,8 @@ type ClientWithResponsesInterface interface {
 
 	// EraseContentWithResponse Erase the name of an upload
 	//
-	// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless.
+	// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless. What was checked
+	// before and comes later, from a node that was down, has no name either. Out of the upload history it is taken by every node, within some seconds.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -8842,8 +8857,8 @@ type ClientWithResponsesInterface interface {
 	// StartRescanWithBodyWithResponse Check what was posted before
 	//
 	// Checks all that is in a source, in the background and at idle priority, as your party's checks would. What matches is listed with
-	// the re-scan; it is not among the matches of checks, and no decision is awaited. When it has ended, webhooks that want
-	// `rescan.finished` are told. It goes on where it was when nodes come and go. One that finds more than a million matches, or
+	// the re-scan; it is not among the matches of checks, and no decision is awaited. When it is done or has failed, webhooks that want
+	// `rescan.finished` are told, but not when it was cancelled. It goes on where it was when nodes come and go. One that finds more than a million matches, or
 	// could not check as many items, fails: narrow it.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -8854,8 +8869,8 @@ type ClientWithResponsesInterface interface {
 	// StartRescanWithResponse Check what was posted before
 	//
 	// Checks all that is in a source, in the background and at idle priority, as your party's checks would. What matches is listed with
-	// the re-scan; it is not among the matches of checks, and no decision is awaited. When it has ended, webhooks that want
-	// `rescan.finished` are told. It goes on where it was when nodes come and go. One that finds more than a million matches, or
+	// the re-scan; it is not among the matches of checks, and no decision is awaited. When it is done or has failed, webhooks that want
+	// `rescan.finished` are told, but not when it was cancelled. It goes on where it was when nodes come and go. One that finds more than a million matches, or
 	// could not check as many items, fails: narrow it.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
@@ -12494,7 +12509,8 @@ func (c *ClientWithResponses) CheckBatchWithBodyWithResponse(ctx context.Context
 
 // EraseContentWithBodyWithResponse Erase the name of an upload
 //
-// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless.
+// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless. What was checked
+// before and comes later, from a node that was down, has no name either. Out of the upload history it is taken by every node, within some seconds.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -12509,7 +12525,8 @@ func (c *ClientWithResponses) EraseContentWithBodyWithResponse(ctx context.Conte
 
 // EraseContentWithResponse Erase the name of an upload
 //
-// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless.
+// Takes a `content_id` out of all of your party's matches, and out of what its re-scans found and could not check; these stay, nameless. What was checked
+// before and comes later, from a node that was down, has no name either. Out of the upload history it is taken by every node, within some seconds.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -13036,8 +13053,8 @@ func (c *ClientWithResponses) ListRescansWithResponse(ctx context.Context, param
 // StartRescanWithBodyWithResponse Check what was posted before
 //
 // Checks all that is in a source, in the background and at idle priority, as your party's checks would. What matches is listed with
-// the re-scan; it is not among the matches of checks, and no decision is awaited. When it has ended, webhooks that want
-// `rescan.finished` are told. It goes on where it was when nodes come and go. One that finds more than a million matches, or
+// the re-scan; it is not among the matches of checks, and no decision is awaited. When it is done or has failed, webhooks that want
+// `rescan.finished` are told, but not when it was cancelled. It goes on where it was when nodes come and go. One that finds more than a million matches, or
 // could not check as many items, fails: narrow it.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -13054,8 +13071,8 @@ func (c *ClientWithResponses) StartRescanWithBodyWithResponse(ctx context.Contex
 // StartRescanWithResponse Check what was posted before
 //
 // Checks all that is in a source, in the background and at idle priority, as your party's checks would. What matches is listed with
-// the re-scan; it is not among the matches of checks, and no decision is awaited. When it has ended, webhooks that want
-// `rescan.finished` are told. It goes on where it was when nodes come and go. One that finds more than a million matches, or
+// the re-scan; it is not among the matches of checks, and no decision is awaited. When it is done or has failed, webhooks that want
+// `rescan.finished` are told, but not when it was cancelled. It goes on where it was when nodes come and go. One that finds more than a million matches, or
 // could not check as many items, fails: narrow it.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).

@@ -87,7 +87,7 @@ func needOneOf(data string, names ...string) error {
 			return err
 		}
 	}
-	return fmt.Errorf("%w at %s; vigie serve, vigie banks create and vigie keys create make one", errNoFolder, data)
+	return fmt.Errorf("%w at %s; vigie serve, vigie worker, vigie banks create, vigie parties create and vigie keys create make one", errNoFolder, data)
 }
 
 // Database is the URL of a catalogue in PostgreSQL; empty: it is in the data folder. Printed, it has no password.

@@ -67,6 +67,7 @@ func (c *scanCmd) Run(ctx context.Context, a *app) error {
 	progress := a.progress(ctx, source, checkpoint)
 	fields := checkFields(c.Bank, 0)
 	c.add(fields)
+	fields["past"] = []string{"true"} // what many have posted over the years is no flood
 	scan := rescan.Scan[v1.Verdict]{
 		Source: source, Checkpoint: checkpoint, Workers: c.Workers,
 		Check: func(ctx context.Context, item rescan.Item) (v1.Verdict, error) {

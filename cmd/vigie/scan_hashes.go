@@ -144,7 +144,7 @@ func checkOf(s hashing.Signal, banks []string) v1.CheckSignals {
 	if s.Quality != hashing.QualityUnknown {
 		one.Quality = new(int(s.Quality))
 	}
-	in := v1.CheckSignals{Signals: v1.Signals{one}}
+	in := v1.CheckSignals{Signals: v1.Signals{one}, Past: new(true)}
 	if len(banks) > 0 {
 		in.Banks = &banks
 	}

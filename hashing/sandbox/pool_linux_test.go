@@ -85,6 +85,9 @@ func TestSeenFromOutside(t *testing.T) {
 	if held.Memory != memory || !held.NoFiles || !held.NoNewPrivs || !held.NotDumpable {
 		t.Errorf("held: %s", held)
 	}
+	if got := strings.TrimSpace(read(t, fmt.Sprintf("/proc/%d/oom_score_adj", pid))); got != "1000" { // it dies before the node
+		t.Errorf("oom_score_adj %s", got)
+	}
 	limits := read(t, fmt.Sprintf("/proc/%d/limits", pid))
 	for name, want := range map[string]string{
 		"Max data size": fmt.Sprint(memory), "Max file size": "0", "Max core file size": "0", "Max open files": "0",

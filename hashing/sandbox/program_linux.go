@@ -136,6 +136,7 @@ func ProgramChild() error {
 
 // confine takes from this thread, and from the program that it becomes, what a decoder does not need.
 func confine(o programOptions) (held Protections, err error) {
+	dieFirst()
 	if err := ll.AllThreadsPrctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return held, fmt.Errorf("no_new_privs: %w", err)
 	}

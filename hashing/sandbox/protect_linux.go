@@ -19,6 +19,7 @@ func giveUpRights(o ChildOptions) (held Protections, err error) {
 	// The runtime opens the descriptors of its poller with the first timer, and ends the process if
 	// it cannot.
 	time.Sleep(time.Nanosecond)
+	dieFirst() // while there are files
 
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -23,8 +23,11 @@ type Query struct {
 	Party  storage.PartyID // whose uploads; 0: everybody's
 	Values []hashing.Value // PDQ hashes: of one picture in all its orientations, or of many
 	Radius int             // the largest distance that counts, 0 to 256
-	// From and Until bound when they were uploaded: not before From, and before Until. Zero: unbounded.
+	// From and Until bound when they were uploaded: not before From, and before Until. Zero: unbounded. What is later than the present
+	// was uploaded before, by a clock that was ahead: it counts, too.
 	From, Until time.Time
+
+	now time.Time // set by what searches
 }
 
 func (q Query) validate() error {
@@ -36,7 +39,7 @@ func (q Query) validate() error {
 
 // asks reports whether an upload of this party and time counts.
 func (q Query) asks(party storage.PartyID, at time.Time) bool {
-	return (q.Party == 0 || q.Party == party) && !at.Before(q.From) && (q.Until.IsZero() || at.Before(q.Until))
+	return (q.Party == 0 || q.Party == party) && !at.Before(q.From) && (q.Until.IsZero() || at.Before(q.Until) || at.After(q.now))
 }
 
 // Hit is a past upload within the radius: an upload is one hit, however many values it is near.
@@ -55,6 +58,7 @@ func (h *History) Search(ctx context.Context, q Query, found func(Hit) error) er
 	if err := q.validate(); err != nil {
 		return err
 	}
+	q.now = h.o.Now()
 	var mu sync.Mutex
 	var stopped error
 	g, some := errgroup.WithContext(ctx)
@@ -119,13 +123,14 @@ const none = -1
 // Files lists the files that may hold what a query asks for, of all nodes, each a shard for [History.SearchFile]. What is
 // appended or sealed meanwhile may be missing: it is in the window of its node.
 func (h *History) Files(ctx context.Context, q Query) iter.Seq2[File, error] {
-	prefix := ""
+	prefix, now := "", h.o.Now()
 	if q.Party != 0 {
 		prefix = partyFolder(q.Party)
 	}
 	return func(yield func(File, error) bool) {
 		for f, err := range h.list(ctx, prefix) {
-			if err == nil && (!f.Hour.Add(time.Hour).After(q.From) || !q.Until.IsZero() && !f.Hour.Before(q.Until)) {
+			end := f.Hour.Add(time.Hour)
+			if err == nil && (!end.After(q.From) || !q.Until.IsZero() && !f.Hour.Before(q.Until) && !end.After(now)) {
 				continue
 			}
 			if !yield(f, err) {
@@ -161,6 +166,7 @@ func (h *History) SearchFile(ctx context.Context, f File, q Query, found func(Hi
 	if err := q.validate(); err != nil {
 		return err
 	}
+	q.now = h.o.Now()
 	told := uint64(0) // up to which upload
 	err := f.read(ctx, h.store, func(o *opened) error {
 		before := told // it is read anew

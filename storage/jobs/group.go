@@ -100,6 +100,8 @@ const (
 
 // Pending is for Engine.
 func (e *riverEngine) Pending(ctx context.Context, kind string) (map[string]Pending, error) {
+	ctx, cancel := e.within(ctx)
+	defer cancel()
 	rows, err := e.pool.Query(ctx, `SELECT p.beginning, p.jobs, p.failing, p.oldest, COALESCE(j.errors[array_upper(j.errors, 1)]->>'error', '') FROM (
 			SELECT split_part(args->>'key', '-', 1) AS beginning, count(*) AS jobs, count(*) FILTER (WHERE attempt > 0 AND cardinality(errors) > 0) AS failing,
 				min(created_at) AS oldest, min(id) FILTER (WHERE attempt > 0 AND cardinality(errors) > 0) AS failed
@@ -132,6 +134,8 @@ func (e *riverEngine) ReplayOf(ctx context.Context, kind, prefix string) (int, e
 	if err := checkKey(prefix); err != nil {
 		return 0, err
 	}
+	ctx, cancel := e.within(ctx)
+	defer cancel()
 	const replay = `UPDATE river_job SET state = 'available', attempt = 0, finalized_at = NULL, scheduled_at = now(), created_at = now()
 		WHERE id IN (
 			SELECT DISTINCT ON (unique_key) id FROM river_job d
@@ -156,6 +160,8 @@ func (e *riverEngine) DropOf(ctx context.Context, kind, prefix string) error {
 	if err := checkKey(prefix); err != nil {
 		return err
 	}
+	ctx, cancel := e.within(ctx)
+	defer cancel()
 	_, err := e.pool.Exec(ctx, "DELETE FROM river_job WHERE queue = $1 AND "+keyOfArgs+" >= $2 AND "+keyOfArgs+" < $3 AND ("+waiting+" OR "+dead+")",
 		kind, prefix, behind(prefix))
 	return mapError(ctx, err)
@@ -163,6 +169,8 @@ func (e *riverEngine) DropOf(ctx context.Context, kind, prefix string) error {
 
 // Expire is for Engine.
 func (e *riverEngine) Expire(ctx context.Context, kind string, before time.Time) error {
+	ctx, cancel := e.within(ctx)
+	defer cancel()
 	_, err := e.pool.Exec(ctx, "DELETE FROM river_job WHERE queue = $1 AND "+dead+" AND finalized_at < $2", kind, before)
 	return mapError(ctx, err)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 	"github.com/riverqueue/river/rivertype"
 
+	"vigie/internal/pgdial"
 	"vigie/storage"
 )
 
@@ -30,6 +31,8 @@ const (
 	migrating = 0x5649474a
 	// connections is how many a process has at most: one listens, the others fetch, write what was done, and elect a leader.
 	connections = 6
+	// answering is how long the database has for what is asked of it; River has limits of its own.
+	answering = 30 * time.Second
 )
 
 // The states of River's jobs, as Vigie uses them. A dead job was discarded by River or cancelled by its handler; what
@@ -52,10 +55,12 @@ type riverEngine struct {
 	client *river.Client[pgx.Tx]
 	id     string // of this process, for one Run
 	watch  watch
+	limit  time.Duration // answering
 }
 
 // OpenRiver opens the jobs in the database that the URL names, beside the catalogue, in the schema vigie_jobs; it makes the tables if
-// there are none, and migrates older ones, one process at a time. Any number of processes may have it open.
+// there are none, and migrates older ones, one process at a time. Any number of processes may have it open. Of several hosts the first is taken
+// that can be written to, now and each time that a connection is made.
 func OpenRiver(ctx context.Context, url string, of map[string]Handler, o Options) (_ Engine, err error) {
 	hs, err := newHandlers(of, o)
 	if err != nil {
@@ -82,6 +87,7 @@ func OpenRiver(ctx context.Context, url string, of map[string]Handler, o Options
 		"default_transaction_read_only":       "off",
 		"idle_in_transaction_session_timeout": "10s",
 		"lock_timeout":                        "10s",
+		"statement_timeout":                   "2min", // longer than anybody waits for an answer: the longest is River's reindexer, a minute
 		"jit":                                 "off",
 	} {
 		config.ConnConfig.RuntimeParams[name] = value
@@ -89,16 +95,15 @@ func OpenRiver(ctx context.Context, url string, of map[string]Handler, o Options
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
-	// A peer that is gone without a word is noticed within half a minute.
-	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 4}}
-	config.ConnConfig.DialFunc = dialer.DialContext
+	config.ConnConfig.DialFunc = pgdial.Dial
+	config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary // else the next host of the URL is tried
 
 	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), config) // it lives until Close
 	if err != nil {
 		return nil, err
 	}
-	e := &riverEngine{handlers: hs, pool: pool, id: rand.Text(), watch: watch{beat: beat, silence: silence}}
-	if err = e.migrate(ctx); err == nil {
+	e := &riverEngine{handlers: hs, pool: pool, id: rand.Text(), watch: watch{beat: beat, silence: silence}, limit: answering}
+	if err = e.migrate(ctx, config.Copy()); err == nil {
 		e.client, err = river.NewClient(riverpgxv5.New(pool), e.config())
 	}
 	if err != nil {
@@ -108,8 +113,15 @@ func OpenRiver(ctx context.Context, url string, of map[string]Handler, o Options
 	return e, nil
 }
 
-func (e *riverEngine) migrate(ctx context.Context) error {
-	lock, err := e.pool.Acquire(ctx)
+// migrate takes as long as it takes: it has sessions of its own.
+func (e *riverEngine) migrate(ctx context.Context, config *pgxpool.Config) error {
+	config.ConnConfig.RuntimeParams["statement_timeout"] = "0"
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	lock, err := pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
@@ -130,7 +142,7 @@ func (e *riverEngine) migrate(ctx context.Context) error {
 			return err
 		}
 	}
-	m, err := rivermigrate.New(riverpgxv5.New(e.pool), &rivermigrate.Config{Schema: schema, Logger: tell(e.fault)})
+	m, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Schema: schema, Logger: tell(e.fault)})
 	if err != nil {
 		return err
 	}
@@ -224,6 +236,8 @@ func (w *worker) Work(ctx context.Context, j *river.Job[payload]) error {
 
 // begin numbers an attempt; see riverEngine.
 func (e *riverEngine) begin(ctx context.Context, j *river.Job[payload]) (Run, error) {
+	ctx, cancel := e.within(ctx)
+	defer cancel()
 	r := Run{ID: j.ID, Args: json.RawMessage(j.Args.Args), Created: j.CreatedAt.UTC()}
 	err := e.pool.QueryRow(ctx, `UPDATE river_job
 		SET metadata = jsonb_set(metadata, '{runs}', to_jsonb(COALESCE((metadata->>'runs')::int, 0) + 1))
@@ -244,20 +258,22 @@ func (e *riverEngine) Enqueue(ctx context.Context, jobs ...Job) error {
 	for i, j := range jobs {
 		params[i] = e.insertion(j)
 	}
+	ctx, cancel := e.within(ctx)
+	defer cancel()
 	tx, err := e.pool.Begin(ctx)
 	if err != nil {
 		return mapError(ctx, err)
 	}
-	defer tx.Rollback(context.WithoutCancel(ctx)) // nothing if it has committed
+	defer tx.Rollback(ctx) // nothing if it has committed; if ctx has ended, the connection does
 	if _, err := e.client.InsertManyTx(ctx, tx, params); err != nil {
 		return mapError(ctx, err)
 	}
 	// Who gives up now would not know whether it has happened.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	err = tx.Commit(ctx)
+	committing, end := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer end()
+	err = tx.Commit(committing)
 	if answer, ok := errors.AsType[*pgconn.PgError](err); err == nil || ok && answer.SeverityUnlocalized == "ERROR" || errors.Is(err, pgx.ErrTxCommitRollback) {
-		return mapError(ctx, err)
+		return mapError(committing, err)
 	}
 	return fmt.Errorf("enqueue: %w: %w", storage.ErrUnknownOutcome, err)
 }
@@ -366,6 +382,8 @@ func (e *riverEngine) Dead(ctx context.Context, kind string, after int64, limit 
 
 // dead lists those that a further condition, in which arguments begin at $4, is true of.
 func (e *riverEngine) dead(ctx context.Context, kind string, after int64, limit int, where string, args ...any) ([]Dead, error) {
+	ctx, cancel := e.within(ctx)
+	defer cancel()
 	rows, err := e.pool.Query(ctx, `SELECT id, COALESCE(args->>'args', ''), COALESCE(errors[array_upper(errors, 1)]->>'error', ''),
 		COALESCE((metadata->>'runs')::int, 0), created_at, finalized_at
 		FROM river_job WHERE queue = $1 AND id > $2 AND `+dead+where+` ORDER BY id LIMIT $3`, append([]any{kind, after, limit}, args...)...)
@@ -388,6 +406,8 @@ func causeOf(text string) string { return strings.TrimPrefix(text, "JobCancelErr
 
 // Replay is for Engine.
 func (e *riverEngine) Replay(ctx context.Context, id int64) error {
+	ctx, cancel := e.within(ctx)
+	defer cancel()
 	tag, err := e.pool.Exec(ctx, `UPDATE river_job SET state = 'available', attempt = 0, finalized_at = NULL, scheduled_at = now(), created_at = now()
 		WHERE id = $1 AND `+dead, id)
 	if answer, ok := errors.AsType[*pgconn.PgError](err); ok && answer.Code == "23505" {
@@ -408,6 +428,8 @@ func (e *riverEngine) Drop(ctx context.Context, kind, key string) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := e.within(ctx)
+	defer cancel()
 	const those = ` FROM river_job WHERE queue = $1 AND args @> $2::jsonb AND `
 	if _, err := e.pool.Exec(ctx, "DELETE"+those+"("+waiting+" OR "+dead+")", kind, string(with)); err != nil {
 		return mapError(ctx, err)
@@ -428,6 +450,8 @@ func (e *riverEngine) Drop(ctx context.Context, kind, key string) error {
 
 // Stats is for Engine.
 func (e *riverEngine) Stats(ctx context.Context) (map[string]Stats, error) {
+	ctx, cancel := e.within(ctx)
+	defer cancel()
 	rows, err := e.pool.Query(ctx, `SELECT queue, count(*) FILTER (WHERE `+waiting+`), count(*) FILTER (WHERE state = 'running'),
 		count(*) FILTER (WHERE `+dead+`), min(scheduled_at) FILTER (WHERE `+waiting+` AND scheduled_at <= now())
 		FROM river_job WHERE state IN ('available', 'scheduled', 'retryable', 'pending', 'running', 'cancelled', 'discarded') AND queue = ANY($1)
@@ -461,9 +485,16 @@ func (e *riverEngine) Close() error {
 	return nil
 }
 
+// within is a context that ends when the database has been asked for long enough.
+func (e *riverEngine) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, e.limit, errSilent)
+}
+
+var errSilent = errors.New("the database has not answered in time")
+
 // mapError tells a database that is away from one that answers what is wrong.
 func mapError(ctx context.Context, err error) error {
-	if err == nil || ctx.Err() != nil {
+	if err == nil || ctx.Err() != nil && context.Cause(ctx) != errSilent {
 		return err
 	}
 	answer, ok := errors.AsType[*pgconn.PgError](err)

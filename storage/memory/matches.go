@@ -128,6 +128,9 @@ func (w *writer) AddMatches(node string, matches []storage.MatchRecord) error {
 	for _, m := range storage.Unseen(matches, w.hasPast) {
 		w.lastMatch++
 		m.Ord = w.lastMatch
+		if slices.ContainsFunc(w.erasures, m.ErasedBy) {
+			m.ContentID = ""
+		}
 		w.matches = append(w.matches, m.Normal())
 		for _, e := range m.Entries {
 			w.counts[step{e.Entry, storage.StepOf(m.At, w.options.Time())}]++

@@ -17,6 +17,8 @@ type dialect struct {
 	goose      goose.Dialect
 	// idList turns a parameter, a JSON array of numbers, into rows of one column, id.
 	idList string
+	// textList turns a parameter, a JSON array of texts, into rows of one column.
+	textList string
 	// isSet follows a flag in a condition, so that it reads as the partial indexes on it do.
 	isSet string
 	// takeHead ends the query for the head of the log with which a transaction begins to write: from then on to its
@@ -66,6 +68,7 @@ var sqliteDialect = dialect{
 	migrations: "migrations/sqlite",
 	goose:      goose.DialectSQLite3,
 	idList:     "SELECT value AS id FROM json_each(%s)",
+	textList:   "SELECT value FROM json_each(%s)",
 	isSet:      " = 1",
 	prepares:   true,
 	schema:     sqliteSchema,

@@ -111,7 +111,7 @@ func TestPostgresMigrationWaits(t *testing.T) {
 	a, reader := admin(t, u), admin(t, u)
 	for _, statement := range []string{
 		"DROP TABLE vigie.rescan_hit_entries", // the last migrations
-		"DROP INDEX vigie.rescan_hits_item, vigie.rescan_failures_item",
+		"DROP INDEX vigie.rescan_hits_item, vigie.rescan_failures_item, vigie.erasures_content",
 		"ALTER TABLE vigie.entries DROP COLUMN expires_at",
 		"DELETE FROM vigie.goose_db_version WHERE version_id >= 6",
 		"BEGIN",

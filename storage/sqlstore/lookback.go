@@ -1,7 +1,10 @@
 package sqlstore
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"vigie/storage"
@@ -81,6 +84,35 @@ func (w *writer) unseen(matches []storage.MatchRecord) ([]storage.MatchRecord, e
 		}
 	}
 	return storage.Unseen(matches, func(e storage.EntryID, id storage.MatchID) bool { return there[e][id] }), nil
+}
+
+func selectErasuresOf(d dialect) string {
+	return "SELECT party, content, at FROM erasures WHERE content IN (" + fmt.Sprintf(d.textList, "$1") + ")"
+}
+
+// erasuresOf are the erasures of names that these matches have, of whatever party and time.
+func (w *writer) erasuresOf(matches []storage.MatchRecord) ([]storage.Erasure, error) {
+	names := map[string]bool{}
+	for _, m := range matches {
+		if m.ContentID != "" {
+			names[m.ContentID] = true
+		}
+	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	text, err := json.Marshal(slices.Collect(maps.Keys(names)))
+	if err != nil {
+		return nil, err
+	}
+	all, err := list(w.ctx, w.db, func(row scanner) (e storage.Erasure, err error) {
+		err = row.Scan(&e.Party, &e.ContentID, timeColumn{&e.At})
+		return e, err
+	}, selectErasuresOf(w.dialect), string(text))
+	if err != nil {
+		return nil, fmt.Errorf("erasures of names: %w", err)
+	}
+	return all, nil
 }
 
 const selectErasures = "SELECT id, party, content, at FROM erasures WHERE id > $1 ORDER BY id LIMIT $2"

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"vigie/storage"
@@ -243,6 +244,10 @@ func (w *writer) AddMatches(node string, matches []storage.MatchRecord) error {
 	if err != nil || len(matches) == 0 {
 		return err
 	}
+	erasures, err := w.erasuresOf(matches)
+	if err != nil {
+		return err
+	}
 	hours := map[int64][2]uint64{}
 	tally := tally{}
 	now := w.options.Time()
@@ -252,6 +257,9 @@ func (w *writer) AddMatches(node string, matches []storage.MatchRecord) error {
 	}
 	for i, m := range matches {
 		m.At, m.Ord = storage.KeptTime(m.At), uint64(ords[i])
+		if slices.ContainsFunc(erasures, m.ErasedBy) {
+			m.ContentID = ""
+		}
 		if err := w.addMatch(m); err != nil {
 			return fmt.Errorf("match %s: %w", m.ID, err)
 		}

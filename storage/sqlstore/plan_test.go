@@ -143,6 +143,7 @@ func allPlanned(d dialect) []planned {
 		{"how much changes hold", "INTEGER PRIMARY KEY (rowid>?)", text(selectChangeSizes, 1, 9)},
 		{"past uploads that are matches", "past_uploads_entry (entry=? AND node=? AND number>? AND number<?)", text(selectPastKeys, 1, "a", 1, 9)},
 		{"(past uploads of matches)", "SEARCH past_uploads USING INTEGER PRIMARY KEY (rowid=?)", text(selectPast(d), "[1]")},
+		{"erasures of names", "erasures_content (content=?)", text(selectErasuresOf(d), `["x"]`)},
 		{"new erasures", "INTEGER PRIMARY KEY (rowid>?)", text(selectErasures, 1, 9)},
 		{"old erasures", "erasures_at (at<?)", text(removeErasures, 1, 1)},
 		{"old outcomes", "remembered_at (at<?)", text(removeRemembered, 1, 1)},

@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 
+	"vigie/internal/pgdial"
 	"vigie/storage"
 )
 
@@ -41,6 +42,7 @@ var postgresDialect = dialect{
 	migrations: "migrations/postgres",
 	goose:      goose.DialectPostgres,
 	idList:     "SELECT CAST(value AS BIGINT) AS id FROM json_array_elements_text(CAST(%s AS JSON))",
+	textList:   "SELECT value FROM json_array_elements_text(CAST(%s AS JSON)) AS t(value)",
 	takeHead:   " FOR UPDATE",
 	newIDs: map[*table]string{
 		entriesTable: sequence("entries", "id"), matchesTable: sequence("matches", "ord"), signInsTable: sequence("sign_ins", "ord"),
@@ -126,12 +128,7 @@ func sessionOf(config *pgx.ConnConfig, settings map[string]string) *pgx.ConnConf
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = 5 * time.Second
 	}
-	// A peer that is gone without a word is noticed within half a minute, also while it owes us an answer to what we sent.
-	dialer := &net.Dialer{
-		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 4},
-		Control:         boundUnanswered,
-	}
-	c.DialFunc = dialer.DialContext
+	c.DialFunc = pgdial.Dial
 	c.ValidateConnect = fit
 	return c
 }

@@ -20,14 +20,14 @@ func TestOlderHits(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			_, err = db.ExecContext(t.Context(), "DROP TABLE rescan_hit_entries; DELETE FROM goose_db_version WHERE version_id >= 10; PRAGMA user_version = 9")
+			_, err = db.ExecContext(t.Context(), "DROP TABLE rescan_hit_entries; DROP INDEX erasures_content; DELETE FROM goose_db_version WHERE version_id >= 10; PRAGMA user_version = 9")
 			return errors.Join(err, db.Close())
 		})
 	})
 	t.Run("PostgreSQL", func(t *testing.T) {
 		u := migrated(t)
 		olderHits(t, func() (*Store, error) { return OpenPostgres(t.Context(), u, storage.Options{}) }, func() error {
-			_, err := admin(t, u).Exec(t.Context(), "DROP TABLE vigie.rescan_hit_entries; DELETE FROM vigie.goose_db_version WHERE version_id >= 8")
+			_, err := admin(t, u).Exec(t.Context(), "DROP TABLE vigie.rescan_hit_entries; DROP INDEX vigie.erasures_content; DELETE FROM vigie.goose_db_version WHERE version_id >= 8")
 			return err
 		})
 	})

@@ -97,6 +97,41 @@ func testLookback(t *testing.T, open Open) {
 				}
 			}
 		},
+		"late after an erasure": func(f *fixture) {
+			p := f.party("p").ID
+			at := f.clock.Now()
+			f.clock.Advance(time.Hour)
+			f.update(func(w storage.Writer) error {
+				f.must(w.AddErasure(&storage.Erasure{Party: storage.Operator, ContentID: "b"}))
+				return w.AddErasure(&storage.Erasure{Party: p, ContentID: "a \"quoted\" ü"})
+			})
+			f.clock.Advance(time.Minute)
+			match := func(n uint64, party storage.PartyID, content string, at time.Time, past *storage.PastUpload) storage.MatchRecord {
+				return storage.MatchRecord{
+					ID: storage.MatchID{Node: nodeA, Number: n}, Party: party, ContentID: content, At: at, Past: past, Level: "match",
+					Entries: []storage.MatchEntry{{Entry: 1, Bank: 1, Level: "match"}},
+				}
+			}
+			now := f.clock.Now()
+			past := func(n uint64, at time.Time) *storage.PastUpload {
+				return &storage.PastUpload{Upload: storage.MatchID{Node: nodeB, Number: n}, At: at}
+			}
+			f.update(func(w storage.Writer) error {
+				return w.AddMatches(nodeA, []storage.MatchRecord{
+					match(1, p, "a \"quoted\" ü", at, nil), match(2, p, "a \"quoted\" ü", now, nil), match(3, p, "b", at, nil),
+					match(4, storage.Operator, "b", at, nil), match(5, p, "a \"quoted\" ü", now, past(1, at)),
+					match(6, p, "a \"quoted\" ü", now, past(2, now)), match(7, p, "", at, nil),
+				})
+			})
+			f.view(func(r storage.Reader) error {
+				for n, want := range []string{"", "a \"quoted\" ü", "b", "", "", "a \"quoted\" ü", ""} {
+					m, err := r.Match(storage.MatchID{Node: nodeA, Number: uint64(n + 1)})
+					f.must(err)
+					f.same(want, m.ContentID)
+				}
+				return nil
+			})
+		},
 		"erasures": func(f *fixture) {
 			p := f.party("p").ID
 			first, second := storage.Erasure{Party: p, ContentID: "a"}, storage.Erasure{Party: storage.Operator, ContentID: "b"}

@@ -38,7 +38,9 @@ func (s *Segment) Join(ctx context.Context, queries []Value, radius, workers int
 		todo.Go(func() {
 			j := joiner{s: s, queries: queries, columns: columns, radius: radius, t: &t, found: found}
 			for i := range tables {
-				j.table(ctx, i)
+				if ctx.Err() == nil {
+					j.table(ctx, i)
+				}
 			}
 		})
 	}
