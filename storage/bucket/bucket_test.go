@@ -4,10 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -167,5 +172,44 @@ func TestFolder(t *testing.T) {
 	}
 	if err := below.Delete(t.Context(), "a"); err != nil {
 		t.Errorf("delete what is not: %v", err)
+	}
+}
+
+// TestEncryption: the server is asked to encrypt whatever is sent, however large it is, beside the media, too.
+func TestEncryption(t *testing.T) {
+	t.Parallel()
+	server := tests3.Shared(t)
+	to := &url.URL{Scheme: "http", Host: server.Address()}
+	var mu sync.Mutex
+	asked := map[string]int{}
+	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(to)
+		r.Out.Host = r.In.Host // which the signature is of
+		if method := r.In.Method; method == http.MethodPut && !r.In.URL.Query().Has("uploadId") || method == http.MethodPost && r.In.URL.Query().Has("uploads") {
+			mu.Lock()
+			asked[method+" "+r.In.URL.Path+" "+r.In.Header.Get("X-Amz-Server-Side-Encryption")+r.In.Header.Get("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id")]++
+			mu.Unlock()
+		}
+	}})
+	defer proxy.Close()
+	bucket := server.Bucket(t, false)
+	for parameters, want := range map[string]string{"&encryption=sse-s3": "AES256", "&encryption=sse-kms:k": "aws:kmsk", "": ""} {
+		b, err := Open(t.Context(), with(t, server.Via(strings.TrimPrefix(proxy.URL, "http://"), bucket), "", parameters), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		clear(asked)
+		err = errors.Join(
+			b.Put(t.Context(), "small", []byte("x")), b.PutFrom(t.Context(), "large", bytes.NewReader(make([]byte, 17<<20)), 17<<20),
+			b.Folder(Uploads).Put(t.Context(), "beside", []byte("x")), b.Close())
+		if err != nil {
+			t.Errorf("%s: %v", want, err)
+		}
+		wants := map[string]int{
+			"PUT /" + bucket + "/small " + want: 1, "POST /" + bucket + "/large " + want: 1, "PUT /" + bucket + "/uploads/beside " + want: 1,
+		}
+		if !maps.Equal(asked, wants) {
+			t.Errorf("asked %v, want %v", asked, wants)
+		}
 	}
 }
