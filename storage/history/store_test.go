@@ -40,9 +40,9 @@ func openBucket(t *testing.T, address string, o bucket.Options) Bucket {
 var stores = map[string]func(t *testing.T) Store{
 	"folder": func(t *testing.T) Store { return newPlace(t).folder },
 	"bucket": func(t *testing.T) Store { return openBucket(t, tests3.Bucket(t), bucket.Options{}) },
-	"bucket with versions": func(t *testing.T) Store {
+	"bucket with versions, where media are locked": func(t *testing.T) Store {
 		server := tests3.Shared(t)
-		return openBucket(t, server.URL(server.Bucket(t, true)), bucket.Options{})
+		return openBucket(t, server.URL(server.Bucket(t, true))+"&lock=compliance:180d", bucket.Options{})
 	},
 }
 
