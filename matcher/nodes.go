@@ -338,8 +338,9 @@ func (m *Matcher) VerifyNodes(ctx context.Context, who Principal) (v VerifiedNod
 }
 
 // compareNodes waits until all live nodes have told of a change, or cannot any more; late: some live ones have not told. A node differs
-// when it has told so once more: a report that was under way while the database was set back tells of the log before.
+// when it has told so once more, or is past the change: a report that was under way while the database was set back tells of the log before.
 func (m *Matcher) compareNodes(ctx context.Context, who Principal, logID string, v *VerifiedNodes) (late bool, err error) {
+	agreed := map[string]bool{}    // who did, in case it is past the change while others are waited for
 	told := map[string]time.Time{} // the first reports of those that differ
 	for until := time.Now().Add(3 * reportEvery); ; {
 		all, err := m.Nodes(ctx, who)
@@ -360,19 +361,23 @@ func (m *Matcher) compareNodes(ctx context.Context, who Principal, logID string,
 				continue
 			}
 			at := slices.IndexFunc(n.Sums, func(s storage.NodeSum) bool { return s.Seq == v.Catalogue.Seq })
+			says := at >= 0 && n.counts()
+			first, differs := told[n.ID]
 			switch {
-			case at < 0 || !n.counts():
+			case says && n.Sums[at].Digest == v.Catalogue.Digest.String(), !says && !differs && agreed[n.ID]:
+				agreed[n.ID] = true
+				delete(told, n.ID)
+				v.Agree = append(v.Agree, n.ID)
+			case says || differs:
+				if !differs {
+					first, told[n.ID] = n.At, n.At
+				}
+				v.Differ = append(v.Differ, n.ID)
+				pending = pending || n.At.Equal(first)
+			default:
 				v.Unknown = append(v.Unknown, n.ID)
 				late = true
 				pending = pending || n.Seq <= v.Catalogue.Seq && !n.Other
-			case n.Sums[at].Digest == v.Catalogue.Digest.String():
-				v.Agree = append(v.Agree, n.ID)
-			default:
-				v.Differ = append(v.Differ, n.ID)
-				if _, again := told[n.ID]; !again {
-					told[n.ID] = n.At
-				}
-				pending = pending || n.At.Equal(told[n.ID])
 			}
 		}
 		if !pending || time.Now().After(until) {

@@ -142,7 +142,7 @@ func TestVerifyNodesTwice(t *testing.T) {
 		must(t, c.Update(n.ctx, func(w storage.Writer) error {
 			nodes, err := w.Nodes()
 			late := nodes[0]
-			late.At = late.At.Add(time.Millisecond)
+			late.At = late.At.Add(time.Millisecond) // another one follows within 5 seconds
 			for i := range late.Sums {
 				late.Sums[i].Digest = strings.Repeat("0", len(late.Sums[i].Digest))
 			}
@@ -406,4 +406,37 @@ func TestMemoryIsCounted(t *testing.T) {
 	if len(faults.list()) != 1 || !strings.Contains(faults.list()[0].Error(), "DOES NOT HOLD") {
 		t.Errorf("told %v", faults.list())
 	}
+}
+
+// TestVerifyNodesPast: a node that differs, and has passed the change when it tells again, differs.
+func TestVerifyNodesPast(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := catalogues["memory"](t)
+		n := start(t, c, matcher.Options{})
+		n.bank("bank", "block", nil)
+		n.flagSignals("bank", signal(hashing.PDQ, 1))
+		stop := reporting(n, &shelf{node: "aaaaaaaa"})
+		time.Sleep(6 * time.Second)
+		stop()
+		report := func(seq uint64) {
+			must(t, c.Update(n.ctx, func(w storage.Writer) error {
+				nodes, err := w.Nodes()
+				wrong := nodes[0]
+				wrong.At, wrong.Stopped, wrong.Seq = time.Now(), false, seq
+				wrong.Sums = []storage.NodeSum{{Seq: seq, Digest: strings.Repeat("0", 64)}}
+				return errors.Join(err, w.ReportNode(wrong))
+			}))
+		}
+		report(2)
+		go func() {
+			time.Sleep(2 * time.Second)
+			n.flagSignals("bank", signal(hashing.PDQ, 2))
+			report(3)
+		}()
+		v, err := n.VerifyNodes(n.ctx, local)
+		must(t, err)
+		equal(t, v.Differ, []string{"aaaaaaaa"})
+		equal(t, len(v.Unknown), 0)
+	})
 }

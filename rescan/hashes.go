@@ -122,10 +122,12 @@ func (b *batch) flush() error {
 	if len(b.rows) == 0 {
 		return nil
 	}
-	err := b.fn(b.rows)
+	if err := b.fn(b.rows); err != nil {
+		return err // who has the last ones may not be done with them
+	}
 	clear(b.last) // and their ids with them
 	b.rows, b.last, b.size = b.last[:0], b.rows, 0
-	return err
+	return nil
 }
 
 // textHashes is a list as CSV or NDJSON. Each record is one line. A CSV begins with the names of its columns; it is separated by

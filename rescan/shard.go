@@ -644,8 +644,8 @@ func (s *session) joinSome(ctx context.Context, signals []hashing.Signal, found 
 	}
 	switch {
 	case err == errAsked:
-		s.most /= 4
-	case err == nil && alone:
+		s.most = n / 4
+	case err == nil && alone && n >= s.most:
 		s.most = min(2*max(s.most, fewRows), joinRows)
 	}
 	return n, err
