@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -429,12 +430,22 @@ func TestVerifyNodesPast(t *testing.T) {
 			}))
 		}
 		report(2)
-		go func() {
-			time.Sleep(2 * time.Second)
-			n.flagSignals("bank", signal(hashing.PDQ, 2))
-			report(3)
-		}()
+		verified := make(chan struct{})
+		var writing sync.WaitGroup
+		writing.Go(func() {
+			for seq := uint64(3); ; seq++ {
+				select {
+				case <-time.After(2 * time.Second):
+					n.flagSignals("bank", signal(hashing.PDQ, seq))
+					report(seq)
+				case <-verified:
+					return
+				}
+			}
+		})
 		v, err := n.VerifyNodes(n.ctx, local)
+		close(verified)
+		writing.Wait()
 		must(t, err)
 		equal(t, v.Differ, []string{"aaaaaaaa"})
 		equal(t, len(v.Unknown), 0)
