@@ -47,23 +47,6 @@ func (w *world) levels(from, to int) (list []string) {
 	return list
 }
 
-// TestFloodOfThePast: what is gone through again, of many years, is no flood, and leaves no match.
-func TestFloodOfThePast(t *testing.T) {
-	t.Parallel()
-	w, _, quarantined := flooding(t, 3)
-	w.at("own", "e", 0)
-	for i := range 9 {
-		q := w.ask("platform", content(i))
-		q.Past = true
-		if v := w.check(q); v.Action.String() != "block" || v.Unrecorded {
-			t.Errorf("%d: %+v", i, v)
-		}
-	}
-	equal(t, w.entryOf("e").Status, storage.Active)
-	equal(t, len(quarantined.list()), 0)
-	equal(t, w.levels(0, 3), []string{"match block", "match block", "match block"}) // and counts for nothing now
-}
-
 func TestFlood(t *testing.T) {
 	t.Parallel()
 	const block = "match block"

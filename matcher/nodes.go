@@ -361,19 +361,21 @@ func (m *Matcher) compareNodes(ctx context.Context, who Principal, logID string,
 				continue
 			}
 			at := slices.IndexFunc(n.Sums, func(s storage.NodeSum) bool { return s.Seq == v.Catalogue.Seq })
-			says := at >= 0 && n.counts()
+			if at >= 0 && n.counts() {
+				if n.Sums[at].Digest == v.Catalogue.Digest.String() {
+					agreed[n.ID] = true
+					delete(told, n.ID)
+				} else if _, again := told[n.ID]; !again {
+					told[n.ID] = n.At
+				}
+			}
 			first, differs := told[n.ID]
 			switch {
-			case says && n.Sums[at].Digest == v.Catalogue.Digest.String(), !says && !differs && agreed[n.ID]:
-				agreed[n.ID] = true
-				delete(told, n.ID)
-				v.Agree = append(v.Agree, n.ID)
-			case says || differs:
-				if !differs {
-					first, told[n.ID] = n.At, n.At
-				}
+			case differs:
 				v.Differ = append(v.Differ, n.ID)
 				pending = pending || n.At.Equal(first)
+			case agreed[n.ID]:
+				v.Agree = append(v.Agree, n.ID)
 			default:
 				v.Unknown = append(v.Unknown, n.ID)
 				late = true

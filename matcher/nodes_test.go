@@ -128,18 +128,24 @@ func TestNodes(t *testing.T) {
 	})
 }
 
+// reported is a node with a bank and an entry, which has told of both.
+func reported(t *testing.T, c storage.Catalogue) (n *node, stop func()) {
+	n = start(t, c, matcher.Options{})
+	n.bank("bank", "block", nil)
+	n.flagSignals("bank", signal(hashing.PDQ, 1))
+	stop = reporting(n, &shelf{node: "aaaaaaaa"})
+	time.Sleep(6 * time.Second)
+	return n, stop
+}
+
 // TestVerifyNodesTwice: a report that was under way while the database was set back has the digest of a change that is another one
 // now. No node differs for that.
 func TestVerifyNodesTwice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := catalogues["memory"](t)
-		n := start(t, c, matcher.Options{})
-		n.bank("bank", "block", nil)
-		stop := reporting(n, &shelf{node: "aaaaaaaa"})
+		n, stop := reported(t, c)
 		defer stop()
-		n.flagSignals("bank", signal(hashing.PDQ, 1))
-		time.Sleep(6 * time.Second)
 		must(t, c.Update(n.ctx, func(w storage.Writer) error {
 			nodes, err := w.Nodes()
 			late := nodes[0]
@@ -153,6 +159,45 @@ func TestVerifyNodesTwice(t *testing.T) {
 		must(t, err)
 		equal(t, v.Agree, []string{"aaaaaaaa"})
 		equal(t, len(v.Differ), 0)
+	})
+}
+
+// TestVerifyNodesPast: a node that differs, and has passed the change when it tells again, differs.
+func TestVerifyNodesPast(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := catalogues["memory"](t)
+		n, stop := reported(t, c)
+		stop()
+		report := func(seq uint64) {
+			must(t, c.Update(n.ctx, func(w storage.Writer) error {
+				nodes, err := w.Nodes()
+				wrong := nodes[0]
+				wrong.At, wrong.Stopped, wrong.Seq = time.Now(), false, seq
+				wrong.Sums = []storage.NodeSum{{Seq: seq, Digest: strings.Repeat("0", 64)}}
+				return errors.Join(err, w.ReportNode(wrong))
+			}))
+		}
+		report(2)
+		verified := make(chan struct{})
+		var writing sync.WaitGroup
+		writing.Go(func() {
+			for seq := uint64(3); ; seq++ {
+				select {
+				case <-time.After(2 * time.Second):
+					n.flagSignals("bank", signal(hashing.PDQ, seq))
+					report(seq)
+				case <-verified:
+					return
+				}
+			}
+		})
+		v, err := n.VerifyNodes(n.ctx, local)
+		close(verified)
+		writing.Wait()
+		must(t, err)
+		equal(t, v.Differ, []string{"aaaaaaaa"})
+		equal(t, len(v.Unknown), 0)
 	})
 }
 
@@ -407,47 +452,4 @@ func TestMemoryIsCounted(t *testing.T) {
 	if len(faults.list()) != 1 || !strings.Contains(faults.list()[0].Error(), "DOES NOT HOLD") {
 		t.Errorf("told %v", faults.list())
 	}
-}
-
-// TestVerifyNodesPast: a node that differs, and has passed the change when it tells again, differs.
-func TestVerifyNodesPast(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		c := catalogues["memory"](t)
-		n := start(t, c, matcher.Options{})
-		n.bank("bank", "block", nil)
-		n.flagSignals("bank", signal(hashing.PDQ, 1))
-		stop := reporting(n, &shelf{node: "aaaaaaaa"})
-		time.Sleep(6 * time.Second)
-		stop()
-		report := func(seq uint64) {
-			must(t, c.Update(n.ctx, func(w storage.Writer) error {
-				nodes, err := w.Nodes()
-				wrong := nodes[0]
-				wrong.At, wrong.Stopped, wrong.Seq = time.Now(), false, seq
-				wrong.Sums = []storage.NodeSum{{Seq: seq, Digest: strings.Repeat("0", 64)}}
-				return errors.Join(err, w.ReportNode(wrong))
-			}))
-		}
-		report(2)
-		verified := make(chan struct{})
-		var writing sync.WaitGroup
-		writing.Go(func() {
-			for seq := uint64(3); ; seq++ {
-				select {
-				case <-time.After(2 * time.Second):
-					n.flagSignals("bank", signal(hashing.PDQ, seq))
-					report(seq)
-				case <-verified:
-					return
-				}
-			}
-		})
-		v, err := n.VerifyNodes(n.ctx, local)
-		close(verified)
-		writing.Wait()
-		must(t, err)
-		equal(t, v.Differ, []string{"aaaaaaaa"})
-		equal(t, len(v.Unknown), 0)
-	})
 }
