@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	v1 "vigie/api/v1"
@@ -28,7 +29,6 @@ func TestBackupUnderLoad(t *testing.T) {
 	if underRace {
 		flags = 120 // each is looked at in every backup
 	}
-	step := int64(flags / 4)
 	k := &killing{T: t, data: filepath.Join(dir, "data"), seed: 9, all: map[int64]*flagRecord{}}
 	k.start()
 	for _, args := range [][]string{{"banks", "create", "lists"}, {"banks", "create", "--keep-media", "pictures"}} {
@@ -53,27 +53,28 @@ func TestBackupUnderLoad(t *testing.T) {
 	}
 
 	jobs := k.jobs(0, flags)
-	moments := make(chan bool, flags)
-	sent, enough := make(chan bool), make(chan bool)
+	// While each backup is taken the clients may send a quarter of the flags, and it begins when pictures have come since the one
+	// before: so each has something new, on however slow a machine.
+	let, sent := make(chan bool, flags), make(chan bool)
+	var pictures atomic.Int64
 	go func() {
 		defer close(sent)
-		k.send(jobs, clients, func(acknowledged int64) {
-			if acknowledged%step == step/2 {
-				moments <- true
+		k.send(jobs, clients, func(r *flagRecord, _ int64) {
+			if r.picture != nil {
+				pictures.Add(1)
 			}
-			if acknowledged > int64(flags)-step/2 { // the rest comes after the backups, on however slow a machine
-				<-enough
-			}
+			<-let
 		})
 	}()
-	for range 3 { // while the clients go on
-		select {
-		case <-moments:
-		case <-sent: // the clients failed, and have said why
+	for range 3 {
+		had := pictures.Load()
+		for range flags / 4 {
+			let <- true
 		}
+		eventually(t, "two pictures more are acknowledged", func() bool { return pictures.Load() >= had+2 })
 		take(true)
 	}
-	close(enough)
+	close(let)
 	<-sent
 	take(true)
 	take(false)

@@ -30,12 +30,12 @@ func TestDamagedIndex(t *testing.T) {
 	k.admin = k.key(t, v1.Admin)
 	jobs := slices.DeleteFunc(k.jobs(0, 60), func(r *flagRecord) bool { return r.picture != nil })
 	before, after := jobs[:30], jobs[30:]
-	k.send(before, 2, func(int64) {})
+	k.send(before, 2, func(*flagRecord, int64) {})
 	k.end()
 	dir := filepath.Join(k.data, indexFolder)
 	saveIndexOf(t, k.data, dir)
 	k.start() // what is flagged and retracted from here on is in the log alone
-	k.send(after, 2, func(int64) {})
+	k.send(after, 2, func(*flagRecord, int64) {})
 	k.end()
 	good := t.TempDir()
 	copyFiles(t, dir, good)

@@ -53,7 +53,7 @@ func TestKill(t *testing.T) {
 		jobs := k.jobs(int(round), flags)
 		after := 1 + random.IntN(flags-1)
 		pause := time.Duration(random.Int64N(int64(3 * time.Millisecond)))
-		k.send(jobs, clients, func(acknowledged int64) {
+		k.send(jobs, clients, func(_ *flagRecord, acknowledged int64) {
 			if acknowledged == int64(after) {
 				k.decoders = children(k.process.Pid)
 				time.Sleep(pause) // the moment of the kill, not a wait for something
@@ -68,7 +68,7 @@ func TestKill(t *testing.T) {
 		row(w, fmt.Sprint(round+1), fmt.Sprintf("%d + %v", after, pause.Round(10*time.Microsecond)), fmt.Sprint(s.acknowledged),
 			fmt.Sprint(s.inFlight), fmt.Sprint(s.whole), fmt.Sprint(s.retracted), fmt.Sprint(s.files), fmt.Sprint(s.orphans),
 			fmt.Sprint(s.seq), s.verified, fmt.Sprint(restart.Milliseconds()), "")
-		k.send(jobs, clients, func(int64) {}) // what was not acknowledged is sent again
+		k.send(jobs, clients, func(*flagRecord, int64) {}) // what was not acknowledged is sent again
 	}
 	for _, r := range k.all {
 		if r.acknowledged == nil {
@@ -168,7 +168,7 @@ func (k *killing) jobs(round, n int) []*flagRecord {
 }
 
 // send has clients send what is not acknowledged yet, until all is or the node is gone.
-func (k *killing) send(jobs []*flagRecord, clients int, acknowledged func(int64)) {
+func (k *killing) send(jobs []*flagRecord, clients int, acknowledged func(r *flagRecord, count int64)) {
 	k.Helper()
 	todo := make(chan *flagRecord, len(jobs))
 	for _, r := range jobs {
@@ -183,7 +183,7 @@ func (k *killing) send(jobs []*flagRecord, clients int, acknowledged func(int64)
 	for range clients {
 		all.Go(func() {
 			for r := range todo {
-				if err := k.sendOne(node, r, func() { acknowledged(count.Add(1)) }); err != nil {
+				if err := k.sendOne(node, r, func() { acknowledged(r, count.Add(1)) }); err != nil {
 					select {
 					case <-node.ended: // killed: that is why
 					case <-time.After(patience):
